@@ -1,0 +1,43 @@
+# Every target sets up what it needs from uv.lock first: Python >= 3.11 and make are all that has to be there.
+# Another interpreter: make PYTHON=/path/to/python TARGET. More arguments for what is started: make TARGET ARGS="...".
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint smoke bench clean
+export PYTHON
+
+python := .venv/bin/python
+typed := $(wildcard src examples)
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv what uv.lock says
+	@tools/bootstrap
+
+# exec, in both: the program itself gets the signals, no shell stands between it and make.
+run: setup ## run the example
+	@echo "run: examples/host_monitor.py (Ctrl-C ends it)"
+	@exec $(python) examples/host_monitor.py $(ARGS)
+
+bench: setup ## run the benchmarks
+	@exec $(python) -m bench $(ARGS)
+
+test: lint ## lint, all tests, then the smoke tests on the other CPythons
+	@echo "test: all tests"
+	@$(python) -m pytest $(ARGS)
+	@tools/smoke
+
+lint: setup ## ruff, mypy and the import contracts
+	@echo "lint: ruff"
+	@$(python) -m ruff check
+	@$(python) -m ruff format --check
+	@echo "lint: mypy --strict $(typed)"
+	@$(python) -m mypy $(typed)
+	@echo "lint: import contracts"
+	@.venv/bin/lint-imports --no-logo
+
+smoke: setup ## the smoke tests on every other CPython that is installed
+	@tools/smoke
+
+clean: ## remove environments and caches
+	rm -rf .venv .venvs build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,145 @@
+"""Starts workers, and lets candidates take turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 300.0  # Registering a million tasks takes the slowest known scheduler a minute.
+UNCLEAN = ("was destroyed but it is pending", "was never awaited", "was never retrieved", "Exception in callback")
+SAID_LINES = 20  # How much of what a failed worker said is shown: the end, where the error is.
+
+Figures = dict[str, float]
+Rounds = dict[str, list[Figures]]  # By candidate, one entry a round.
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement: a workload, its size, the kind of loop."""
+
+    workload: str
+    size: dict[str, Any]
+    loop: str = "asyncio"
+
+
+# A plan yields the jobs of one round of one candidate, is sent their figures, and returns those of the round.
+Plan = Generator[Job, Figures, Figures]
+
+
+class WorkerFailed(Exception):
+    """A measurement did not come about."""
+
+    def __init__(self, who: str, job: Job, said: str) -> None:
+        end = "\n".join(said.strip().splitlines()[-SAID_LINES:])
+        super().__init__(f"{who}, {job.workload} {job.size} on {job.loop}: {end or 'it said nothing'}")
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python that runs workers."""
+
+    path: str
+    name: str
+    version: tuple[int, int]
+
+    @property
+    def eager(self) -> bool:
+        """Whether it has eager tasks."""
+        return self.version >= (3, 12)
+
+
+ASK = """
+import json, platform, sys
+print(json.dumps([platform.python_implementation(), platform.python_version(), sys.version_info[:2]]))
+"""
+
+
+def interpreter(path: str) -> Interpreter:
+    """Ask the Python at *path* what it is."""
+    said = subprocess.run([path, "-c", ASK], capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
+    implementation, version, (major, minor) = json.loads(said)
+    return Interpreter(path, f"{implementation} {version}", (major, minor))
+
+
+def last_core() -> int | None:
+    """Choose the core to pin workers to: the last one allowed; None where processes cannot be pinned.
+
+    Interrupts tend to go to the first core.
+    """
+    return max(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else None
+
+
+def environment() -> dict[str, str]:
+    """Give workers of any interpreter this source tree; nothing else has to be installed there."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Runs jobs in fresh processes of one interpreter."""
+
+    interpreter: Interpreter
+    core: int | None
+
+    def run(self, who: str, job: Job) -> Figures:
+        """Measure *who*.
+
+        Raises:
+            WorkerFailed: The worker failed, took longer than PATIENCE_S, or left tasks behind.
+        """
+        argument = json.dumps({**vars(job), "who": who, "core": self.core})
+        try:
+            ended = subprocess.run(
+                [self.interpreter.path, "-m", "bench.worker", argument],
+                env=environment(),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise WorkerFailed(who, job, f"not over after {late.timeout:.0f} s") from late
+        if ended.returncode or any(sign in ended.stderr for sign in UNCLEAN):
+            raise WorkerFailed(who, job, ended.stderr)
+        figures: Figures = json.loads(ended.stdout)
+        return figures
+
+
+def take_turns(plans: dict[str, Plan], run: Callable[[str, Job], Figures], failures: list[str]) -> dict[str, Figures]:
+    """Carry out the plans of several candidates job by job, each in its turn.
+
+    Returns:
+        The figures of those whose plan could be carried out; what became of the others is appended to *failures*.
+    """
+    figures: dict[str, Figures] = {}
+    jobs = {who: next(plan) for who, plan in plans.items()}
+    while jobs:
+        for who, job in list(jobs.items()):
+            try:
+                jobs[who] = plans[who].send(run(who, job))
+            except StopIteration as end:
+                figures[who] = end.value
+                del jobs[who]
+            except WorkerFailed as failure:
+                failures.append(str(failure))
+                del jobs[who]
+    return figures
+
+
+def rounds(
+    plan: Callable[[], Plan], whos: list[str], run: Callable[[str, Job], Figures], count: int, failures: list[str]
+) -> Rounds:
+    """Let all of *whos* take turns for *count* rounds."""
+    taken: Rounds = {}
+    for number in range(count):
+        print(f"  round {number + 1} of {count}: {', '.join(whos)}", file=sys.stderr, flush=True)
+        for who, figures in take_turns({who: plan() for who in whos}, run, failures).items():
+            taken.setdefault(who, []).append(figures)
+    return taken

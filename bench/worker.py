@@ -1,0 +1,48 @@
+"""The measured process: one candidate, one workload, then the end.
+
+``python -m bench.worker JOB`` with a job as JSON; the figures go to standard output as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bench.candidates import maker
+from bench.workloads import WORKLOADS, Figures
+
+
+def main(argument: str) -> None:
+    """Do the job and print its figures."""
+    job: dict[str, Any] = json.loads(argument)
+    pin(job["core"])
+    with asyncio.Runner(loop_factory=loop_factory(job["loop"])) as runner:
+        print(json.dumps(runner.run(measure(job["who"], job["workload"], job["size"]))))
+
+
+async def measure(who: str, workload: str, size: dict[str, Any]) -> Figures:
+    """Make the candidate inside the loop, as a program's main coroutine would, and put it to work."""
+    return await WORKLOADS[workload](maker(who)(), **size)
+
+
+def pin(core: int | None) -> None:
+    """Stay on one core, so that neither migration nor a second core is measured."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+
+
+def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the loop called *name*, `asyncio` or `uvloop`."""
+    if name == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

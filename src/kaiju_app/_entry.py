@@ -1,0 +1,106 @@
+"""What the scheduler knows of one task. Idle tasks cost one of these and nothing else."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ._model import Outcome, Run, Spec
+from ._record import Record
+
+if TYPE_CHECKING:
+    from ._run import Running
+
+# Why a tick cannot take the short way: bits of Entry.flags.
+DISABLED = 1
+HELD = 2  # Has holds of its own.
+QUEUED = 4  # A tick waits for a run in progress, or missed ones are being caught up.
+WATCHED = 8  # Somebody awaits the end of the run in progress.
+FAILING = 16  # The last run failed: the next success is news.
+REMOVED = 32
+OFF_GRID = 64  # The next tick is an extra first one; those of the rule follow.
+HUNG = 128  # The run in progress was asked to end and does not.
+RESUMED = 256  # The due tick, or ticks, were kept back by a hold that has ended.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hold:
+    """One reason not to run. Counted by identity: leaving one suspension never ends another."""
+
+    holder: str
+    reason: str | None
+    since: int
+    until: int | None = None
+
+    def __str__(self) -> str:
+        return self.holder if self.reason is None else f"{self.holder} ({self.reason})"
+
+
+class Entry:
+    """One task: what to call, when next, and what is going on. All instants are steady-clock microseconds.
+
+    Attributes:
+        due: The first tick that nothing was decided about yet.
+        seq: Number of the agenda item that will look at ``due``; 0 when parked.
+        alarm: Number of the agenda item that will look at the run in progress; 0 for none.
+        lift: Number of the agenda item that ends a pause; 0 for none.
+        waiting: A tick that is to start as soon as the task is idle.
+        backlog: First of the missed ticks still to be run; they go up to ``due``.
+        asked: Where the ``run_now()`` whose tick is waiting wants its Run.
+        last: The latest record; the ones before are in ``ring``.
+    """
+
+    __slots__ = (
+        "alarm",
+        "args",
+        "asked",
+        "backlog",
+        "due",
+        "endings",
+        "face",
+        "flags",
+        "func",
+        "holds",
+        "kws",
+        "last",
+        "lift",
+        "name",
+        "pause",
+        "result",
+        "ring",
+        "run",
+        "seq",
+        "spec",
+        "successes",
+        "waiters",
+        "waiting",
+    )
+
+    def __init__(
+        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kws: Mapping[str, Any], spec: Spec
+    ) -> None:
+        self.name = name
+        self.func = func
+        self.args = args
+        self.kws = kws
+        self.spec = spec
+        self.flags = 0
+        self.due = 0
+        self.seq = 0
+        self.alarm = 0
+        self.lift = 0
+        self.run: Running | None = None
+        self.waiting: int | None = None
+        self.backlog: int | None = None
+        self.asked: Future[Run] | None = None
+        self.holds: list[Hold] | None = None
+        self.pause: Hold | None = None
+        self.waiters: list[Future[Run]] | None = None
+        self.last: Record | None = None
+        self.ring: list[Record] | None = None
+        self.result: Any = None
+        self.successes = 0
+        self.endings: dict[Outcome, int] | None = None
+        self.face: Any = None

@@ -1,0 +1,188 @@
+"""Who is told: the log, and the listeners. Both hear of a tick after its record is kept; neither can harm a run."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ._clock import utc
+from ._entry import FAILING, Entry
+from ._model import Outcome, Reason, Run
+from ._record import NEVER, Record, run_of
+from .errors import InvalidArgument
+
+log = logging.getLogger("kaiju_app.scheduler")
+
+QUIET = 60_000_000  # A message that repeats itself comes once a minute, with a count: a log is read by people.
+
+Listener = Callable[[Run], object]
+
+
+class _Repeated:
+    """One message that may come again and again."""
+
+    __slots__ = ("count", "said", "since")
+
+    def __init__(self, now: int) -> None:
+        self.since = now
+        self.said = now - QUIET
+        self.count = 0
+
+    def due(self, now: int) -> bool:
+        """Count one more; return whether it is time to say so."""
+        self.count += 1
+        if now - self.said < QUIET:
+            return False
+        self.said = now
+        return True
+
+
+class Events:
+    """Tells the log and the listeners of one scheduler how ticks ended.
+
+    Args:
+        instance: Identity of the scheduler, for the records.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._listeners: list[tuple[Listener]] = []
+        self._repeated: dict[object, _Repeated] = {}
+        self.loud = False
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call *listener* with every Run from now on; return a function that ends this.
+
+        Raises:
+            InvalidArgument: *listener* is not a plain function.
+        """
+        if not callable(listener) or inspect.iscoroutinefunction(listener):
+            raise InvalidArgument(
+                "listener", listener, "must be a plain function; start an asyncio task in it for what takes long"
+            )
+        handle = (listener,)  # Identity: the same function may be subscribed twice, and each time ended by itself.
+        self._listeners = [*self._listeners, handle]
+        self.listen()
+
+        def unsubscribe() -> None:
+            self._listeners = [other for other in self._listeners if other is not handle]
+            self.listen()
+
+        return unsubscribe
+
+    def listen(self) -> None:
+        """Set ``loud``: whether anybody wants to hear of a plain success. The level of the log may change any time."""
+        self.loud = bool(self._listeners) or log.isEnabledFor(logging.DEBUG)
+
+    def forget(self, entry: Entry) -> None:
+        """Drop what is remembered of a task that is gone."""
+        for reason in (None, *Reason):
+            self._repeated.pop((entry, reason), None)
+
+    def ended(self, entry: Entry, record: Record, exc: BaseException | None, now: int) -> None:
+        """Tell that a run ended."""
+        outcome, reason = record[0], record[1]
+        if outcome is Outcome.SUCCEEDED:
+            self._succeeded(entry, record, now)
+        elif reason in (Reason.SHUTDOWN, Reason.REQUESTED):
+            log.info("%s: %s", _subject(entry, record), _what(record))
+        else:
+            self._failed(entry, record, exc, now)
+        self._tell(entry, record, now)
+
+    def skipped(self, entry: Entry, record: Record, opened: bool, now: int) -> None:
+        """Tell that ticks were skipped; listeners hear of the opening of a record, ``closed()`` tells them its end."""
+        reason = record[1]
+        if reason is Reason.MISSED or reason is Reason.BACKLOG:
+            if self._repeat((entry, reason), now).due(now):
+                log.warning(
+                    "%s: %d tick(s) skipped (%s), the last one due at %s; they came too late, because the loop was "
+                    "blocked, the machine slept or the task was suspended",
+                    _subject(entry, record), record[4], reason.value, utc(record[3] + record[7]).isoformat(),
+                )  # fmt: skip
+        elif opened:
+            log.debug("%s: skipped (%s)", _subject(entry, record), reason)
+        if opened:
+            self._tell(entry, record, now)
+
+    def closed(self, entry: Entry, record: Record, now: int) -> None:
+        """Tell the listeners the last and the number of a record of skips that something else follows."""
+        self._tell(entry, record, now)
+
+    def _succeeded(self, entry: Entry, record: Record, now: int) -> None:
+        if entry.flags & FAILING:
+            entry.flags &= ~FAILING
+            failures = self._repeated.pop((entry, None), None)
+            if failures is not None:
+                log.info(
+                    "%s: succeeded again after %d run(s) that did not, in %.3g s",
+                    _subject(entry, record), failures.count, (now - failures.since) / 1e6,
+                )  # fmt: skip
+        log.debug("%s: %s", _subject(entry, record), _what(record))
+
+    def _failed(self, entry: Entry, record: Record, exc: BaseException | None, now: int) -> None:
+        entry.flags |= FAILING
+        failures = self._repeat((entry, None), now)
+        if not failures.due(now):
+            return
+        if failures.count == 1:
+            log.error("%s: %s; the schedule goes on", _subject(entry, record), _what(record), exc_info=exc)
+            return
+        log.error(
+            "%s: %s; %d runs in a row did not succeed, for %.3g s",
+            _subject(entry, record), _what(record), failures.count, (now - failures.since) / 1e6,
+        )  # fmt: skip
+
+    def _tell(self, entry: Entry, record: Record, now: int) -> None:
+        if not self._listeners:
+            return
+        run = run_of(entry.name, record, self._instance)
+        for handle in self._listeners:
+            listener = handle[0]
+            try:
+                listener(run)
+            except Exception:  # A listener's bug must not stop the scheduler.
+                if self._repeat(id(handle), now).due(now):
+                    log.exception(
+                        "listener %r raised for task %r, tick %s; it is called again for the next one",
+                        listener, entry.name, run.scheduled_at.isoformat(),
+                    )  # fmt: skip
+
+    def _repeat(self, key: object, now: int) -> _Repeated:
+        repeated = self._repeated.get(key)
+        if repeated is None:
+            repeated = self._repeated[key] = _Repeated(now)
+        return repeated
+
+
+def _subject(entry: Entry, record: Record) -> str:
+    return f"task {entry.name!r}, tick {utc(record[2] + record[7]).isoformat()}"
+
+
+def _what(record: Record) -> str:
+    outcome, reason, _, _, _, started, finished, _, attempts, error, _ = record
+    text = outcome.value if reason is None else f"{outcome.value} ({reason.value})"
+    if started != NEVER:
+        text += f" after {(finished - started) / 1e6:.3g} s"
+    if attempts > 1:
+        text += f" and {attempts} attempts"
+    return text if error is None else f"{text}: {error}"
+
+
+def described(exc: BaseException | None) -> str | None:
+    """Return type and message of *exc*; never the object, whose frames would keep the run's data alive."""
+    if exc is None:
+        return None
+    try:
+        text = str(exc)
+    except Exception as broken:
+        text = f"its message cannot be had: __str__ raised {type(broken).__name__}"
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+
+
+def stack_of(task: Any) -> str:
+    """Return where the asyncio *task* of a run is waiting, one frame a line."""
+    frames = [] if task is None else task.get_stack()
+    return "".join(f"\n  {f.f_code.co_filename}:{f.f_lineno} in {f.f_code.co_name}" for f in frames) or " (not known)"

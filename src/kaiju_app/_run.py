@@ -1,0 +1,288 @@
+"""One run: the attempts, the cause that cut it, the outcome. The one place where user code is called and caught."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from concurrent.futures import Executor, Future
+from contextvars import ContextVar, copy_context
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from . import _decide
+from ._clock import utc
+from ._entry import Entry
+from ._model import Kind, Outcome, Reason
+from .errors import RunCut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_running: ContextVar[Running | None] = ContextVar("kaiju_app_run", default=None)
+
+
+class Host(Protocol):
+    """What a run needs of whoever started it."""
+
+    offset: int
+
+    def now(self) -> int: ...
+    def pool(self) -> Executor: ...
+    def succeeded(self, run: Running, result: Any) -> None: ...
+    def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None: ...
+
+
+class Running:
+    """A run in progress.
+
+    Attributes:
+        grid: Any tick of the rule; its next ticks are counted from here, whatever is rescheduled meanwhile.
+        due: The tick that it is for; of a manual run, when it was asked for.
+        cause: Why it was asked to end: whoever cuts a run says so first. None: nobody did.
+        told: What ``task.cancel()`` was given.
+        final: No attempt may follow the one that is going on.
+        wake: Ends the retry pause, while there is one.
+        job: The thread's part, while there is one.
+    """
+
+    __slots__ = (
+        "attempt",
+        "cause",
+        "due",
+        "entry",
+        "final",
+        "grid",
+        "host",
+        "job",
+        "kind",
+        "lost",
+        "spec",
+        "started",
+        "task",
+        "told",
+        "wake",
+    )
+
+    def __init__(self, host: Host, entry: Entry, due: int, grid: int, kind: Kind, now: int) -> None:
+        self.host = host
+        self.entry = entry
+        self.spec = entry.spec
+        self.due = due
+        self.grid = grid
+        self.kind = kind
+        self.started = now
+        self.attempt = 0
+        self.cause: Reason | None = None
+        self.told: str | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.final = False
+        self.wake: Callable[[], None] | None = None
+        self.job: Future[Any] | None = None
+        self.lost: asyncio.Event | None = None
+
+    def deadline(self) -> tuple[int, Reason] | None:
+        """Return when this run is cut, and why; None: never."""
+        return _decide.deadline(self.spec, self.kind, self.grid, self.due, self.started)
+
+    def cut(self, cause: Reason, told: str | None = None) -> None:
+        """Ask the run to end. The first cause stands."""
+        if self.cause is not None:
+            return
+        self.cause = cause
+        self.told = told
+        if self.wake is not None:
+            self.wake()
+        elif self.job is not None:
+            self.job.cancel()  # Has an effect only if no thread has taken it yet: a thread cannot be stopped.
+        elif self.attempt and self.task is not None:
+            self.task.cancel()
+        # Otherwise it has not begun: execute() looks at the cause before it calls the function.
+
+    def finish_up(self, cause: Reason) -> None:
+        """Let the attempt in progress end by itself, and let none follow; a retry pause is cut."""
+        self.final = True
+        if self.wake is not None:
+            self.cut(cause)
+
+
+async def execute(run: Running) -> None:
+    """Call the function of *run*, again if need be, and tell the host how it ended."""
+    _running.set(run)
+    host = run.host
+    entry = run.entry
+    run.started = host.now()
+    threaded = run.spec.threaded
+    pause = 0
+    failure: BaseException | None = None
+    while True:
+        try:
+            if pause:
+                await _sleep(run, pause)
+            if run.cause is not None:
+                break
+            run.attempt += 1
+            result = await (_in_thread(run) if threaded else entry.func(*entry.args, **entry.kws))
+        except BaseException as exc:  # A task's bug must not stop the scheduler.
+            failure = exc
+            pause = _pause_before_retry(run, exc)
+            if not pause:
+                break
+        else:
+            if run.cause is not None:
+                break  # type: ignore[unreachable]  # Somebody cut it meanwhile: mypy does not see past the await.
+            host.succeeded(run, result)
+            return
+    try:
+        host.ended(run, *ending(run.cause, failure), failure)
+        if isinstance(failure, KeyboardInterrupt | SystemExit):
+            raise failure
+    finally:
+        failure = None  # Its traceback holds this frame: do not leave a cycle to the garbage collector.
+
+
+def ending(cause: Reason | None, failure: BaseException | None) -> tuple[Outcome, Reason | None]:
+    """Return how a run ended that did not succeed. The cause decides; the type of the exception only without one."""
+    if cause is Reason.DEADLINE:
+        return Outcome.TIMED_OUT, cause
+    if cause is not None:
+        return Outcome.CANCELLED, cause
+    if isinstance(failure, asyncio.CancelledError):
+        return Outcome.CANCELLED, Reason.WITHIN
+    return Outcome.FAILED, None
+
+
+def _pause_before_retry(run: Running, exc: BaseException) -> int:
+    """Return the microseconds to wait before the next attempt; 0: there is none."""
+    if run.cause is not None or run.final or not isinstance(exc, run.spec.retry_on):
+        return 0
+    now = run.host.now()
+    end = run.deadline()
+    at = _decide.retry_at(run.spec, run.attempt, now, None if end is None else end[0])
+    return 0 if at is None else max(1, at - now)
+
+
+async def _sleep(run: Running, pause: int) -> None:
+    """Wait for *pause* microseconds or until the run is cut."""
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def end() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = loop.call_later(pause / 1e6, end)
+    run.wake = end
+    try:
+        await over
+    finally:
+        run.wake = None
+        timer.cancel()
+
+
+async def _in_thread(run: Running) -> Any:
+    """Call a plain function in the pool; await in the loop what it returns, if that can be awaited."""
+    entry = run.entry
+    # A copy: the loop could not step this asyncio task while a thread is inside its own context.
+    job = run.host.pool().submit(copy_context().run, partial(entry.func, *entry.args, **entry.kws))
+    over = asyncio.wrap_future(job)
+    run.job = job
+    try:
+        while not over.done():
+            try:
+                await asyncio.wait([over])
+            except asyncio.CancelledError:
+                # Somebody cancelled the asyncio task. The thread goes on, so the run does: no second copy may start.
+                run.cut(Reason.WITHIN)
+        result = over.result()
+    finally:
+        run.job = None
+    if not inspect.isawaitable(result):
+        return result
+    if run.cause is None:
+        return await result
+    if inspect.iscoroutine(result):
+        result.close()  # It is too late to begin it.
+    return None
+
+
+def current_running(entry: Entry) -> Running | None:
+    """Return the run in progress of *entry* if the caller is inside it, child tasks included."""
+    run = current_caller()
+    return run if run is not None and run.entry is entry else None
+
+
+def current_caller() -> Running | None:
+    """Return the run, still in progress, that the caller is inside of, whichever task it is of; None: of none."""
+    run = _running.get()
+    return run if run is not None and run is run.entry.run else None
+
+
+class CurrentRun:
+    """What a function may know of the run that it is called for."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Running) -> None:
+        self._run = run
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self._run.entry.name
+
+    @property
+    def scheduled_at(self) -> datetime:
+        """Nominal time of the tick, aware UTC: what to use for file names and idempotency keys, not ``now()``."""
+        return utc(self._run.due + self._run.host.offset)
+
+    @property
+    def attempt(self) -> int:
+        """Number of this call of the function within the run; the first is 1."""
+        return self._run.attempt
+
+    @property
+    def take(self) -> int:
+        """Number of the claim of this tick; always 1 for a task that is not shared with other instances."""
+        return 1
+
+    @property
+    def fence(self) -> int | None:
+        """Number that grows with every claim; None for a task that is not shared with other instances."""
+        return None
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the run is cut, aware UTC; None: never."""
+        end = self._run.deadline()
+        return None if end is None else utc(end[0] + self._run.host.offset)
+
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when the right to run is lost to another instance; never, for a task that is not shared."""
+        if self._run.lost is None:
+            self._run.lost = asyncio.Event()
+        return self._run.lost
+
+    def check(self) -> None:
+        """Return if the run may go on; safe in any thread, which is where it is needed.
+
+        Raises:
+            RunCut: The run was asked to end: its deadline is over, the scheduler stops, or somebody cancelled it.
+        """
+        if self._run.cause is not None:
+            raise RunCut(self._run.entry.name, self._run.cause.value)
+
+
+def current_run() -> CurrentRun:
+    """Return the run that the caller is inside of, child tasks and threads included.
+
+    Raises:
+        LookupError: The caller is not inside a run, or that run is over.
+    """
+    run = _running.get()
+    if run is None:
+        raise LookupError("current_run() was called outside a run: only a scheduled function has one")
+    if run.entry.run is not run:
+        raise LookupError(f"current_run(): the run of task {run.entry.name!r} that this code belongs to is over")
+    return CurrentRun(run)

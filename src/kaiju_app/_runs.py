@@ -1,0 +1,256 @@
+"""DO, the runs: start one, cut one, look after those that do not end, take note of endings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextvars import Context, copy_context
+from typing import Any
+
+from . import _ledger
+from ._agenda import Agenda
+from ._clock import Clock, utc
+from ._decide import EARLY
+from ._entry import FAILING, HUNG, QUEUED, REMOVED, WATCHED, Entry
+from ._events import Events, described, log, stack_of
+from ._model import Kind, Outcome, Reason, Run, Settings
+from ._record import Record, run_of
+from ._run import Running, execute
+from .errors import WrongState
+
+Spawn = Callable[[Coroutine[Any, Any, None], str, Context], "asyncio.Task[None]"]
+
+
+STEP = 1_000  # A wall clock that is off by more than a millisecond was stepped, or slewed for a while.
+
+
+class Runs:
+    """The runs in progress of one scheduler."""
+
+    def __init__(self, clock: Clock, settings: Settings) -> None:
+        self.now = clock.steady
+        self.wall = clock.wall
+        self.offset = clock.wall() - clock.steady()
+        self.settings = settings
+        self.history = settings.history
+        self.instance = settings.instance
+        self.entries: dict[str, Entry] = {}
+        self.events = Events(settings.instance)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.planning = False
+        self._agenda = Agenda()
+        self._context = Context()
+        self._spawn: Spawn = _refuse
+        self._pool: ThreadPoolExecutor | None = None
+
+    def read_offset(self, now: int) -> None:
+        """Set ``offset``, from the steady clock to the wall clock, when the latter was stepped.
+
+        Reading two clocks one after the other makes a noise that must not move the labels of ticks.
+        """
+        offset = self.wall() - now
+        if abs(offset - self.offset) > STEP:
+            self.offset = offset
+
+    def open(self, loop: asyncio.AbstractEventLoop, spawn: Spawn) -> None:
+        """Begin to plan: from now on ticks come due, in a copy of the caller's context."""
+        self.loop = loop
+        self._spawn = spawn
+        self._context = copy_context()
+        self.planning = True
+
+    def close(self) -> None:
+        """Let go of everything that belongs to the loop."""
+        self.loop = None
+        self._spawn = _refuse
+        self._context = Context()
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    def pool(self) -> Executor:
+        """Return the threads of this scheduler, which are its own: a herd of slow calls starves nobody else."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="kaiju_app")
+        return self._pool
+
+    def start_run(
+        self, entry: Entry, due: int, grid: int, kind: Kind, now: int, asked: asyncio.Future[Run] | None = None
+    ) -> None:
+        """Start a run of *entry*, which is idle; *asked* gets its Run.
+
+        Args:
+            due: The tick it is for.
+            grid: Any tick of the rule.
+        """
+        run = Running(self, entry, due, grid, kind, now)
+        entry.run = run
+        if asked is not None:
+            self.watch(entry, asked)
+        task = self._spawn(execute(run), entry.name, self._context.copy())
+        if entry.run is run:  # An eager one may be over already.
+            run.task = task
+            if asked is not None:
+                task.add_done_callback(lambda _: self.alive(entry))
+            if run.cause is not None and run.attempt:  # Cut in its first step, before its asyncio task was known.
+                task.cancel()
+            if kind is not Kind.LIVE or 0 < run.spec.limit < run.spec.gap:
+                self.guard(entry)
+
+    def alive(self, entry: Entry) -> Running | None:
+        """Return the run in progress of *entry*.
+
+        A run whose asyncio task was cancelled before its first step could not say that it is over: this sees it.
+        """
+        run = entry.run
+        if run is not None and run.task is not None and (run.task.done() or run.task.get_loop().is_closed()):
+            exc = None if not run.task.done() or run.task.cancelled() else run.task.exception()
+            if exc is None:
+                self.ended(run, Outcome.CANCELLED, run.cause or Reason.WITHIN, None)
+            else:
+                self.ended(run, Outcome.FAILED, run.cause, exc)
+        return entry.run
+
+    def cut(self, run: Running, cause: Reason, told: str | None = None) -> None:
+        """Ask *run* to end, and look after ``cancel_grace`` whether it did. The first cause stands."""
+        if run.cause is not None:
+            return
+        run.cut(cause, told)
+        entry = run.entry
+        if entry.run is run and self.planning:
+            self._drop_alarm(entry)
+            entry.alarm = self._agenda.push(self.now() + self.settings.cancel_grace, entry)
+            self._arm()
+
+    def guard(self, entry: Entry) -> None:
+        """See to it that the run in progress is looked at when its deadline is over.
+
+        Usually its next tick does that; an alarm is only set where the deadline comes first, or no tick is planned.
+        """
+        run = entry.run
+        if run is None or run.cause is not None or entry.alarm or not self.planning:
+            return
+        end = run.deadline()
+        if end is not None and (not entry.seq or end[0] < entry.due):
+            entry.alarm = self._agenda.push(end[0], entry)
+            self._arm()
+
+    def watch(self, entry: Entry, waiter: asyncio.Future[Run]) -> None:
+        """Give *waiter* the Run in progress when it ends."""
+        entry.flags |= WATCHED
+        if entry.waiters is None:
+            entry.waiters = []
+        entry.waiters.append(waiter)
+        if entry.run is not None and entry.run.task is not None:
+            entry.run.task.add_done_callback(lambda _: self.alive(entry))
+
+    def succeeded(self, run: Running, result: Any) -> None:
+        """Take note of a run whose function returned *result*."""
+        due = run.due
+        now = self.now()
+        run.entry.result = result
+        manual = run.kind is Kind.MANUAL
+        record = (Outcome.SUCCEEDED, None, due, due, 1, run.started, now, self.offset, run.attempt, None, manual)
+        self._end(run, record, None, now)
+
+    def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
+        """Take note of a run that did not succeed."""
+        due = run.due
+        now = self.now()
+        error = run.told
+        if error is None and not (run.cause is not None and isinstance(exc, asyncio.CancelledError)):
+            error = described(exc)  # That a run which was cut was cancelled says nothing more.
+        manual = run.kind is Kind.MANUAL
+        record = (outcome, reason, due, due, 1, run.started, now, self.offset, run.attempt, error, manual)
+        self._end(run, record, exc, now)
+
+    def skip(
+        self, entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, *, manual: bool = False
+    ) -> Record:
+        """Take note of *number* ticks from *first* to *last* that do not run."""
+        record, closed, opened = _ledger.keep_skip(
+            entry, first, last, number, reason, now, self.offset, self.history, manual
+        )
+        if closed is not None:
+            self.events.closed(entry, closed, now)
+        self.events.skipped(entry, record, opened, now)
+        return record
+
+    def _end(self, run: Running, record: Record, exc: BaseException | None, now: int) -> None:
+        entry = run.entry
+        entry.run = None
+        run.task = None  # Its context holds the run: do not leave a cycle to the garbage collector.
+        closed = _ledger.keep(entry, record, now, self.history)
+        if entry.alarm:
+            self._drop_alarm(entry)
+        if entry.flags:
+            self._after_end(entry, record)
+        if closed is not None:
+            self.events.closed(entry, closed, now)
+        if self.events.loud or record[0] is not Outcome.SUCCEEDED or entry.flags & FAILING:
+            self.events.ended(entry, record, exc, now)
+
+    def _after_end(self, entry: Entry, record: Record) -> None:
+        if entry.flags & HUNG:
+            entry.flags &= ~HUNG
+            log.warning("task %r: the hung run has ended; ticks run again", entry.name)
+        if entry.flags & QUEUED:
+            self.pump_soon(entry)
+        if entry.flags & REMOVED:
+            del self.entries[entry.name]
+            self.events.forget(entry)
+        if entry.flags & WATCHED:
+            entry.flags &= ~WATCHED
+            waiters, entry.waiters = entry.waiters or (), None
+            run = run_of(entry.name, record, self.instance)
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(run)
+
+    def _on_alarm(self, entry: Entry, now: int) -> None:
+        """Look at a run whose deadline is over, or that was asked to end a while ago."""
+        entry.alarm = 0
+        run = self.alive(entry)
+        if run is None:
+            return
+        if run.cause is not None:
+            self._on_hung(entry, run, now)
+            return
+        end = run.deadline()
+        if end is not None and end[0] <= now + EARLY:
+            self.cut(run, end[1])
+        else:
+            self.guard(entry)  # It began later than it was planned to.
+
+    def _on_hung(self, entry: Entry, run: Running, now: int) -> None:
+        entry.flags |= HUNG
+        log.warning(
+            "task %r, tick %s: hung: asked to end (%s) %.3g s ago and still going on, %.3g s after its start. Later "
+            "ticks are skipped until it ends; no second copy is started. It is at:%s",
+            entry.name, utc(run.due + self.offset).isoformat(), run.cause and run.cause.value,
+            self.settings.cancel_grace / 1e6, (now - run.started) / 1e6, where(run),
+        )  # fmt: skip
+
+    def _drop_alarm(self, entry: Entry) -> None:
+        if entry.alarm:
+            entry.alarm = 0
+            self._agenda.dropped()
+
+    def _arm(self) -> None:
+        """Set the timer to what comes next."""
+        raise NotImplementedError
+
+    def pump_soon(self, entry: Entry) -> None:
+        """Start what waits for the end of a run, in a later turn of the loop."""
+        raise NotImplementedError
+
+
+def where(run: Running) -> str:
+    """Return where *run* is, for the person who has to find out why it does not end."""
+    return " a thread, which cannot be stopped" if run.job is not None else stack_of(run.task)
+
+
+def _refuse(coro: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:
+    coro.close()
+    raise WrongState(f"task {name!r}: the scheduler is not started")

@@ -1,0 +1,360 @@
+"""Scheduler: registration, start, stop. What the application holds in its hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+from uuid import uuid4
+
+from . import _door
+from ._clock import Clock
+from ._driver import Driver
+from ._entry import Entry
+from ._events import Listener
+from ._model import ExecPolicy, FirstRun, Missed, Settings
+from ._run import Running, current_caller
+from ._spawn import spawner
+from ._stop import cut_all, wait_for_ends
+from ._suspend import Suspension
+from ._task import ScheduledTask
+from ._triggers import Every
+from .errors import InvalidArgument, OwnRun, WrongState
+
+T = TypeVar("T")
+
+DAY_S = 86_400.0
+
+
+class Scheduler:
+    """Runs functions periodically inside the running event loop.
+
+    It is an asynchronous context manager: inside ``async with Scheduler() as scheduler:`` it is started.
+
+    Args:
+        history: Records kept for each task, at least 1.
+        cancel_grace_s: Seconds after which a run that was asked to end and has not counts as hung.
+        threads: Most plain functions that run at a time, each in a thread of the scheduler's own.
+        wait_task_timeout_safe_mod: Gaps after which a run under WAIT or SKIP is cut, unless it has a max_timeout_s.
+        clock: Where the time comes from; for tests.
+
+    Raises:
+        InvalidArgument: One of them is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        history: int = 20,
+        cancel_grace_s: float | timedelta = 5.0,
+        threads: int = 8,
+        wait_task_timeout_safe_mod: float = 3.0,
+        clock: Clock | None = None,
+    ) -> None:
+        safe_mod = wait_task_timeout_safe_mod
+        if isinstance(safe_mod, bool) or not isinstance(safe_mod, int | float) or not 1 <= safe_mod <= 1e6:
+            raise InvalidArgument("wait_task_timeout_safe_mod", safe_mod, "must be a number of at least 1")
+        self._driver = Driver(
+            clock or Clock(),
+            Settings(
+                cancel_grace=_door.duration_us("cancel_grace_s", cancel_grace_s),
+                history=_door.whole("history", history, at_least=1),
+                threads=_door.whole("threads", threads, at_least=1),
+                safe_mod=float(safe_mod),
+                instance=uuid4().hex,
+            ),
+        )
+        self._numbers: dict[str, int] = {}
+        self._stopping: asyncio.Future[None] | None = None
+
+    # --- registration ---
+
+    @overload
+    def schedule_task(
+        self,
+        func: Callable[..., Awaitable[T]],
+        interval_s: float | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kws: Mapping[str, Any] = ...,
+        *,
+        trigger: Every | None = None,
+        policy: ExecPolicy = ExecPolicy.CANCEL,
+        max_timeout_s: float | timedelta = 0,
+        retries: int = 0,
+        retry_interval_s: float | timedelta = 0,
+        name: str | None = None,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = ...,
+        first_run: FirstRun | datetime | None = None,
+        missed: Missed = Missed.ONCE,
+        grace_s: float | timedelta | None = None,
+        catchup_s: float | timedelta = DAY_S,
+    ) -> ScheduledTask[T]: ...
+
+    @overload
+    def schedule_task(
+        self,
+        func: Callable[..., T],
+        interval_s: float | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kws: Mapping[str, Any] = ...,
+        *,
+        trigger: Every | None = None,
+        policy: ExecPolicy = ExecPolicy.CANCEL,
+        max_timeout_s: float | timedelta = 0,
+        retries: int = 0,
+        retry_interval_s: float | timedelta = 0,
+        name: str | None = None,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = ...,
+        first_run: FirstRun | datetime | None = None,
+        missed: Missed = Missed.ONCE,
+        grace_s: float | timedelta | None = None,
+        catchup_s: float | timedelta = DAY_S,
+    ) -> ScheduledTask[T]: ...
+
+    def schedule_task(
+        self,
+        func: Callable[..., Any],
+        interval_s: float | timedelta | None = None,
+        args: Sequence[Any] = (),
+        kws: Mapping[str, Any] = _door.NO_KWS,
+        *,
+        trigger: Every | None = None,
+        policy: ExecPolicy = ExecPolicy.CANCEL,
+        max_timeout_s: float | timedelta = 0,
+        retries: int = 0,
+        retry_interval_s: float | timedelta = 0,
+        name: str | None = None,
+        retry_on: type[Exception] | tuple[type[Exception], ...] = (OSError, TimeoutError),
+        first_run: FirstRun | datetime | None = None,
+        missed: Missed = Missed.ONCE,
+        grace_s: float | timedelta | None = None,
+        catchup_s: float | timedelta = DAY_S,
+    ) -> ScheduledTask[Any]:
+        """Run *func* periodically; return its task. Legal before there is a loop; never calls *func* itself.
+
+        Args:
+            func: ``async def``, run in the loop; or a plain function, run in a thread.
+            interval_s: Seconds from a tick to the next, or a ``timedelta``: from 1 ms to 100 years.
+            args: Arguments by position.
+            kws: Arguments by name.
+            trigger: A rule instead of an interval.
+            policy: What a tick does to a run that is still going on.
+            max_timeout_s: Seconds for all attempts of a run together; 0: the policy's own limit.
+            retries: Attempts that may follow the first one.
+            retry_interval_s: Seconds from a failed attempt to the next; 0: the gap spread evenly over the attempts.
+            name: Unique name; by default ``scheduled:`` and the qualified name of the function.
+            retry_on: Exceptions that are worth another attempt.
+            first_run: When it runs first; by default NOW for an interval, NEXT for a trigger. An aware datetime is
+                the first tick; a past one is where the grid is counted from.
+            missed: What becomes of ticks that could not run in time.
+            grace_s: Seconds after which a tick is too old to run; by default no limit, for Missed.SKIP 1 s or a tenth
+                of the gap.
+            catchup_s: Seconds after which Missed.ALL makes no more up for a tick.
+
+        Raises:
+            InvalidArgument: An argument is wrong; nothing was registered.
+            WrongThread: The scheduler is started and this is not the thread of its loop.
+        """
+        driver = self._driver
+        driver.check_thread("schedule_task")
+        facts = _door.facts(func)
+        _door.check_args(func, facts, args, kws)
+        checked = _door.known_spec(
+            interval_s,
+            trigger,
+            policy,
+            max_timeout_s,
+            retries,
+            retry_interval_s,
+            retry_on,
+            first_run,
+            missed,
+            grace_s,
+            catchup_s,
+            facts.threaded,
+            driver.settings.safe_mod,
+        )
+        entry = Entry(
+            self._free_name(facts.label) if name is None else self._given_name(name),
+            func,
+            tuple(args),
+            dict(kws) if kws else _door.NO_KWS,
+            checked,
+        )
+        driver.entries[entry.name] = entry
+        if driver.planning:
+            driver.plan_first(entry, driver.now())
+        task = entry.face = ScheduledTask[Any](driver, entry)
+        return task
+
+    def _free_name(self, label: str) -> str:
+        base = f"scheduled:{label}"
+        entries = self._driver.entries
+        name = base
+        number = self._numbers.get(base, 0)
+        while number or name in entries:
+            number = max(2, number + 1)
+            name = f"{base}#{number}"
+            if name not in entries:
+                break
+        self._numbers[base] = number
+        return name
+
+    def _given_name(self, name: str) -> str:
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument("name", name, "must be a text that is not empty, or None")
+        if name in self._driver.entries:
+            raise InvalidArgument("name", name, "must be unique: a task of that name exists, remove() it first")
+        return name
+
+    # --- life ---
+
+    @property
+    def started(self) -> bool:
+        """Whether ticks come due."""
+        return self._driver.planning
+
+    async def start(self) -> None:
+        """Begin to run the tasks; each begins anew, with its first run. A ``stop()`` under way is awaited.
+
+        The context of the caller is captured here: every run gets a copy of it.
+
+        Raises:
+            WrongState: It is started already, in this loop or in another one.
+            OwnRun: Called from inside a run that a ``stop()`` under way waits for.
+        """
+        while self._stopping is not None:
+            mine = self._mine()
+            if mine is not None:
+                raise OwnRun(mine.entry.name, "start() during a stop()")
+            await asyncio.wait([self._stopping])
+        loop = asyncio.get_running_loop()
+        driver = self._driver
+        if driver.planning:
+            where = "in this loop" if driver.loop is loop else "in another loop"
+            raise WrongState(f"start(): the scheduler is started already, {where}; await stop() first")
+        driver.open(loop, spawner(loop))
+
+    async def stop(self, timeout_s: float | None = None) -> list[ScheduledTask[Any]]:
+        """Plan nothing more, end what is going on, and return the tasks whose runs did not end in time.
+
+        Runs under CANCEL, WAIT and SKIP are cancelled at once, those under SHIELD are awaited, retry pauses are cut.
+        Called from inside a run, it neither cancels nor awaits that one. Stopping twice is harmless.
+
+        Args:
+            timeout_s: Bounds the whole wait, in seconds; None: no limit for SHIELD, ``cancel_grace_s`` for the others.
+
+        Raises:
+            WrongState: It was started in another loop, which is not closed.
+        """
+        driver = self._driver
+        mine = self._mine()
+        if self._stopping is not None:
+            return await self._join_stop(mine, timeout_s)
+        if not driver.planning:
+            return []
+        loop = asyncio.get_running_loop()
+        if driver.loop is not loop:
+            if driver.loop is not None and not driver.loop.is_closed():
+                raise WrongState("stop(): the scheduler was started in another loop; stop it there")
+            driver.halt()
+            driver.close()
+            return []
+        self._stopping = stopping = loop.create_future()
+        try:
+            driver.halt()
+            return self._faces(await wait_for_ends(driver, cut_all(driver, mine), timeout_s))
+        finally:
+            driver.close()
+            self._stopping = None
+            stopping.set_result(None)
+
+    async def _join_stop(self, mine: Running | None, timeout_s: float | None) -> list[ScheduledTask[Any]]:
+        """Wait for the ``stop()`` under way; from inside a run, which it may be waiting for, only for the others."""
+        driver = self._driver
+        if mine is not None or self._stopping is None:
+            return self._faces(await wait_for_ends(driver, cut_all(driver, mine), timeout_s))
+        await asyncio.wait([self._stopping], timeout=timeout_s)
+        return self._faces([entry.run for entry in driver.entries.values() if entry.run is not None])
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _mine(self) -> Running | None:
+        """Return the run of this scheduler that the caller is inside of."""
+        run = current_caller()
+        return run if run is not None and run.host is self._driver else None
+
+    def _faces(self, runs: Sequence[Running]) -> list[ScheduledTask[Any]]:
+        return [run.entry.face for run in runs]
+
+    # --- what there is ---
+
+    @property
+    def tasks(self) -> Mapping[str, ScheduledTask[Any]]:
+        """The tasks by name: a read-only view that follows what happens."""
+        return Tasks(self._driver.entries)
+
+    def suspend(self, reason: str | None = None) -> AbstractAsyncContextManager[None]:
+        """Return a context inside which all tasks are quiet, those added meanwhile too; see ScheduledTask.suspend().
+
+        Args:
+            reason: For the people who ask why nothing runs.
+        """
+        return Suspension(self._driver, None, reason)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call *listener* with the Run of every tick that ends; return a function that ends this.
+
+        It is called in the loop, after the record is kept; of consecutive skips it hears the opening and the closing.
+        What it raises is logged and harms nothing.
+
+        Raises:
+            InvalidArgument: It is not a plain function.
+        """
+        return self._driver.events.subscribe(listener)
+
+    def json_repr(self) -> dict[str, object]:
+        """Return what is known of the scheduler and its tasks as JSON values.
+
+        ``time`` is in seconds of the loop's clock, null while it is stopped.
+        """
+        loop = self._driver.loop
+        return {
+            "started": self.started,
+            "time": None if loop is None else loop.time(),
+            "instance": self._driver.instance,
+            "holds": [str(hold) for hold in self._driver.holds],
+            "tasks": [task.json_repr() for task in self.tasks.values()],
+        }
+
+
+class Tasks(Mapping[str, ScheduledTask[Any]]):
+    """A read-only view of the tasks of a scheduler, by name."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> ScheduledTask[Any]:
+        face: ScheduledTask[Any] = self._entries[name].face
+        return face
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} tasks>"

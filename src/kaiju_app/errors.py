@@ -1,0 +1,78 @@
+"""What can go wrong, in words for the person who has to act. One base; leaves take facts and build their message."""
+
+from __future__ import annotations
+
+
+class KaijuError(Exception):
+    """Base of every error that this package raises on its own account."""
+
+
+class InvalidArgument(KaijuError, ValueError):
+    """An argument was refused at the door; nothing was registered or changed.
+
+    Args:
+        argument: Name of the argument.
+        value: What was given.
+        rule: What it must be, and the way out.
+    """
+
+    def __init__(self, argument: str, value: object, rule: str) -> None:
+        super().__init__(f"{argument} {rule}, got {_shown(value)}")
+        self.argument = argument
+        self.value = value
+
+
+class WrongState(KaijuError, RuntimeError):
+    """The scheduler or task is not in a state in which this call makes sense."""
+
+
+class WrongThread(KaijuError, RuntimeError):
+    """A started scheduler was touched from a thread other than its loop's."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            f"{call} was called outside the event loop's thread: use loop.call_soon_threadsafe({call}, ...)"
+        )
+
+
+class OwnRun(KaijuError, RuntimeError):
+    """A run asked to wait for its own end."""
+
+    def __init__(self, task: str, call: str) -> None:
+        super().__init__(f"task {task!r}: {call} inside its own run would wait for itself; call it from another task")
+
+
+class TaskBusy(KaijuError, RuntimeError):
+    """``run_now()`` met a run that is going on and the policy does not let it wait."""
+
+    def __init__(self, task: str, why: str) -> None:
+        super().__init__(f"task {task!r} is busy: {why}; await task.wait() first")
+
+
+class TaskHeld(KaijuError, RuntimeError):
+    """``run_now()`` met a hold: the task is suspended or paused."""
+
+    def __init__(self, task: str, holders: str) -> None:
+        super().__init__(f"task {task!r} is held by {holders}; leave the suspension or await task.resume() first")
+
+
+class RunCut(KaijuError):
+    """Raised by ``current_run().check()``: this run was asked to end.
+
+    Args:
+        task: Name of the task.
+        reason: Why it was cut, e.g. ``deadline`` or ``shutdown``.
+    """
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(f"task {task!r}: this run was asked to end ({reason}); clean up and return")
+        self.reason = reason
+
+
+def _shown(value: object) -> str:
+    """Return ``repr(value)`` cut to a length that fits a log line; a failing repr must not hide the real error."""
+    try:
+        text = repr(value)
+    except Exception as exc:
+        text = f"<{type(value).__name__} whose repr() raises {type(exc).__name__}>"
+    return text if len(text) <= 120 else text[:117] + "..."
