@@ -210,7 +210,8 @@ def w6(quick: bool) -> Work:
 
     def plan() -> Plan:
         figures = yield Job("slow_bodies", size)
-        return {**figures, "cpu_us": figures["cpu_s"] / figures["starts"] * 1e6}
+        cpu_us = figures["cpu_s"] * 1e6
+        return {**figures, "cpu_us": cpu_us / figures["starts"], "tick_us": cpu_us / figures["ticks"]}
 
     return Work(
         "W6",
@@ -218,6 +219,7 @@ def w6(quick: bool) -> Work:
         plan,
         (
             Figure("cpu_us", "CPU us per start", (Reach(1.5, floor="F4"),)),
+            Figure("tick_us", "CPU us per tick, run or not"),
             Figure("starts", "starts"),
             Figure("most_at_once", "most runs of one task at once", (Reach(1),)),
             Figure("unaccounted", "ticks without exactly one ending", (Reach(0),)),

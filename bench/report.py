@@ -51,12 +51,12 @@ def table(result: Result) -> str:
 
 
 def cell(key: str, rounds: Sequence[Figures]) -> str:
-    """Write the median of a figure and, of several rounds, its least and greatest value."""
+    """Write the median of a figure and, where rounds differ, its least and greatest value."""
     values = [figures[key] for figures in rounds if key in figures]
     if not values:
         return "-"
-    several = len(values) > 1 and not isnan(median(values))
-    return short(median(values)) + (f" ({short(min(values))}..{short(max(values))})" if several else "")
+    least, greatest = short(min(values)), short(max(values))
+    return short(median(values)) + (f" ({least}..{greatest})" if least != greatest else "")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

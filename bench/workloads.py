@@ -171,8 +171,8 @@ async def slow_bodies(
         ticks: Ticks of each task in all.
 
     Returns:
-        Starts of bodies and CPU seconds in the window, most runs of one task at once; for the scheduler, the number of
-        ticks that have no ending or more than one.
+        Starts of bodies, ticks due and CPU seconds in the window; most runs of one task at once; for the scheduler,
+        the number of ticks that have no ending or more than one.
     """
     first_tick_s = first_tick(tasks)
     stop_s = first_tick_s + (ticks - 0.25) * interval_s
@@ -193,6 +193,7 @@ async def slow_bodies(
         raise NoRuns(tasks, 0)
     figures: Figures = {
         "starts": starts,
+        "ticks": tasks * (ticks - warm_up),
         "cpu_s": window.cpu_s,
         "most_at_once": max(probe.most_at_once for probe in probes),
     }

@@ -183,6 +183,12 @@ def described(exc: BaseException | None) -> str | None:
 
 
 def stack_of(task: Any) -> str:
-    """Return where the asyncio *task* of a run is waiting, one frame a line."""
-    frames = [] if task is None else task.get_stack()
-    return "".join(f"\n  {f.f_code.co_filename}:{f.f_lineno} in {f.f_code.co_name}" for f in frames) or " (not known)"
+    """Return where the asyncio *task* of a run is waiting, one frame a line, the innermost last."""
+    lines = []
+    awaited = None if task is None else task.get_coro()
+    while awaited is not None:  # Task.get_stack() shows the outermost coroutine only.
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is not None:
+            lines.append(f"\n  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return "".join(lines) or " (not known)"
