@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import nan
+from dataclasses import dataclass
+from math import inf, nan
 from typing import Any
 
 from bench.candidates import CANDIDATE, EAGER_FLOORS, POLICIES
 from bench.reach import Reach
-from bench.runner import Figures, Job, Plan
+from bench.runner import Figures, GivenUp, Job, Plan
+from bench.workloads import lead
 
 ENOUGH = 0.99  # W2: share of the expected runs that has to be done.
 LATEST_MS = 100.0  # W2: bound of the p99 lateness; the interval.
+# W2: how the search grows. An overloaded heap loop makes each turn longer than the one before by the overload: a
+# small step keeps it from filling the memory before its window ends.
+GROWTH = 1.5
+GRACE_S = 2.0  # W2: for starting Python, beside twice the time a job takes.
 
 SPREAD_FULL = {"tasks": 1_000, "interval_s": 1.0, "warm_up_s": 0.5, "window_s": 10.0}
 SPREAD_QUICK = {"tasks": 100, "interval_s": 0.1, "warm_up_s": 0.0, "window_s": 0.3}
@@ -41,7 +46,7 @@ class Work:
     figures: tuple[Figure, ...]
     floors: tuple[str, ...]
     candidates: tuple[str, ...] = (CANDIDATE,)
-    loop: str = field(default="asyncio")
+    loop: str = "asyncio"
 
     def whos(self, *, eager: bool) -> list[str]:
         """List candidates and floors, those with eager tasks only where there are any."""
@@ -111,23 +116,32 @@ def w2(quick: bool) -> Work:
 
 
 def saturate(size: dict[str, Any], tasks: int, resolution: int, most: int) -> Plan:
-    """Search the largest number of tasks kept up with: double from *tasks* until it fails, then halve the gap.
+    """Search the largest number of tasks kept up with: grow from *tasks* until it fails, then halve the gap.
 
     Args:
         resolution: How close to the limit the search goes; *tasks* is a multiple of it.
-        most: Where doubling ends.
+        most: Where growing ends.
     """
     kept, failed = 0, most + resolution
     best: Figures = {"cpu_s": nan, "runs": nan, "p99_ms": nan}
     while failed - kept > resolution:
-        figures = yield Job("spread", {"tasks": tasks, **size})
+        figures = yield from attempt(size, tasks)
         if keeps_up(figures):
             kept, best = tasks, figures
         else:
             failed = tasks
-        halfway = (kept + failed) // 2 // resolution * resolution
-        tasks = min(kept * 2, most) if failed > most else halfway
+        aim = kept * GROWTH if failed > most else (kept + failed) / 2
+        tasks = min(int(aim) // resolution * resolution, most)
     return {"largest": kept, "cpu_us": best["cpu_s"] / best["runs"] * 1e6, "p99_ms": best["p99_ms"]}
+
+
+def attempt(size: dict[str, Any], tasks: int) -> Plan:
+    """Try *tasks*; without figures, if the worker has to be stopped because it is hopelessly late."""
+    takes_s = lead(tasks) + size["interval_s"] + size["warm_up_s"] + size["window_s"]
+    try:
+        return (yield Job("spread", {"tasks": tasks, **size}, patience_s=GRACE_S + 2 * takes_s))
+    except GivenUp:
+        return {"runs": 0, "expected": tasks, "p99_ms": inf}
 
 
 def keeps_up(figures: Figures) -> bool:

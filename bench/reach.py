@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import isnan, nan
 from statistics import median
 
 from bench.runner import Figures, Rounds
@@ -38,7 +38,9 @@ class Reach:
     def _compared(self, key: str, own: Sequence[Figures], rounds: Rounds) -> list[float]:
         """Compare round by round: what slows the machine for a minute slows both."""
         pairs = [(mine[key], floor[key]) for mine, floor in zip(own, rounds.get(self.floor or "", ()), strict=False)]
-        return [mine - floor if self.margin else mine / floor for mine, floor in pairs]
+        if self.margin:
+            return [mine - floor for mine, floor in pairs]
+        return [mine / floor if floor else nan for mine, floor in pairs]
 
     def __str__(self) -> str:
         against = "" if self.floor is None else f" above {self.floor}" if self.margin else f" x {self.floor}"

@@ -14,6 +14,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300.0  # Registering a million tasks takes the slowest known scheduler a minute.
 UNCLEAN = ("was destroyed but it is pending", "was never awaited", "was never retrieved", "Exception in callback")
+SHARED = 0.03  # A worker that waits for its core longer than this share of the time shares it with something.
 SAID_LINES = 20  # How much of what a failed worker said is shown: the end, where the error is.
 
 Figures = dict[str, float]
@@ -22,11 +23,12 @@ Rounds = dict[str, list[Figures]]  # By candidate, one entry a round.
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement: a workload, its size, the kind of loop."""
+    """One measurement: a workload, its size, the kind of loop, and the seconds after which it is given up."""
 
     workload: str
     size: dict[str, Any]
     loop: str = "asyncio"
+    patience_s: float = PATIENCE_S
 
 
 # A plan yields the jobs of one round of one candidate, is sent their figures, and returns those of the round.
@@ -39,6 +41,10 @@ class WorkerFailed(Exception):
     def __init__(self, who: str, job: Job, said: str) -> None:
         end = "\n".join(said.strip().splitlines()[-SAID_LINES:])
         super().__init__(f"{who}, {job.workload} {job.size} on {job.loop}: {end or 'it said nothing'}")
+
+
+class GivenUp(WorkerFailed):
+    """A measurement was not over in time."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ class Workers:
         """Measure *who*.
 
         Raises:
-            WorkerFailed: The worker failed, took longer than PATIENCE_S, or left tasks behind.
+            GivenUp: It was not over after the job's patience.
+            WorkerFailed: The worker failed, or left tasks behind.
         """
         argument = json.dumps({**vars(job), "who": who, "core": self.core})
         try:
@@ -102,13 +109,17 @@ class Workers:
                 env=environment(),
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE_S,
+                timeout=job.patience_s,
             )
         except subprocess.TimeoutExpired as late:
-            raise WorkerFailed(who, job, f"not over after {late.timeout:.0f} s") from late
+            raise GivenUp(who, job, f"not over after {job.patience_s:.1f} s") from late
         if ended.returncode or any(sign in ended.stderr for sign in UNCLEAN):
             raise WorkerFailed(who, job, ended.stderr)
-        figures: Figures = json.loads(ended.stdout)
+        answer = json.loads(ended.stdout)
+        if answer["waited"] > SHARED:
+            note = f"  {who}, {job.workload}: waited for its core {answer['waited']:.0%} of the time, others use it"
+            print(note, file=sys.stderr, flush=True)
+        figures: Figures = answer["figures"]
         return figures
 
 
@@ -123,7 +134,7 @@ def take_turns(plans: dict[str, Plan], run: Callable[[str, Job], Figures], failu
     while jobs:
         for who, job in list(jobs.items()):
             try:
-                jobs[who] = plans[who].send(run(who, job))
+                jobs[who] = turn(plans[who], who, job, run)
             except StopIteration as end:
                 figures[who] = end.value
                 del jobs[who]
@@ -131,6 +142,15 @@ def take_turns(plans: dict[str, Plan], run: Callable[[str, Job], Figures], failu
                 failures.append(str(failure))
                 del jobs[who]
     return figures
+
+
+def turn(plan: Plan, who: str, job: Job, run: Callable[[str, Job], Figures]) -> Job:
+    """Do one job and return the plan's next; a plan may have an answer to being too slow, but to no other failure."""
+    try:
+        figures = run(who, job)
+    except GivenUp as too_slow:
+        return plan.throw(too_slow)
+    return plan.send(figures)
 
 
 def rounds(

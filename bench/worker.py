@@ -21,12 +21,27 @@ def main(argument: str) -> None:
     job: dict[str, Any] = json.loads(argument)
     pin(job["core"])
     with asyncio.Runner(loop_factory=loop_factory(job["loop"])) as runner:
-        print(json.dumps(runner.run(measure(job["who"], job["workload"], job["size"]))))
+        figures = runner.run(measure(job["who"], job["workload"], job["size"]))
+    print(json.dumps({"figures": figures, "waited": waited_share()}))
 
 
 async def measure(who: str, workload: str, size: dict[str, Any]) -> Figures:
     """Make the candidate inside the loop, as a program's main coroutine would, and put it to work."""
     return await WORKLOADS[workload](maker(who)(), **size)
+
+
+def waited_share() -> float:
+    """Return how much of the time this process wanted the core it had to wait for it; 0 where nobody counts.
+
+    The first two figures of ``/proc/self/schedstat`` are time on the core and time in the run queue (kernel document
+    scheduler/sched-stats).
+    """
+    try:
+        with open("/proc/self/schedstat") as schedstat:
+            ran, waited = map(int, schedstat.read().split()[:2])
+    except OSError:
+        return 0.0
+    return waited / max(1, ran + waited)
 
 
 def pin(core: int | None) -> None:

@@ -213,7 +213,12 @@ async def nothing() -> None:
 
 def first_tick(tasks: int) -> float:
     """Choose the first due time far enough ahead for *tasks* to be registered before it."""
-    return monotonic() + LEAD_S + tasks * LEAD_PER_TASK_S
+    return monotonic() + lead(tasks)
+
+
+def lead(tasks: int) -> float:
+    """Return the seconds that *tasks* may take to register and start."""
+    return LEAD_S + tasks * LEAD_PER_TASK_S
 
 
 def phases(tasks: int) -> list[float]:

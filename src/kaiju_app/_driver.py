@@ -149,13 +149,13 @@ class Driver(Runs):
         if entry.flags & DISABLED:
             return
         entry.flags |= DISABLED
-        if self.planning:
+        if self.planning and not entry.flags & REMOVED:
             self._settle(entry, Reason.DISABLED, self.now())
             self._replan(entry)
 
     def enable(self, entry: Entry) -> None:
         """Go on with the grid, without making up for anything."""
-        if self.planning and entry.flags & DISABLED:
+        if self.planning and entry.flags & DISABLED and not entry.flags & REMOVED:
             self._settle(entry, Reason.DISABLED, self.now())
             self._replan(entry)
         entry.flags &= ~DISABLED
@@ -302,6 +302,9 @@ class Driver(Runs):
         self.plan(entry, late.following)
         tick = due + late.dropped * gap
         if late.dropped:
+            if entry.backlog is not None:  # What is older than the dropped ones goes with them.
+                self._skip_range(entry, entry.backlog, due, late.reason, now)
+                entry.backlog = None
             self.skip(entry, due, tick - gap, late.dropped, late.reason, now)
         if entry.spec.missed is Missed.ALL and late.kept:
             if entry.backlog is None:
@@ -310,6 +313,8 @@ class Driver(Runs):
             self._offer(entry, late.following - gap, now)
         elif late.kept:
             self._offer(entry, tick, now)
+        else:
+            self._unqueue(entry)
 
     def _offer(self, entry: Entry, tick: int, now: int) -> None:
         """Do with *tick* what the policy says about a run in progress, and about what waits already."""

@@ -78,8 +78,7 @@ class Events:
 
     def forget(self, entry: Entry) -> None:
         """Drop what is remembered of a task that is gone."""
-        for reason in (None, *Reason):
-            self._repeated.pop((entry, reason), None)
+        self._repeated.pop(entry, None)
 
     def ended(self, entry: Entry, record: Record, exc: BaseException | None, now: int) -> None:
         """Tell that a run ended."""
@@ -96,11 +95,13 @@ class Events:
         """Tell that ticks were skipped; listeners hear of the opening of a record, ``closed()`` tells them its end."""
         reason = record[1]
         if reason is Reason.MISSED or reason is Reason.BACKLOG:
-            if self._repeat((entry, reason), now).due(now):
+            # For the scheduler, not for each task: what blocks the loop makes all of them late.
+            repeated = self._repeat(reason, now)
+            if repeated.due(now):
                 log.warning(
-                    "%s: %d tick(s) skipped (%s), the last one due at %s; they came too late, because the loop was "
-                    "blocked, the machine slept or the task was suspended",
-                    _subject(entry, record), record[4], reason.value, utc(record[3] + record[7]).isoformat(),
+                    "%s: skipped (%s) with %d tick(s); %d time(s) in %.3g s, for any task. They could not run in time: "
+                    "the loop was blocked or has too much to do, or the machine slept",
+                    _subject(entry, record), reason.value, record[4], repeated.count, (now - repeated.since) / 1e6,
                 )  # fmt: skip
         elif opened:
             log.debug("%s: skipped (%s)", _subject(entry, record), reason)
@@ -114,7 +115,7 @@ class Events:
     def _succeeded(self, entry: Entry, record: Record, now: int) -> None:
         if entry.flags & FAILING:
             entry.flags &= ~FAILING
-            failures = self._repeated.pop((entry, None), None)
+            failures = self._repeated.pop(entry, None)
             if failures is not None:
                 log.info(
                     "%s: succeeded again after %d run(s) that did not, in %.3g s",
@@ -124,7 +125,7 @@ class Events:
 
     def _failed(self, entry: Entry, record: Record, exc: BaseException | None, now: int) -> None:
         entry.flags |= FAILING
-        failures = self._repeat((entry, None), now)
+        failures = self._repeat(entry, now)
         if not failures.due(now):
             return
         if failures.count == 1:

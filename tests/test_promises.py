@@ -1,0 +1,382 @@
+"""The promises, against everything that can happen in any order: one machine, many histories.
+
+What the bodies do is drawn with each task; what happens to them, with each step. The judge is the journal that the
+bodies write themselves, and the book of ticks: every tick that came due, by how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+from virtual import EPOCH_US, VirtualLoop, finish
+
+from kaiju_app._driver import Driver
+from kaiju_app._entry import Entry
+from kaiju_app._model import Reason
+from kaiju_app.errors import KaijuError
+from kaiju_app.scheduler import ExecPolicy, FirstRun, Missed, Outcome, Run, ScheduledTask, Scheduler
+
+BODIES = ["quick", "half", "long", "endless", "fails", "retries", "swallows", "suspends", "cancels itself", "base"]
+GAPS_S = [0.01, 1.0, 7.5]
+
+
+class Catastrophe(BaseException):
+    """What no function should raise."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """One task under observation, and what its body saw."""
+
+    task: ScheduledTask[Any]
+    gap_us: int
+    active: int = 0
+    most: int = 0
+    holders: int = 0
+    """Suspensions that have been entered and not left, by anybody but the body."""
+    broken: list[str] = field(default_factory=list)
+
+
+class Promises(RuleBasedStateMachine):
+    tasks: Bundle[Subject] = Bundle("tasks")
+    suspensions: Bundle[tuple[Subject | None, asyncio.Event, asyncio.Task[None]]] = Bundle("suspensions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualLoop()
+        self.scheduler = Scheduler(clock=self.loop.clock, history=3)
+        self.driver: Driver = self.scheduler._driver
+        self.subjects: dict[str, Subject] = {}
+        self.all_holders = 0
+        self.book: dict[str, Counter[int]] = {}
+        self.planned: dict[str, int] = {}
+        self.background: list[asyncio.Task[Any]] = []
+        self.raw_skip = self.driver.skip
+        self.driver.skip = self.note_skip  # type: ignore[method-assign]
+        self.scheduler.subscribe(self.note_run)
+
+    # --- the book of ticks ---
+
+    def note_skip(
+        self, entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, *, manual: bool = False
+    ) -> Any:
+        if entry.name in self.subjects and not manual:
+            gap = self.subjects[entry.name].gap_us
+            ticks = [first + k * gap for k in range(number)]
+            assert ticks[-1] == last, "a skip covers what it says"
+            self.book.setdefault(entry.name, Counter()).update(ticks)
+        return self.raw_skip(entry, first, last, number, reason, now, manual=manual)
+
+    def note_run(self, run: Run) -> None:
+        if run.outcome is Outcome.SKIPPED or run.manual:
+            return
+        tick = (run.scheduled_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) - EPOCH_US
+        self.book.setdefault(run.task, Counter())[tick] += 1
+        assert run.started_at is not None
+        assert run.lateness_s is not None
+        assert run.lateness_s >= 0
+
+    def check_book(self, subject: Subject) -> None:
+        """Every tick from the first one to the one that is next ended once, or is going on, or waits."""
+        entry = subject.task._entry
+        book = self.book.get(entry.name, Counter())
+        pending = []
+        if entry.run is not None and entry.run.kind.name != "MANUAL":
+            pending.append(entry.run.due)
+        if entry.waiting is not None and entry.asked is None:
+            pending.append(entry.waiting)
+        if entry.backlog is not None:
+            pending += range(entry.backlog, entry.due, subject.gap_us)
+        ticks = sorted(Counter(pending) + book)
+        assert not [tick for tick, times in (Counter(pending) + book).items() if times != 1], "a tick ended twice"
+        first = self.planned.get(entry.name)
+        if first is not None and ticks:
+            expected = [tick for tick in ticks if tick >= first]
+            assert expected == list(range(first, entry.due, subject.gap_us)), "a tick is missing, or off the grid"
+
+    # --- bodies ---
+
+    async def body(self, name: str, kind: str) -> str:
+        subject = self.subjects[name]
+        if subject.holders or self.all_holders:
+            subject.broken.append("started while suspended")
+        subject.active += 1
+        subject.most = max(subject.most, subject.active)
+        try:
+            await self.act(subject, kind)
+        finally:
+            subject.active -= 1
+        return name
+
+    async def act(self, subject: Subject, kind: str) -> None:
+        gap_s = subject.gap_us / 1e6
+        match kind:
+            case "half":
+                await asyncio.sleep(gap_s / 2)
+            case "long":
+                await asyncio.sleep(gap_s * 2.3)
+            case "endless":
+                await asyncio.sleep(1e6)
+            case "fails":
+                raise ValueError("no luck")
+            case "retries":
+                raise ConnectionError("not yet")
+            case "swallows":
+                until = self.loop.time() + 9.1
+                while self.loop.time() < until:
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.sleep(until - self.loop.time())
+            case "suspends":
+                async with subject.task.suspend("from within"):
+                    await asyncio.sleep(gap_s * 1.7)
+            case "cancels itself":
+                current = asyncio.current_task()
+                assert current is not None
+                current.cancel()
+                await asyncio.sleep(1)
+            case "base":
+                raise Catastrophe
+
+    # --- steps ---
+
+    def run(self, coro: Any) -> Any:
+        return self.loop.run_until_complete(coro)
+
+    async def call(self, function: Any, *args: Any, **kws: Any) -> Any:
+        return function(*args, **kws)
+
+    def note_plan(self, subject: Subject) -> None:
+        """A new grid begins: the old one has to be complete."""
+        entry = subject.task._entry
+        self.book[entry.name] = Counter()
+        self.planned[entry.name] = entry.due
+
+    @initialize()
+    def first_start(self) -> None:
+        self.begin()
+
+    @rule(
+        target=tasks,
+        kind=st.sampled_from(BODIES),
+        gap_s=st.sampled_from(GAPS_S),
+        policy=st.sampled_from(ExecPolicy),
+        missed=st.sampled_from(Missed),
+        first_run=st.sampled_from(FirstRun),
+        max_timeout_s=st.sampled_from([0.0, 0.0, 0.004, 3.3]),
+    )
+    def register(
+        self,
+        kind: str,
+        gap_s: float,
+        policy: ExecPolicy,
+        missed: Missed,
+        first_run: FirstRun,
+        max_timeout_s: float,
+    ) -> Subject:
+        name = f"{kind}-{len(self.subjects)}"
+
+        async def schedule() -> ScheduledTask[str]:
+            return self.scheduler.schedule_task(
+                self.body,
+                gap_s,
+                (name, kind),
+                name=name,
+                policy=policy,
+                missed=missed,
+                first_run=first_run,
+                max_timeout_s=max_timeout_s,
+                retries=2 if kind == "retries" else 0,
+            )
+
+        subject = Subject(self.run(schedule()), round(gap_s * 1e6))
+        self.subjects[name] = subject
+        if self.scheduler.started:
+            self.note_plan(subject)
+        return subject
+
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.005, 0.013, 0.9, 1.0, 3.7, 11.0]))
+    def wait(self, seconds: float) -> None:
+        self.run(asyncio.sleep(seconds))
+
+    @rule(gaps=st.integers(1, 8), subject=tasks)
+    def wait_for_ticks(self, gaps: int, subject: Subject) -> None:
+        self.run(asyncio.sleep(gaps * subject.gap_us / 1e6))
+
+    @rule(seconds=st.sampled_from([0.004, 0.6, 2.1, 30.0]))
+    def block_the_loop(self, seconds: float) -> None:
+        self.loop.block(seconds)
+        self.run(asyncio.sleep(0))
+
+    @rule(subject=tasks)
+    def disable(self, subject: Subject) -> None:
+        self.run(self.call(subject.task.disable))
+
+    @rule(subject=tasks)
+    def enable(self, subject: Subject) -> None:
+        self.run(self.call(subject.task.enable))
+
+    @rule(subject=tasks)
+    def cancel(self, subject: Subject) -> None:
+        with contextlib.suppress(KaijuError):
+            self.run(self.call(subject.task.cancel, "for the test"))
+
+    @rule(subject=tasks, for_s=st.sampled_from([None, 0.02, 5.0]))
+    def pause(self, subject: Subject, for_s: float | None) -> None:
+        self.run(subject.task.pause("for the test", for_s))
+
+    @rule(subject=tasks)
+    def resume(self, subject: Subject) -> None:
+        self.run(subject.task.resume())
+
+    @rule(subject=tasks)
+    def run_now(self, subject: Subject) -> None:
+        async def ask() -> None:
+            with contextlib.suppress(KaijuError):
+                run = await subject.task.run_now()
+                assert run.manual
+
+        self.background.append(self.loop.create_task(ask()))
+        self.run(asyncio.sleep(0))
+
+    @rule(subject=tasks, gap_s=st.sampled_from(GAPS_S))
+    def reschedule(self, subject: Subject, gap_s: float) -> None:
+        if not self.driver.knows(subject.task._entry):
+            return
+        self.run(self.call(subject.task.reschedule, gap_s))
+        subject.gap_us = round(gap_s * 1e6)
+        if self.scheduler.started:
+            self.note_plan(subject)
+        else:
+            self.planned.pop(subject.task.name, None)
+
+    @rule(subject=tasks)
+    def remove(self, subject: Subject) -> None:
+        self.run(self.call(subject.task.remove))
+
+    @rule(target=suspensions, subject=tasks)
+    def suspend(self, subject: Subject) -> tuple[Subject | None, asyncio.Event, asyncio.Task[None]]:
+        return self.hold(subject)
+
+    @rule(target=suspensions)
+    def suspend_all(self) -> tuple[Subject | None, asyncio.Event, asyncio.Task[None]]:
+        return self.hold(None)
+
+    def hold(self, subject: Subject | None) -> tuple[Subject | None, asyncio.Event, asyncio.Task[None]]:
+        leave = asyncio.Event()
+
+        async def holder() -> None:
+            held = self.scheduler if subject is None else subject.task
+            async with held.suspend("for the test"):
+                for other in self.subjects.values() if subject is None else [subject]:
+                    if other.active:
+                        other.broken.append("running when a suspension was entered")
+                if subject is None:
+                    self.all_holders += 1
+                else:
+                    subject.holders += 1
+                try:
+                    await leave.wait()
+                finally:
+                    if subject is None:
+                        self.all_holders -= 1
+                    else:
+                        subject.holders -= 1
+
+        task = self.loop.create_task(holder())
+        self.background.append(task)
+        self.run(asyncio.sleep(0))
+        return subject, leave, task
+
+    @rule(held=consumes(suspensions), politely=st.booleans())
+    def leave(self, held: tuple[Subject | None, asyncio.Event, asyncio.Task[None]], politely: bool) -> None:
+        if politely:
+            held[1].set()
+        else:
+            held[2].cancel()
+        self.run(asyncio.sleep(0))
+
+    @precondition(lambda self: not self.scheduler.started)
+    @rule()
+    def start(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        self.loop.now_us += 1  # A tick is known by its instant: no two lives of a scheduler share one.
+
+        async def plan() -> None:
+            await self.scheduler.start()
+            for subject in self.subjects.values():
+                if subject.task.name in self.scheduler.tasks:
+                    self.note_plan(subject)
+
+        self.run(plan())
+
+    @precondition(lambda self: self.scheduler.started)
+    @rule(timeout_s=st.sampled_from([None, 0.0, 2.0, 20.0]))
+    def stop(self, timeout_s: float | None) -> None:
+        shielded = any(s.active and s.task.policy is ExecPolicy.SHIELD for s in self.subjects.values())
+        if timeout_s is None and shielded:
+            timeout_s = 30.0  # Without a limit it would wait for an endless run, as it says.
+        began = self.loop.time()
+        left = self.run(self.scheduler.stop(timeout_s))
+        bound = 5.0 if timeout_s is None else timeout_s
+        assert self.loop.time() - began <= bound + 0.01, "stop() ends"
+        running = {subject.task.name for subject in self.subjects.values() if subject.active}
+        assert {task.name for task in left} == running
+        assert not self.scheduler.started
+        for subject in self.subjects.values():
+            entry = subject.task._entry
+            assert entry.waiting is None
+            assert entry.backlog is None
+            assert entry.asked is None
+            self.check_book(subject)
+
+    # --- promises ---
+
+    @invariant()
+    def never_two_at_once(self) -> None:
+        assert all(subject.most <= 1 for subject in self.subjects.values())
+
+    @invariant()
+    def suspended_means_quiet(self) -> None:
+        assert [subject.broken for subject in self.subjects.values() if subject.broken] == []
+
+    @invariant()
+    def every_due_tick_ends_exactly_once(self) -> None:
+        for subject in self.subjects.values():
+            if self.scheduler.started and subject.task.name in self.planned:
+                self.check_book(subject)
+
+    @invariant()
+    def a_task_never_dies_silently(self) -> None:
+        """An enabled task without holds has a next tick ahead of it, whatever happened before."""
+        for subject in self.subjects.values():
+            task = subject.task
+            if self.scheduler.started and task.enabled and not task.suspended and self.driver.knows(task._entry):
+                assert task._entry.seq != 0
+
+    @invariant()
+    def nobody_complains(self) -> None:
+        assert self.loop.complaints == []
+
+    def teardown(self) -> None:
+        for task in self.background:
+            task.cancel()
+        self.run(asyncio.sleep(0))
+        self.run(self.scheduler.stop(0))
+        finish(self.loop)
+        assert self.loop.complaints == []
+
+
+TestPromises = Promises.TestCase
+TestPromises.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestPromises.pytestmark = [pytest.mark.smoke]
