@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import lru_cache, partial
-from types import MethodType
+from functools import lru_cache
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from . import _decide
 from ._model import ExecPolicy, FirstRun, Missed, Spec
-from ._triggers import Every, aware, gap_us
+from ._triggers import MAX_GAP_S, Every, aware, gap_us
 from .errors import InvalidArgument
 
 E = TypeVar("E", ExecPolicy, FirstRun, Missed)
@@ -87,6 +83,9 @@ def respec(old: Spec, interval_s: float | timedelta | None, trigger: Every | Non
         InvalidArgument: Not exactly one of the two, or out of range.
     """
     gap = _gap(interval_s, trigger)
+    first_run = old.first_run
+    if first_run is _default_first_run(old.trigger):
+        first_run = _default_first_run(trigger)
     was_default = old.grace == _grace(None, old.missed, old.gap)
     grace = _grace(None, old.missed, gap) if was_default else old.grace
     return replace(
@@ -95,6 +94,7 @@ def respec(old: Spec, interval_s: float | timedelta | None, trigger: Every | Non
         trigger=trigger,
         limit=_limit(old.policy, old.max_timeout, gap, safe_mod),
         retry_pause=old.retry_interval or _decide.default_retry_pause(gap, old.retries, triggered=trigger is not None),
+        first_run=first_run,
         grace=grace,
         punctual=_punctual(gap, grace),
     )
@@ -135,10 +135,14 @@ def _grace(grace_s: float | None, missed: Missed, gap: int) -> int | None:
 
 def _first_run(first_run: FirstRun | datetime | None, trigger: Every | None) -> FirstRun | datetime:
     if first_run is None:
-        return FirstRun.NOW if trigger is None else FirstRun.NEXT
+        return _default_first_run(trigger)
     if isinstance(first_run, datetime):
         return aware("first_run", first_run)
     return _member("first_run", first_run, FirstRun)
+
+
+def _default_first_run(trigger: Every | None) -> FirstRun:
+    return FirstRun.NOW if trigger is None else FirstRun.NEXT
 
 
 def _exceptions(retry_on: type[Exception] | tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
@@ -168,9 +172,9 @@ def duration_us(argument: str, value: float | timedelta) -> int:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidArgument(argument, value, "must be a number of seconds or a timedelta")
-    if not (seconds >= 0 and math.isfinite(seconds)):
-        raise InvalidArgument(argument, value, "must be 0 or more seconds, and finite")
-    return round(seconds * 1_000_000)
+    if not 0 <= seconds <= MAX_GAP_S:  # Refuses NaN and infinity too.
+        raise InvalidArgument(argument, value, "must be 0 or more seconds, and at most 100 years")
+    return max(1, round(seconds * 1_000_000)) if seconds else 0
 
 
 def whole(argument: str, value: int, *, at_least: int) -> int:
@@ -182,70 +186,3 @@ def whole(argument: str, value: int, *, at_least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise InvalidArgument(argument, value, f"must be a whole number of at least {at_least}")
     return value
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a function: found out once."""
-
-    threaded: bool
-    label: str
-    fits: set[tuple[bool, int, tuple[str, ...]]]
-    """Shapes of arguments that were found to fit: whether it is bound, how many by position, which by name."""
-
-
-_facts: WeakKeyDictionary[Callable[..., Any], Facts] = WeakKeyDictionary()  # A memo: it changes no answer.
-
-
-def facts(func: Callable[..., Any]) -> Facts:
-    """Return what is known of *func*.
-
-    Raises:
-        InvalidArgument: It cannot be called, or is a generator function.
-    """
-    key = getattr(func, "__func__", func)  # A bound method is a new object each time; its function is not.
-    try:
-        known = _facts.get(key)
-    except TypeError:  # Not hashable, or without weak references.
-        return _examine(func)
-    if known is None:
-        known = _examine(func)
-        _facts[key] = known
-    return known
-
-
-def _examine(func: Callable[..., Any]) -> Facts:
-    if not callable(func):
-        raise InvalidArgument("func", func, "must be callable: pass the function itself, not the result of calling it")
-    inner = func
-    while isinstance(inner, partial):
-        inner = inner.func
-    called = inner if inspect.isroutine(inner) or inspect.isclass(inner) else type(inner).__call__
-    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
-        raise InvalidArgument("func", func, "must not be a generator function: calling it would run nothing")
-    threaded = not (inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(inner))
-    return Facts(threaded, getattr(inner, "__qualname__", type(inner).__qualname__), set())
-
-
-def check_args(func: Callable[..., Any], known: Facts, args: Sequence[Any], kws: Mapping[str, Any]) -> None:
-    """Refuse arguments that do not fit the signature of *func*.
-
-    Raises:
-        InvalidArgument: They do not.
-    """
-    if isinstance(args, str | bytes) or not isinstance(args, Sequence):
-        raise InvalidArgument("args", args, "must be a sequence of arguments: args=(value,) for a single one")
-    if not isinstance(kws, Mapping):
-        raise InvalidArgument("kws", kws, "must be a mapping of argument names to values")
-    shape = (isinstance(func, MethodType), len(args), tuple(kws))
-    if shape in known.fits:
-        return
-    try:
-        signature = inspect.signature(func)
-    except (TypeError, ValueError):  # Some built-in functions do not tell.
-        return
-    try:
-        signature.bind(*args, **kws)
-    except TypeError as exc:
-        raise InvalidArgument("args and kws", (*args, dict(kws)), f"must fit {known.label}{signature}: {exc}") from None
-    known.fits.add(shape)

@@ -174,8 +174,7 @@ class Driver(Runs):
             self._skip_asked(entry, Reason.REMOVED, self.now())
         self.unplan(entry)
         if self.alive(entry) is None:
-            self.entries.pop(entry.name, None)
-            self.events.forget(entry)
+            self._forget(entry)
         else:
             self.guard(entry)
 
@@ -186,7 +185,7 @@ class Driver(Runs):
             self._timer.cancel()
             self._timer = None
         now = self.now()
-        for entry in self.entries.values():
+        for entry in list(self.entries.values()):  # A listener may register or remove tasks.
             if entry.flags & QUEUED or (entry.due <= now and not entry.flags & REMOVED):
                 self._settle(entry, Reason.SHUTDOWN, now)
                 self._skip_asked(entry, Reason.SHUTDOWN, now)
@@ -231,6 +230,13 @@ class Driver(Runs):
             self._lift_in_time(entry)
         if old is not None:
             self.unhold(entry, old)
+
+    def is_held(self, entry: Entry) -> bool:
+        """Return whether something holds *entry*; while nothing is planned, no timer ends a pause."""
+        pause = entry.pause
+        if not self.planning and pause is not None and pause.until is not None and pause.until <= self.now():
+            self.pause(entry, None)
+        return bool(entry.flags & HELD or self.holds)
 
     def _lift_in_time(self, entry: Entry) -> None:
         if self.planning and entry.pause is not None and entry.pause.until is not None:
@@ -326,6 +332,8 @@ class Driver(Runs):
         if run is not None:
             cut, hung = run.cause is not None, bool(entry.flags & HUNG)
             step = _decide.overlap(entry.spec.policy, tick, run.started, run.spec.gap, cut=cut, hung=hung)
+            if step is Step.REPLACE and run.spec is not entry.spec:
+                step = Step.OVERLAP  # Rescheduled meanwhile: it keeps its old deadline.
         if entry.backlog is not None:
             self._limit_backlog(entry, now)  # The tick is its last one.
         elif step is Step.OVERLAP or entry.asked is not None:
@@ -356,6 +364,7 @@ class Driver(Runs):
     def ask(self, entry: Entry, asked: asyncio.Future[Run]) -> None:
         """Run one extra tick, now or when the run in progress is over; under CANCEL, cut that run."""
         now = self.now()
+        self.events.listen()
         if self.alive(entry) is None and not entry.flags & QUEUED:
             self.start_run(entry, now, entry.due, Kind.MANUAL, now, asked)
             return

@@ -49,6 +49,7 @@ class Entry:
         waiting: A tick that is to start as soon as the task is idle.
         backlog: First of the missed ticks still to be run; they go up to ``due``.
         asked: Where the ``run_now()`` whose tick is waiting wants its Run.
+        called: Start of the last run before the latest skips; 0 for none.
         last: The latest record; the ones before are in ``ring``.
     """
 
@@ -57,6 +58,7 @@ class Entry:
         "args",
         "asked",
         "backlog",
+        "called",
         "due",
         "endings",
         "face",
@@ -98,6 +100,7 @@ class Entry:
         self.holds: list[Hold] | None = None
         self.pause: Hold | None = None
         self.waiters: list[Future[Run]] | None = None
+        self.called = 0
         self.last: Record | None = None
         self.ring: list[Record] | None = None
         self.result: Any = None

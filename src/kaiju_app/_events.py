@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
 
 from ._clock import utc
 from ._entry import FAILING, Entry
+from ._functions import is_async, is_generator
 from ._model import Outcome, Reason, Run
 from ._record import NEVER, Record, run_of
-from .errors import InvalidArgument
+from .errors import InvalidArgument, shown
 
 log = logging.getLogger("kaiju_app.scheduler")
 
@@ -58,7 +58,7 @@ class Events:
         Raises:
             InvalidArgument: *listener* is not a plain function.
         """
-        if not callable(listener) or inspect.iscoroutinefunction(listener):
+        if not callable(listener) or is_async(listener) or is_generator(listener):
             raise InvalidArgument(
                 "listener", listener, "must be a plain function; start an asyncio task in it for what takes long"
             )
@@ -68,6 +68,7 @@ class Events:
 
         def unsubscribe() -> None:
             self._listeners = [other for other in self._listeners if other is not handle]
+            self._repeated.pop(id(handle), None)
             self.listen()
 
         return unsubscribe
@@ -144,11 +145,13 @@ class Events:
             listener = handle[0]
             try:
                 listener(run)
-            except Exception:  # A listener's bug must not stop the scheduler.
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # A listener's bug must not stop the scheduler, nor look like a cancellation.
                 if self._repeat(id(handle), now).due(now):
                     log.exception(
-                        "listener %r raised for task %r, tick %s; it is called again for the next one",
-                        listener, entry.name, run.scheduled_at.isoformat(),
+                        "listener %s raised for task %r, tick %s; it is called again for the next one",
+                        shown(listener), entry.name, run.scheduled_at.isoformat(),
                     )  # fmt: skip
 
     def _repeat(self, key: object, now: int) -> _Repeated:

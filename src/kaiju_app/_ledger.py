@@ -38,6 +38,8 @@ def keep_skip(
         entry.last = merged
         _count(entry, Outcome.SKIPPED, number)
         return merged, None, False
+    if latest is not None and latest[5] != NEVER:
+        entry.called = latest[5]  # Skips may push its record out.
     record: Record = (Outcome.SKIPPED, reason, first, last, number, NEVER, NEVER, offset, 0, None, manual)
     return record, keep(entry, record, now, history), True
 

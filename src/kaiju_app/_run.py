@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from concurrent.futures import Executor, Future
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +29,7 @@ class Host(Protocol):
 
     def now(self) -> int: ...
     def pool(self) -> Executor: ...
+    def cut(self, run: Running, cause: Reason) -> None: ...
     def succeeded(self, run: Running, result: Any) -> None: ...
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None: ...
 
@@ -44,11 +45,13 @@ class Running:
         final: No attempt may follow the one that is going on.
         wake: Ends the retry pause, while there is one.
         job: The thread's part, while there is one.
+        context: What its threads run in.
     """
 
     __slots__ = (
         "attempt",
         "cause",
+        "context",
         "due",
         "entry",
         "final",
@@ -79,6 +82,7 @@ class Running:
         self.final = False
         self.wake: Callable[[], None] | None = None
         self.job: Future[Any] | None = None
+        self.context: Context | None = None
         self.lost: asyncio.Event | None = None
 
     def deadline(self) -> tuple[int, Reason] | None:
@@ -183,8 +187,10 @@ async def _sleep(run: Running, pause: int) -> None:
 async def _in_thread(run: Running) -> Any:
     """Call a plain function in the pool; await in the loop what it returns, if that can be awaited."""
     entry = run.entry
-    # A copy: the loop could not step this asyncio task while a thread is inside its own context.
-    job = run.host.pool().submit(copy_context().run, partial(entry.func, *entry.args, **entry.kws))
+    if run.context is None:
+        # A copy: the loop could not step this asyncio task while a thread is inside its own context.
+        run.context = copy_context()
+    job = run.host.pool().submit(run.context.run, partial(entry.func, *entry.args, **entry.kws))
     over = asyncio.wrap_future(job)
     run.job = job
     try:
@@ -193,10 +199,11 @@ async def _in_thread(run: Running) -> Any:
                 await asyncio.wait([over])
             except asyncio.CancelledError:
                 # Somebody cancelled the asyncio task. The thread goes on, so the run does: no second copy may start.
-                run.cut(Reason.WITHIN)
+                run.host.cut(run, Reason.WITHIN)
         result = over.result()
     finally:
         run.job = None
+        del job, over  # They hold the exception, whose traceback holds this frame.
     if not inspect.isawaitable(result):
         return result
     if run.cause is None:

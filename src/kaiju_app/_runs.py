@@ -104,7 +104,7 @@ class Runs:
         A run whose asyncio task was cancelled before its first step could not say that it is over: this sees it.
         """
         run = entry.run
-        if run is not None and run.task is not None and (run.task.done() or run.task.get_loop().is_closed()):
+        if run is not None and run.task is not None and _is_over(run, run.task):
             exc = None if not run.task.done() or run.task.cancelled() else run.task.exception()
             if exc is None:
                 self.ended(run, Outcome.CANCELLED, run.cause or Reason.WITHIN, None)
@@ -180,7 +180,7 @@ class Runs:
     def _end(self, run: Running, record: Record, exc: BaseException | None, now: int) -> None:
         entry = run.entry
         entry.run = None
-        run.task = None  # Its context holds the run: do not leave a cycle to the garbage collector.
+        run.task = run.context = None  # Both hold the run: do not leave a cycle to the garbage collector.
         closed = _ledger.keep(entry, record, now, self.history)
         if entry.alarm:
             self._drop_alarm(entry)
@@ -190,6 +190,12 @@ class Runs:
             self.events.closed(entry, closed, now)
         if self.events.loud or record[0] is not Outcome.SUCCEEDED or entry.flags & FAILING:
             self.events.ended(entry, record, exc, now)
+        if entry.flags & REMOVED:
+            self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        self.entries.pop(entry.name, None)
+        self.events.forget(entry)
 
     def _after_end(self, entry: Entry, record: Record) -> None:
         if entry.flags & HUNG:
@@ -197,9 +203,6 @@ class Runs:
             log.warning("task %r: the hung run has ended; ticks run again", entry.name)
         if entry.flags & QUEUED:
             self.pump_soon(entry)
-        if entry.flags & REMOVED:
-            del self.entries[entry.name]
-            self.events.forget(entry)
         if entry.flags & WATCHED:
             entry.flags &= ~WATCHED
             waiters, entry.waiters = entry.waiters or (), None
@@ -249,6 +252,12 @@ class Runs:
 def where(run: Running) -> str:
     """Return where *run* is, for the person who has to find out why it does not end."""
     return " a thread, which cannot be stopped" if run.job is not None else stack_of(run.task)
+
+
+def _is_over(run: Running, task: asyncio.Task[None]) -> bool:
+    """Return whether nothing of *run* is going on, though it may have had no chance to say so."""
+    # Where the loop was closed over it, its asyncio task never goes on; a thread of it does.
+    return task.done() or (task.get_loop().is_closed() and (run.job is None or run.job.done()))
 
 
 def _refuse(coro: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:

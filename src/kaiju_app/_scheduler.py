@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -15,14 +14,13 @@ from ._clock import Clock
 from ._driver import Driver
 from ._entry import Entry
 from ._events import Listener
+from ._functions import check_args, facts
+from ._life import Life
 from ._model import ExecPolicy, FirstRun, Missed, Settings
-from ._run import Running, current_caller
-from ._spawn import spawner
-from ._stop import cut_all, wait_for_ends
 from ._suspend import Suspension
 from ._task import ScheduledTask
-from ._triggers import Every
-from .errors import InvalidArgument, OwnRun, WrongState
+from ._triggers import Every, aware
+from .errors import InvalidArgument
 
 T = TypeVar("T")
 
@@ -68,7 +66,7 @@ class Scheduler:
             ),
         )
         self._numbers: dict[str, int] = {}
-        self._stopping: asyncio.Future[None] | None = None
+        self._life = Life(self._driver)
 
     # --- registration ---
 
@@ -160,8 +158,10 @@ class Scheduler:
         """
         driver = self._driver
         driver.check_thread("schedule_task")
-        facts = _door.facts(func)
-        _door.check_args(func, facts, args, kws)
+        known = facts(func)
+        check_args(func, known, args, kws)
+        if isinstance(first_run, datetime):
+            first_run = aware("first_run", first_run)  # Here: in the hour that comes twice, two instants are equal.
         checked = _door.known_spec(
             interval_s,
             trigger,
@@ -174,11 +174,11 @@ class Scheduler:
             missed,
             grace_s,
             catchup_s,
-            facts.threaded,
+            known.threaded,
             driver.settings.safe_mod,
         )
         entry = Entry(
-            self._free_name(facts.label) if name is None else self._given_name(name),
+            self._free_name(known.label) if name is None else self._given_name(name),
             func,
             tuple(args),
             dict(kws) if kws else _door.NO_KWS,
@@ -208,7 +208,7 @@ class Scheduler:
             raise InvalidArgument("name", name, "must be a text that is not empty, or None")
         if name in self._driver.entries:
             raise InvalidArgument("name", name, "must be unique: a task of that name exists, remove() it first")
-        return name
+        return str(name)  # Not a StrEnum or the like.
 
     # --- life ---
 
@@ -226,59 +226,24 @@ class Scheduler:
             WrongState: It is started already, in this loop or in another one.
             OwnRun: Called from inside a run that a ``stop()`` under way waits for.
         """
-        while self._stopping is not None:
-            mine = self._mine()
-            if mine is not None:
-                raise OwnRun(mine.entry.name, "start() during a stop()")
-            await asyncio.wait([self._stopping])
-        loop = asyncio.get_running_loop()
-        driver = self._driver
-        if driver.planning:
-            where = "in this loop" if driver.loop is loop else "in another loop"
-            raise WrongState(f"start(): the scheduler is started already, {where}; await stop() first")
-        driver.open(loop, spawner(loop))
+        await self._life.start()
 
-    async def stop(self, timeout_s: float | None = None) -> list[ScheduledTask[Any]]:
+    async def stop(self, timeout_s: float | timedelta | None = None) -> list[ScheduledTask[Any]]:
         """Plan nothing more, end what is going on, and return the tasks whose runs did not end in time.
 
         Runs under CANCEL, WAIT and SKIP are cancelled at once, those under SHIELD are awaited, retry pauses are cut.
-        Called from inside a run, it neither cancels nor awaits that one. Stopping twice is harmless.
+        Called from inside a run, it neither cancels nor awaits that one. Stopping twice is harmless. A thread cannot be
+        stopped: Python itself waits for one that is left when the interpreter exits.
 
         Args:
             timeout_s: Bounds the whole wait, in seconds; None: no limit for SHIELD, ``cancel_grace_s`` for the others.
 
         Raises:
             WrongState: It was started in another loop, which is not closed.
+            InvalidArgument: *timeout_s* is negative or no number.
         """
-        driver = self._driver
-        mine = self._mine()
-        if self._stopping is not None:
-            return await self._join_stop(mine, timeout_s)
-        if not driver.planning:
-            return []
-        loop = asyncio.get_running_loop()
-        if driver.loop is not loop:
-            if driver.loop is not None and not driver.loop.is_closed():
-                raise WrongState("stop(): the scheduler was started in another loop; stop it there")
-            driver.halt()
-            driver.close()
-            return []
-        self._stopping = stopping = loop.create_future()
-        try:
-            driver.halt()
-            return self._faces(await wait_for_ends(driver, cut_all(driver, mine), timeout_s))
-        finally:
-            driver.close()
-            self._stopping = None
-            stopping.set_result(None)
-
-    async def _join_stop(self, mine: Running | None, timeout_s: float | None) -> list[ScheduledTask[Any]]:
-        """Wait for the ``stop()`` under way; from inside a run, which it may be waiting for, only for the others."""
-        driver = self._driver
-        if mine is not None or self._stopping is None:
-            return self._faces(await wait_for_ends(driver, cut_all(driver, mine), timeout_s))
-        await asyncio.wait([self._stopping], timeout=timeout_s)
-        return self._faces([entry.run for entry in driver.entries.values() if entry.run is not None])
+        limit = None if timeout_s is None else _door.duration_us("timeout_s", timeout_s) / 1e6
+        return [run.entry.face for run in await self._life.stop(limit)]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -288,14 +253,6 @@ class Scheduler:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
-
-    def _mine(self) -> Running | None:
-        """Return the run of this scheduler that the caller is inside of."""
-        run = current_caller()
-        return run if run is not None and run.host is self._driver else None
-
-    def _faces(self, runs: Sequence[Running]) -> list[ScheduledTask[Any]]:
-        return [run.entry.face for run in runs]
 
     # --- what there is ---
 

@@ -12,9 +12,9 @@ from typing import Any, Generic, TypeVar
 from . import _door
 from ._clock import utc
 from ._driver import Driver
-from ._entry import DISABLED, HELD, HUNG, Entry, Hold
+from ._entry import DISABLED, HUNG, Entry, Hold
 from ._ledger import counts, records
-from ._model import ExecPolicy, Reason, Run
+from ._model import ExecPolicy, Outcome, Reason, Run
 from ._record import NEVER, run_of
 from ._run import current_running
 from ._suspend import Suspension
@@ -103,7 +103,7 @@ class ScheduledTask(Generic[T]):
     @property
     def suspended(self) -> bool:
         """Whether something holds it: a suspension of the task or of the scheduler, or a pause."""
-        return bool(self._entry.flags & HELD or self._driver.holds)
+        return self._driver.is_held(self._entry)
 
     @property
     def state(self) -> str:
@@ -143,6 +143,11 @@ class ScheduledTask(Generic[T]):
     def history(self) -> list[Run]:
         """Return the kept records, oldest first: as many as the scheduler's ``history``."""
         return [run_of(self.name, record, self._driver.instance) for record in records(self._entry)]
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many ticks ended in which way since the task was registered."""
+        return counts(self._entry)
 
     # --- on and off ---
 
@@ -298,7 +303,7 @@ class ScheduledTask(Generic[T]):
                 {"holder": hold.holder, "reason": hold.reason, "since": utc(hold.since + driver.offset).isoformat()}
                 for hold in self._holds()
             ],
-            "counts": {outcome.value: number for outcome, number in counts(entry).items()},
+            "counts": {outcome.value: number for outcome, number in self.counts.items()},
             "runs": [run.json_repr() for run in self.history()],
         }
 
@@ -312,5 +317,5 @@ class ScheduledTask(Generic[T]):
         """Return the start of the latest run on the loop's clock."""
         entry, driver = self._entry, self._driver
         starts = [record[5] for record in records(entry) if record[5] != NEVER]
-        started = entry.run.started if entry.run is not None else starts[-1] if starts else None
+        started = entry.run.started if entry.run is not None else starts[-1] if starts else entry.called or None
         return None if started is None or driver.loop is None else driver.loop.time() - (driver.now() - started) / 1e6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from ._clock import EPOCH, epoch_us, utc
@@ -55,7 +55,7 @@ class Every:
 
     def __str__(self) -> str:
         since = "" if self.anchor == EPOCH else f" counted from {self.anchor.isoformat()}"
-        return f"every {self.gap_us / 1e6:g} s{since}"
+        return f"every {self.gap_us / 1e6:.15g} s{since}"
 
 
 def gap_us(argument: str, value: object) -> int:
@@ -73,11 +73,11 @@ def gap_us(argument: str, value: object) -> int:
 
 
 def aware(argument: str, value: object) -> datetime:
-    """Return *value* if it is an aware datetime.
+    """Return *value*, an aware datetime, in UTC, where no two instants look alike.
 
     Raises:
         InvalidArgument: Not a datetime, or a naive one, which could mean any of the world's zones.
     """
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidArgument(argument, value, "must be an aware datetime such as datetime.now(UTC)")
-    return value
+    return value.astimezone(UTC)

@@ -17,7 +17,7 @@ class InvalidArgument(KaijuError, ValueError):
     """
 
     def __init__(self, argument: str, value: object, rule: str) -> None:
-        super().__init__(f"{argument} {rule}, got {_shown(value)}")
+        super().__init__(f"{argument} {rule}, got {shown(value)}")
         self.argument = argument
         self.value = value
 
@@ -69,7 +69,7 @@ class RunCut(KaijuError):
         self.reason = reason
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return ``repr(value)`` cut to a length that fits a log line; a failing repr must not hide the real error."""
     try:
         text = repr(value)
