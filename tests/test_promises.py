@@ -323,7 +323,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.scheduler.started)
     @rule(timeout_s=st.sampled_from([None, 0.0, 2.0, 20.0]))
     def stop(self, timeout_s: float | None) -> None:
-        shielded = any(s.active and s.task.policy is ExecPolicy.SHIELD for s in self.subjects.values())
+        shielded = any(s.task.running and s.task.policy is ExecPolicy.SHIELD for s in self.subjects.values())
         if timeout_s is None and shielded:
             timeout_s = 30.0  # Without a limit it would wait for an endless run, as it says.
         began = self.loop.time()

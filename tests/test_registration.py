@@ -255,7 +255,7 @@ async def test_a_run_is_held_strongly_while_only_it_knows_what_it_waits_for(sche
 async def test_the_same_task_is_found_by_its_name(scheduler: Scheduler) -> None:
     task = scheduler.schedule_task(job, 10, name="mine")
 
-    assert scheduler.tasks["mine"] is task
+    assert scheduler.tasks["mine"] == task
     assert dict(scheduler.tasks) == {"mine": task}
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._model import Outcome, Run, Spec
+from ._model import Run, Spec
 from ._record import Record
 
 if TYPE_CHECKING:
-    from ._run import Running
+    from ._run import Host, Running
 
 # Why a tick cannot take the short way: bits of Entry.flags.
 DISABLED = 1
@@ -42,6 +42,7 @@ class Entry:
     """One task: what to call, when next, and what is going on. All instants are steady-clock microseconds.
 
     Attributes:
+        host: Who runs it.
         due: The first tick that nothing was decided about yet.
         seq: Number of the agenda item that will look at ``due``; 0 when parked.
         alarm: Number of the agenda item that will look at the run in progress; 0 for none.
@@ -61,10 +62,10 @@ class Entry:
         "called",
         "due",
         "endings",
-        "face",
         "flags",
         "func",
         "holds",
+        "host",
         "kws",
         "last",
         "lift",
@@ -81,8 +82,9 @@ class Entry:
     )
 
     def __init__(
-        self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kws: Mapping[str, Any], spec: Spec
+        self, host: Host, name: str, func: Callable[..., Any], args: tuple[Any, ...], kws: Mapping[str, Any], spec: Spec
     ) -> None:
+        self.host = host
         self.name = name
         self.func = func
         self.args = args
@@ -105,5 +107,4 @@ class Entry:
         self.ring: list[Record] | None = None
         self.result: Any = None
         self.successes = 0
-        self.endings: dict[Outcome, int] | None = None
-        self.face: Any = None
+        self.endings: dict[int, int] | None = None

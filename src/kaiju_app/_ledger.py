@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._entry import Entry
 from ._model import Outcome, Reason
-from ._record import NEVER, Record
+from ._record import CODES, ENDINGS, NEVER, SKIPS, SUCCESS, Record
 
 
 def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
@@ -12,15 +12,20 @@ def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
     last = entry.last
     closed = None
     if last is not None:
-        if last[0] is Outcome.SKIPPED:
-            closed = last = (*last[:6], now, *last[7:])
-        if history > 1:
-            _push(entry, last, history)
+        if last[0] in SKIPS:
+            closed = last = (*last[:5], now, *last[6:])
+        ring = entry.ring
+        if ring is not None:
+            ring.append(last)
+            if len(ring) >= history:
+                del ring[0]
+        elif history > 1:
+            entry.ring = [last]  # A list of a few pointers is smaller than an empty deque.
     entry.last = record
-    if record[0] is Outcome.SUCCEEDED:
+    if record[0] == SUCCESS:
         entry.successes += 1
     else:
-        _count(entry, record[0], record[4])
+        _count(entry, record[0], record[3])
     return closed
 
 
@@ -33,20 +38,25 @@ def keep_skip(
         The record that tells it, the record of other skips that this closed, and whether a record was opened for it.
     """
     latest = entry.last
-    if latest is not None and latest[0] is Outcome.SKIPPED and latest[1] is reason and not (manual or latest[10]):
-        merged: Record = (*latest[:3], last, latest[4] + number, *latest[5:])
-        entry.last = merged
-        _count(entry, Outcome.SKIPPED, number)
-        return merged, None, False
-    if latest is not None and latest[5] != NEVER:
-        entry.called = latest[5]  # Skips may push its record out.
-    record: Record = (Outcome.SKIPPED, reason, first, last, number, NEVER, NEVER, offset, 0, None, manual)
+    code = CODES[Outcome.SKIPPED, reason]
+    if latest is not None:
+        if latest[0] == code and not (manual or latest[9]):
+            merged: Record = (*latest[:2], last, latest[3] + number, *latest[4:])
+            entry.last = merged
+            _count(entry, code, number)
+            return merged, None, False
+        if latest[4] != NEVER:
+            entry.called = latest[4]  # Skips may push its record out.
+    record: Record = (code, first, last, number, NEVER, NEVER, offset, 0, None, manual)
     return record, keep(entry, record, now, history), True
 
 
 def counts(entry: Entry) -> dict[Outcome, int]:
     """Return the number of ticks of *entry* by how they ended."""
-    return {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.successes, **(entry.endings or {})}
+    totals = {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.successes}
+    for code, number in (entry.endings or {}).items():
+        totals[ENDINGS[code][0]] += number
+    return totals
 
 
 def records(entry: Entry) -> list[Record]:
@@ -54,17 +64,7 @@ def records(entry: Entry) -> list[Record]:
     return [] if entry.last is None else [*(entry.ring or ()), entry.last]
 
 
-def _count(entry: Entry, outcome: Outcome, number: int) -> None:
+def _count(entry: Entry, code: int, number: int) -> None:
     if entry.endings is None:
         entry.endings = {}
-    entry.endings[outcome] = entry.endings.get(outcome, 0) + number
-
-
-def _push(entry: Entry, record: Record, history: int) -> None:
-    ring = entry.ring
-    if ring is None:  # A list of a few pointers is smaller than an empty deque.
-        entry.ring = [record]
-        return
-    ring.append(record)
-    if len(ring) >= history:
-        del ring[0]
+    entry.endings[code] = entry.endings.get(code, 0) + number

@@ -54,7 +54,8 @@ class Life:
         over = loop.create_future()
         self._stops[over] = mine
         try:
-            driver.halt()
+            if driver.planning:
+                driver.halt()
             # Neither itself nor a run that waits in a stop() of its own: they would wait for each other for ever.
             runs = [run for run in cut_all(driver, mine) if run not in self._stops.values()]
             rest = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began))
@@ -68,7 +69,7 @@ class Life:
     def _caller(self) -> Running | None:
         """Return the run of this driver that the caller is inside of."""
         run = current_caller()
-        return run if run is not None and run.host is self._driver else None
+        return run if run is not None and run.entry.host is self._driver else None
 
 
 def cut_all(driver: Driver, mine: Running | None) -> list[Running]:

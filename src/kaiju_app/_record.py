@@ -1,24 +1,32 @@
 """How a tick ended, in the form in which it is kept.
 
-A record is a tuple, made in a fraction of the time of an object; the public Run is built when it is read or when
-somebody listens. Instants are steady-clock microseconds: adding ``offset`` makes them wall-clock ones, as the wall
-clock was when the tick ended.
+A record is a tuple of integers: made in a fraction of the time of an object, and nothing that the garbage collector
+has to look at again and again. The public Run is built when it is read or when somebody listens. Instants are
+steady-clock microseconds: adding ``offset`` makes them wall-clock ones, as the wall clock was when the tick ended.
 """
 
 from __future__ import annotations
+
+from itertools import product
 
 from ._clock import utc
 from ._model import Outcome, Reason, Run
 
 NEVER = -1  # ``started`` of a skip; ``finished`` of a record of skips that may still grow.
 
-Record = tuple[Outcome, Reason | None, int, int, int, int, int, int, int, str | None, bool]
-"""(outcome, reason, first tick, last tick, count, started, finished, offset, attempts, error, manual)"""
+Record = tuple[int, int, int, int, int, int, int, int, str | None, bool]
+"""(ending, first tick, last tick, count, started, finished, offset, attempts, error, manual)"""
+
+ENDINGS: tuple[tuple[Outcome, Reason | None], ...] = tuple(product(Outcome, (None, *Reason)))
+CODES = {ending: code for code, ending in enumerate(ENDINGS)}
+SUCCESS = CODES[Outcome.SUCCEEDED, None]
+SKIPS = frozenset(CODES[Outcome.SKIPPED, reason] for reason in Reason)
 
 
 def run_of(task: str, record: Record, instance: str) -> Run:
     """Return a *record* of *task* as what the public sees."""
-    outcome, reason, first, last, number, started, finished, offset, attempts, error, manual = record
+    code, first, last, number, started, finished, offset, attempts, error, manual = record
+    outcome, reason = ENDINGS[code]
     return Run(
         task=task,
         scheduled_at=utc(first + offset),

@@ -38,6 +38,8 @@ class Running:
     """A run in progress.
 
     Attributes:
+        spec: The parameters when it started: rescheduling does not touch it.
+        started: When it began; until it does, when it was meant to.
         grid: Any tick of the rule; its next ticks are counted from here, whatever is rescheduled meanwhile.
         due: The tick that it is for; of a manual run, when it was asked for.
         cause: Why it was asked to end: whoever cuts a run says so first. None: nobody did.
@@ -48,42 +50,24 @@ class Running:
         context: What its threads run in.
     """
 
-    __slots__ = (
-        "attempt",
-        "cause",
-        "context",
-        "due",
-        "entry",
-        "final",
-        "grid",
-        "host",
-        "job",
-        "kind",
-        "lost",
-        "spec",
-        "started",
-        "task",
-        "told",
-        "wake",
-    )
+    # What few runs need is a class attribute until it is set: a run is made for every tick.
+    kind = Kind.LIVE
+    task: asyncio.Task[None] | None = None
+    attempt = 0
+    cause: Reason | None = None
+    told: str | None = None
+    final = False
+    wake: Callable[[], None] | None = None
+    job: Future[Any] | None = None
+    context: Context | None = None
+    lost: asyncio.Event | None = None
 
-    def __init__(self, host: Host, entry: Entry, due: int, grid: int, kind: Kind, now: int) -> None:
-        self.host = host
+    def __init__(self, entry: Entry, due: int, grid: int, started: int) -> None:
         self.entry = entry
         self.spec = entry.spec
         self.due = due
         self.grid = grid
-        self.kind = kind
-        self.started = now
-        self.attempt = 0
-        self.cause: Reason | None = None
-        self.told: str | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.final = False
-        self.wake: Callable[[], None] | None = None
-        self.job: Future[Any] | None = None
-        self.context: Context | None = None
-        self.lost: asyncio.Event | None = None
+        self.started = started
 
     def deadline(self) -> tuple[int, Reason] | None:
         """Return when this run is cut, and why; None: never."""
@@ -113,8 +97,8 @@ class Running:
 async def execute(run: Running) -> None:
     """Call the function of *run*, again if need be, and tell the host how it ended."""
     _running.set(run)
-    host = run.host
     entry = run.entry
+    host = entry.host
     run.started = host.now()
     threaded = run.spec.threaded
     pause = 0
@@ -160,7 +144,7 @@ def _pause_before_retry(run: Running, exc: BaseException) -> int:
     """Return the microseconds to wait before the next attempt; 0: there is none."""
     if run.cause is not None or run.final or not isinstance(exc, run.spec.retry_on):
         return 0
-    now = run.host.now()
+    now = run.entry.host.now()
     end = run.deadline()
     at = _decide.retry_at(run.spec, run.attempt, now, None if end is None else end[0])
     return 0 if at is None else max(1, at - now)
@@ -190,7 +174,7 @@ async def _in_thread(run: Running) -> Any:
     if run.context is None:
         # A copy: the loop could not step this asyncio task while a thread is inside its own context.
         run.context = copy_context()
-    job = run.host.pool().submit(run.context.run, partial(entry.func, *entry.args, **entry.kws))
+    job = run.entry.host.pool().submit(run.context.run, partial(entry.func, *entry.args, **entry.kws))
     over = asyncio.wrap_future(job)
     run.job = job
     try:
@@ -199,7 +183,7 @@ async def _in_thread(run: Running) -> Any:
                 await asyncio.wait([over])
             except asyncio.CancelledError:
                 # Somebody cancelled the asyncio task. The thread goes on, so the run does: no second copy may start.
-                run.host.cut(run, Reason.WITHIN)
+                run.entry.host.cut(run, Reason.WITHIN)
         result = over.result()
     finally:
         run.job = None
@@ -241,7 +225,7 @@ class CurrentRun:
     @property
     def scheduled_at(self) -> datetime:
         """Nominal time of the tick, aware UTC: what to use for file names and idempotency keys, not ``now()``."""
-        return utc(self._run.due + self._run.host.offset)
+        return utc(self._run.due + self._run.entry.host.offset)
 
     @property
     def attempt(self) -> int:
@@ -262,7 +246,7 @@ class CurrentRun:
     def deadline(self) -> datetime | None:
         """When the run is cut, aware UTC; None: never."""
         end = self._run.deadline()
-        return None if end is None else utc(end[0] + self._run.host.offset)
+        return None if end is None else utc(end[0] + self._run.entry.host.offset)
 
     @property
     def lost(self) -> asyncio.Event:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Protocol
 
 from . import _ledger
 from ._agenda import Agenda
@@ -15,11 +15,15 @@ from ._decide import EARLY
 from ._entry import FAILING, HUNG, QUEUED, REMOVED, WATCHED, Entry
 from ._events import Events, described, log, stack_of
 from ._model import Kind, Outcome, Reason, Run, Settings
-from ._record import Record, run_of
+from ._record import CODES, SUCCESS, Record, run_of
 from ._run import Running, execute
 from .errors import WrongState
 
-Spawn = Callable[[Coroutine[Any, Any, None], str, Context], "asyncio.Task[None]"]
+
+class Spawn(Protocol):
+    """The way to make an asyncio task."""
+
+    def __call__(self, coro: Coroutine[Any, Any, None], /, *, name: str, context: Context) -> asyncio.Task[None]: ...
 
 
 STEP = 1_000  # A wall clock that is off by more than a millisecond was stepped, or slewed for a while.
@@ -84,11 +88,12 @@ class Runs:
             due: The tick it is for.
             grid: Any tick of the rule.
         """
-        run = Running(self, entry, due, grid, kind, now)
-        entry.run = run
+        entry.run = run = Running(entry, due, grid, now)
+        if kind is not Kind.LIVE:
+            run.kind = kind
         if asked is not None:
             self.watch(entry, asked)
-        task = self._spawn(execute(run), entry.name, self._context.copy())
+        task = self._spawn(execute(run), name=entry.name, context=self._context.copy())
         if entry.run is run:  # An eager one may be over already.
             run.task = task
             if asked is not None:
@@ -131,6 +136,14 @@ class Runs:
         run = entry.run
         if run is None or run.cause is not None or entry.alarm or not self.planning:
             return
+        limit = run.spec.limit
+        if (
+            entry.seq
+            and run.spec is entry.spec
+            and run.kind is Kind.LIVE
+            and (limit == 0 or run.started + limit >= entry.due)
+        ):
+            return  # The next tick looks at it.
         end = run.deadline()
         if end is not None and (not entry.seq or end[0] < entry.due):
             entry.alarm = self._agenda.push(end[0], entry)
@@ -147,23 +160,22 @@ class Runs:
 
     def succeeded(self, run: Running, result: Any) -> None:
         """Take note of a run whose function returned *result*."""
+        run.entry.result = result
         due = run.due
         now = self.now()
-        run.entry.result = result
         manual = run.kind is Kind.MANUAL
-        record = (Outcome.SUCCEEDED, None, due, due, 1, run.started, now, self.offset, run.attempt, None, manual)
-        self._end(run, record, None, now)
+        self._end(run, (SUCCESS, due, due, 1, run.started, now, self.offset, run.attempt, None, manual), None, now)
 
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
         """Take note of a run that did not succeed."""
         due = run.due
         now = self.now()
+        code = CODES[outcome, reason]
         error = run.told
         if error is None and not (run.cause is not None and isinstance(exc, asyncio.CancelledError)):
             error = described(exc)  # That a run which was cut was cancelled says nothing more.
         manual = run.kind is Kind.MANUAL
-        record = (outcome, reason, due, due, 1, run.started, now, self.offset, run.attempt, error, manual)
-        self._end(run, record, exc, now)
+        self._end(run, (code, due, due, 1, run.started, now, self.offset, run.attempt, error, manual), exc, now)
 
     def skip(
         self, entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, *, manual: bool = False
@@ -188,7 +200,7 @@ class Runs:
             self._after_end(entry, record)
         if closed is not None:
             self.events.closed(entry, closed, now)
-        if self.events.loud or record[0] is not Outcome.SUCCEEDED or entry.flags & FAILING:
+        if self.events.loud or record[0] != SUCCESS or entry.flags & FAILING:
             self.events.ended(entry, record, exc, now)
         if entry.flags & REMOVED:
             self._forget(entry)
@@ -260,6 +272,6 @@ def _is_over(run: Running, task: asyncio.Task[None]) -> bool:
     return task.done() or (task.get_loop().is_closed() and (run.job is None or run.job.done()))
 
 
-def _refuse(coro: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:
+def _refuse(coro: Coroutine[Any, Any, None], /, *, name: str, context: Context) -> asyncio.Task[None]:
     coro.close()
     raise WrongState(f"task {name!r}: the scheduler is not started")

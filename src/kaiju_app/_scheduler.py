@@ -178,6 +178,7 @@ class Scheduler:
             driver.settings.safe_mod,
         )
         entry = Entry(
+            driver,
             self._free_name(known.label) if name is None else self._given_name(name),
             func,
             tuple(args),
@@ -187,8 +188,7 @@ class Scheduler:
         driver.entries[entry.name] = entry
         if driver.planning:
             driver.plan_first(entry, driver.now())
-        task = entry.face = ScheduledTask[Any](driver, entry)
-        return task
+        return ScheduledTask(driver, entry)
 
     def _free_name(self, label: str) -> str:
         base = f"scheduled:{label}"
@@ -243,7 +243,7 @@ class Scheduler:
             InvalidArgument: *timeout_s* is negative or no number.
         """
         limit = None if timeout_s is None else _door.duration_us("timeout_s", timeout_s) / 1e6
-        return [run.entry.face for run in await self._life.stop(limit)]
+        return [ScheduledTask(self._driver, run.entry) for run in await self._life.stop(limit)]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -259,7 +259,7 @@ class Scheduler:
     @property
     def tasks(self) -> Mapping[str, ScheduledTask[Any]]:
         """The tasks by name: a read-only view that follows what happens."""
-        return Tasks(self._driver.entries)
+        return Tasks(self._driver)
 
     def suspend(self, reason: str | None = None) -> AbstractAsyncContextManager[None]:
         """Return a context inside which all tasks are quiet, those added meanwhile too; see ScheduledTask.suspend().
@@ -298,20 +298,19 @@ class Scheduler:
 class Tasks(Mapping[str, ScheduledTask[Any]]):
     """A read-only view of the tasks of a scheduler, by name."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_driver",)
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self._entries = entries
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
 
     def __getitem__(self, name: str) -> ScheduledTask[Any]:
-        face: ScheduledTask[Any] = self._entries[name].face
-        return face
+        return ScheduledTask(self._driver, self._driver.entries[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._driver.entries)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._driver.entries)
 
     def __repr__(self) -> str:
         return f"<{len(self)} tasks>"

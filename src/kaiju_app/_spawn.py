@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
 from contextvars import Context
-from typing import Any
+from functools import partial
 
 from ._events import log
 from ._runs import Spawn
@@ -19,29 +18,20 @@ def spawner(loop: asyncio.AbstractEventLoop) -> Spawn:
     uvloop take an eager factory and then raise TypeError for every task.
     """
     if loop.get_task_factory() is not None:
-        if _works(lambda coro, name, context: loop.create_task(coro, name=name, context=context)):
-            return lambda coro, name, context: loop.create_task(coro, name=name, context=context)
+        if _works(loop.create_task):
+            return loop.create_task
         log.warning("the loop's task factory %r cannot make tasks: runs start without it", loop.get_task_factory())
     if sys.version_info >= (3, 12):
-        task_type: Any = asyncio.Task  # Its eager_start is younger than what is checked against.
-
-        def eager(coro: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:
-            task: asyncio.Task[None] = task_type(coro, loop=loop, name=name, context=context, eager_start=True)
-            return task
-
+        eager = partial(asyncio.Task, loop=loop, eager_start=True)
         if _works(eager):
             return eager
-
-    def plain(coro: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:
-        return asyncio.Task(coro, loop=loop, name=name, context=context)
-
-    return plain
+    return partial(asyncio.Task, loop=loop)
 
 
 def _works(spawn: Spawn) -> bool:
     probe = _nothing()
     try:
-        spawn(probe, "kaiju_app: trying how tasks are started", Context())
+        spawn(probe, name="kaiju_app: trying how tasks are started", context=Context())
     except TypeError:
         probe.close()
         return False

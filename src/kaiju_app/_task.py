@@ -33,6 +33,12 @@ class ScheduledTask(Generic[T]):
         self._driver = driver
         self._entry = entry
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ScheduledTask) and other._entry is self._entry
+
+    def __hash__(self) -> int:
+        return hash(self._entry)
+
     def __repr__(self) -> str:
         return f"<ScheduledTask {self.name!r} {self.policy} every {self.interval_s:g} s: {self.state}>"
 
@@ -316,6 +322,6 @@ class ScheduledTask(Generic[T]):
     def _called_at(self) -> float | None:
         """Return the start of the latest run on the loop's clock."""
         entry, driver = self._entry, self._driver
-        starts = [record[5] for record in records(entry) if record[5] != NEVER]
+        starts = [record[4] for record in records(entry) if record[4] != NEVER]
         started = entry.run.started if entry.run is not None else starts[-1] if starts else entry.called or None
         return None if started is None or driver.loop is None else driver.loop.time() - (driver.now() - started) / 1e6
