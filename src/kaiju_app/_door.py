@@ -49,12 +49,13 @@ def spec(
     retry_interval = duration_us("retry_interval_s", retry_interval_s)
     pause = retry_interval or _decide.default_retry_pause(gap, retries, triggered=trigger is not None)
     grace = _grace(grace_s, missed, gap)
+    limit = _limit(policy, max_timeout, gap, safe_mod)
     return Spec(
         gap=gap,
         trigger=trigger,
         policy=policy,
         max_timeout=max_timeout,
-        limit=_limit(policy, max_timeout, gap, safe_mod),
+        limit=limit,
         retries=retries,
         retry_interval=retry_interval,
         retry_pause=pause,
@@ -65,6 +66,7 @@ def spec(
         catchup=duration_us("catchup_s", catchup_s),
         threaded=threaded,
         punctual=_punctual(gap, grace),
+        hasty=0 < limit < gap,
     )
 
 
@@ -88,15 +90,17 @@ def respec(old: Spec, interval_s: float | timedelta | None, trigger: Every | Non
         first_run = _default_first_run(trigger)
     was_default = old.grace == _grace(None, old.missed, old.gap)
     grace = _grace(None, old.missed, gap) if was_default else old.grace
+    limit = _limit(old.policy, old.max_timeout, gap, safe_mod)
     return replace(
         old,
         gap=gap,
         trigger=trigger,
-        limit=_limit(old.policy, old.max_timeout, gap, safe_mod),
+        limit=limit,
         retry_pause=old.retry_interval or _decide.default_retry_pause(gap, old.retries, triggered=trigger is not None),
         first_run=first_run,
         grace=grace,
         punctual=_punctual(gap, grace),
+        hasty=0 < limit < gap,
     )
 
 

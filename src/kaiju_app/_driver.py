@@ -50,7 +50,7 @@ class Driver(Runs):
         """Look at every item that is due, for at most a slice of time."""
         self._timer = None
         self._waking = True
-        self.events.listen()
+        self._loud = self.events.are_wanted()
         agenda = self._agenda
         heap = agenda.heap
         clock = self.now
@@ -77,7 +77,7 @@ class Driver(Runs):
                     entry.due = following = due + entry.spec.gap
                     agenda.number = entry.seq = number = agenda.number + 1
                     heapreplace(heap, (following, number, entry))  # Before the start: an eager run may come back here.
-                    self.start_run(entry, due, due, Kind.LIVE, now)
+                    self.start_run(entry, due, now)
                 now = clock()
         finally:
             self._waking = False
@@ -326,7 +326,7 @@ class Driver(Runs):
         """Do with *tick* what the policy says about a run in progress, and about what waits already."""
         run = entry.run
         if run is None and not entry.flags & QUEUED:
-            self.start_run(entry, tick, entry.due, Kind.LIVE, now)
+            self.start_other_run(entry, tick, entry.due, Kind.LIVE, now)
             return
         step = Step.WAIT
         if run is not None:
@@ -364,9 +364,9 @@ class Driver(Runs):
     def ask(self, entry: Entry, asked: asyncio.Future[Run]) -> None:
         """Run one extra tick, now or when the run in progress is over; under CANCEL, cut that run."""
         now = self.now()
-        self.events.listen()
+        self._loud = self.events.are_wanted()
         if self.alive(entry) is None and not entry.flags & QUEUED:
-            self.start_run(entry, now, entry.due, Kind.MANUAL, now, asked)
+            self.start_other_run(entry, now, entry.due, Kind.MANUAL, now, asked)
             return
         if entry.waiting is not None:
             self.skip(entry, entry.waiting, entry.waiting, 1, Reason.OVERLAP, now)
@@ -395,13 +395,14 @@ class Driver(Runs):
             tick, entry.waiting = entry.waiting, None
             asked, entry.asked = entry.asked, None
             self._unqueue(entry)
-            self.start_run(entry, tick, entry.due, Kind.LIVE if asked is None else Kind.MANUAL, now, asked)
+            kind = Kind.LIVE if asked is None else Kind.MANUAL
+            self.start_other_run(entry, tick, entry.due, kind, now, asked)
         elif entry.backlog is not None:
             tick = entry.backlog
             following = tick + entry.spec.gap
             entry.backlog = following if following < entry.due else None
             self._unqueue(entry)
-            self.start_run(entry, tick, tick, Kind.CAUGHT_UP, now)
+            self.start_other_run(entry, tick, tick, Kind.CAUGHT_UP, now)
 
     def _unqueue(self, entry: Entry) -> None:
         if entry.waiting is None and entry.backlog is None:

@@ -51,7 +51,7 @@ class Entry:
         backlog: First of the missed ticks still to be run; they go up to ``due``.
         asked: Where the ``run_now()`` whose tick is waiting wants its Run.
         called: Start of the last run before the latest skips; 0 for none.
-        last: The latest record; the ones before are in ``ring``.
+        last: The latest record; the ones before are in ``ring``, flat, field by field.
     """
 
     __slots__ = (
@@ -104,7 +104,7 @@ class Entry:
         self.waiters: list[Future[Run]] | None = None
         self.called = 0
         self.last: Record | None = None
-        self.ring: list[Record] | None = None
+        self.ring: list[Any] | None = None
         self.result: Any = None
         self.successes = 0
         self.endings: dict[int, int] | None = None

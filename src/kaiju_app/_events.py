@@ -50,7 +50,6 @@ class Events:
         self._instance = instance
         self._listeners: list[tuple[Listener]] = []
         self._repeated: dict[object, _Repeated] = {}
-        self.loud = False
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call *listener* with every Run from now on; return a function that ends this.
@@ -64,18 +63,16 @@ class Events:
             )
         handle = (listener,)  # Identity: the same function may be subscribed twice, and each time ended by itself.
         self._listeners = [*self._listeners, handle]
-        self.listen()
 
         def unsubscribe() -> None:
             self._listeners = [other for other in self._listeners if other is not handle]
             self._repeated.pop(id(handle), None)
-            self.listen()
 
         return unsubscribe
 
-    def listen(self) -> None:
-        """Set ``loud``: whether anybody wants to hear of a plain success. The level of the log may change any time."""
-        self.loud = bool(self._listeners) or log.isEnabledFor(logging.DEBUG)
+    def are_wanted(self) -> bool:
+        """Return whether anybody wants to hear of a plain success; the level of the log may change any time."""
+        return bool(self._listeners) or log.isEnabledFor(logging.DEBUG)
 
     def forget(self, entry: Entry) -> None:
         """Drop what is remembered of a task that is gone."""

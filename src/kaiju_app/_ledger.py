@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from ._entry import Entry
 from ._model import Outcome, Reason
-from ._record import CODES, ENDINGS, NEVER, SKIPS, SUCCESS, Record
+from ._record import CODES, ENDINGS, NEVER, SKIPS, SUCCESS, WIDTH, Record
 
 
 def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
@@ -14,13 +16,7 @@ def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
     if last is not None:
         if last[0] in SKIPS:
             closed = last = (*last[:5], now, *last[6:])
-        ring = entry.ring
-        if ring is not None:
-            ring.append(last)
-            if len(ring) >= history:
-                del ring[0]
-        elif history > 1:
-            entry.ring = [last]  # A list of a few pointers is smaller than an empty deque.
+        push(entry, last, history)
     entry.last = record
     if record[0] == SUCCESS:
         entry.successes += 1
@@ -51,6 +47,20 @@ def keep_skip(
     return record, keep(entry, record, now, history), True
 
 
+def push(entry: Entry, record: Record, history: int) -> None:
+    """Keep *record* behind the latest one, and no more than *history* with it."""
+    if history == 1:
+        return
+    ring = entry.ring
+    if ring is None:
+        entry.ring = list(record)
+        return
+    # Flat: a tuple for each kept record would be one more object for the garbage collector to visit.
+    ring.extend(record)
+    if len(ring) > (history - 1) * WIDTH:
+        del ring[:WIDTH]
+
+
 def counts(entry: Entry) -> dict[Outcome, int]:
     """Return the number of ticks of *entry* by how they ended."""
     totals = {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.successes}
@@ -61,7 +71,11 @@ def counts(entry: Entry) -> dict[Outcome, int]:
 
 def records(entry: Entry) -> list[Record]:
     """Return the kept records of *entry*, oldest first."""
-    return [] if entry.last is None else [*(entry.ring or ()), entry.last]
+    if entry.last is None:
+        return []
+    ring = entry.ring or []
+    before = [cast("Record", tuple(ring[i : i + WIDTH])) for i in range(0, len(ring), WIDTH)]
+    return [*before, entry.last]
 
 
 def _count(entry: Entry, code: int, number: int) -> None:

@@ -16,6 +16,7 @@ NEVER = -1  # ``started`` of a skip; ``finished`` of a record of skips that may 
 
 Record = tuple[int, int, int, int, int, int, int, int, str | None, bool]
 """(ending, first tick, last tick, count, started, finished, offset, attempts, error, manual)"""
+WIDTH = 10
 
 ENDINGS: tuple[tuple[Outcome, Reason | None], ...] = tuple(product(Outcome, (None, *Reason)))
 CODES = {ending: code for code, ending in enumerate(ENDINGS)}

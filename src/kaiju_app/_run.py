@@ -40,7 +40,7 @@ class Running:
     Attributes:
         spec: The parameters when it started: rescheduling does not touch it.
         started: When it began; until it does, when it was meant to.
-        grid: Any tick of the rule; its next ticks are counted from here, whatever is rescheduled meanwhile.
+        grid: A tick of the rule, if ``due`` is none; CANCEL's next ticks are counted from here.
         due: The tick that it is for; of a manual run, when it was asked for.
         cause: Why it was asked to end: whoever cuts a run says so first. None: nobody did.
         told: What ``task.cancel()`` was given.
@@ -51,10 +51,7 @@ class Running:
     """
 
     # What few runs need is a class attribute until it is set: a run is made for every tick.
-    kind = Kind.LIVE
-    task: asyncio.Task[None] | None = None
-    attempt = 0
-    cause: Reason | None = None
+    grid: int | None = None
     told: str | None = None
     final = False
     wake: Callable[[], None] | None = None
@@ -62,16 +59,20 @@ class Running:
     context: Context | None = None
     lost: asyncio.Event | None = None
 
-    def __init__(self, entry: Entry, due: int, grid: int, started: int) -> None:
+    def __init__(self, entry: Entry, due: int, started: int) -> None:
         self.entry = entry
         self.spec = entry.spec
         self.due = due
-        self.grid = grid
         self.started = started
+        self.kind = Kind.LIVE
+        self.attempt = 0
+        self.cause: Reason | None = None
+        self.task: asyncio.Task[None] | None = None
 
     def deadline(self) -> tuple[int, Reason] | None:
         """Return when this run is cut, and why; None: never."""
-        return _decide.deadline(self.spec, self.kind, self.grid, self.due, self.started)
+        grid = self.due if self.grid is None else self.grid
+        return _decide.deadline(self.spec, self.kind, grid, self.due, self.started)
 
     def cut(self, cause: Reason, told: str | None = None) -> None:
         """Ask the run to end. The first cause stands."""
@@ -100,7 +101,7 @@ async def execute(run: Running) -> None:
     entry = run.entry
     host = entry.host
     run.started = host.now()
-    threaded = run.spec.threaded
+    spec = run.spec
     pause = 0
     failure: BaseException | None = None
     while True:
@@ -110,7 +111,7 @@ async def execute(run: Running) -> None:
             if run.cause is not None:
                 break
             run.attempt += 1
-            result = await (_in_thread(run) if threaded else entry.func(*entry.args, **entry.kws))
+            result = await (_in_thread(run) if spec.threaded else entry.func(*entry.args, **entry.kws))
         except BaseException as exc:  # A task's bug must not stop the scheduler.
             failure = exc
             pause = _pause_before_retry(run, exc)

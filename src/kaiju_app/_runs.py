@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import Any, Protocol
@@ -13,9 +13,9 @@ from ._agenda import Agenda
 from ._clock import Clock, utc
 from ._decide import EARLY
 from ._entry import FAILING, HUNG, QUEUED, REMOVED, WATCHED, Entry
-from ._events import Events, described, log, stack_of
+from ._events import Events, Listener, described, log, stack_of
 from ._model import Kind, Outcome, Reason, Run, Settings
-from ._record import CODES, SUCCESS, Record, run_of
+from ._record import CODES, SUCCESS, WIDTH, Record, run_of
 from ._run import Running, execute
 from .errors import WrongState
 
@@ -23,7 +23,7 @@ from .errors import WrongState
 class Spawn(Protocol):
     """The way to make an asyncio task."""
 
-    def __call__(self, coro: Coroutine[Any, Any, None], /, *, name: str, context: Context) -> asyncio.Task[None]: ...
+    def __call__(self, coro: Coroutine[Any, Any, None], name: str, context: Context, /) -> asyncio.Task[None]: ...
 
 
 STEP = 1_000  # A wall clock that is off by more than a millisecond was stepped, or slewed for a while.
@@ -38,6 +38,7 @@ class Runs:
         self.offset = clock.wall() - clock.steady()
         self.settings = settings
         self.history = settings.history
+        self._ring_size = (settings.history - 1) * WIDTH
         self.instance = settings.instance
         self.entries: dict[str, Entry] = {}
         self.events = Events(settings.instance)
@@ -46,6 +47,7 @@ class Runs:
         self._agenda = Agenda()
         self._context = Context()
         self._spawn: Spawn = _refuse
+        self._loud = False  # Whether anybody wants to hear of a plain success.
         self._pool: ThreadPoolExecutor | None = None
 
     def read_offset(self, now: int) -> None:
@@ -73,35 +75,51 @@ class Runs:
             self._pool.shutdown(wait=False)
             self._pool = None
 
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call *listener* with every Run from now on, those in progress included; return what ends it."""
+        self._loud = True
+        return self.events.subscribe(listener)
+
     def pool(self) -> Executor:
         """Return the threads of this scheduler, which are its own: a herd of slow calls starves nobody else."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="kaiju_app")
         return self._pool
 
-    def start_run(
+    def start_run(self, entry: Entry, due: int, now: int) -> None:
+        """Start the run of *entry*, which is idle, for its tick *due*."""
+        entry.run = run = Running(entry, due, now)
+        task = self._spawn(execute(run), entry.name, self._context.copy())
+        if entry.run is run:  # An eager one may be over already.
+            run.task = task
+            if run.cause is not None and run.attempt:  # Cut in its first step, before its asyncio task was known.
+                task.cancel()
+            if run.spec.hasty:
+                self.guard(entry)
+
+    def start_other_run(
         self, entry: Entry, due: int, grid: int, kind: Kind, now: int, asked: asyncio.Future[Run] | None = None
     ) -> None:
-        """Start a run of *entry*, which is idle; *asked* gets its Run.
+        """Start a run of *entry*, which is idle, that is late, caught up or asked for.
 
         Args:
             due: The tick it is for.
             grid: Any tick of the rule.
+            asked: Gets its Run.
         """
-        entry.run = run = Running(entry, due, grid, now)
-        if kind is not Kind.LIVE:
-            run.kind = kind
+        entry.run = run = Running(entry, due, now)
+        run.kind = kind
+        run.grid = grid
         if asked is not None:
             self.watch(entry, asked)
-        task = self._spawn(execute(run), name=entry.name, context=self._context.copy())
-        if entry.run is run:  # An eager one may be over already.
+        task = self._spawn(execute(run), entry.name, self._context.copy())
+        if entry.run is run:
             run.task = task
             if asked is not None:
                 task.add_done_callback(lambda _: self.alive(entry))
-            if run.cause is not None and run.attempt:  # Cut in its first step, before its asyncio task was known.
+            if run.cause is not None and run.attempt:
                 task.cancel()
-            if kind is not Kind.LIVE or 0 < run.spec.limit < run.spec.gap:
-                self.guard(entry)
+            self.guard(entry)
 
     def alive(self, entry: Entry) -> Running | None:
         """Return the run in progress of *entry*.
@@ -160,11 +178,23 @@ class Runs:
 
     def succeeded(self, run: Running, result: Any) -> None:
         """Take note of a run whose function returned *result*."""
-        run.entry.result = result
+        entry = run.entry
         due = run.due
         now = self.now()
-        manual = run.kind is Kind.MANUAL
-        self._end(run, (SUCCESS, due, due, 1, run.started, now, self.offset, run.attempt, None, manual), None, now)
+        entry.result = result
+        record = (SUCCESS, due, due, 1, run.started, now, self.offset, run.attempt, None, run.kind is Kind.MANUAL)
+        last = entry.last
+        ring = entry.ring
+        if ring is None or last is None or last[0] or entry.flags or entry.alarm or run.spec.threaded or self._loud:
+            self._end(run, record, None, now)
+            return
+        # What _end() comes to after a success, when there is nobody to tell: nearly every run goes this way.
+        entry.run = run.task = None
+        entry.successes += 1
+        entry.last = record
+        ring.extend(last)
+        if len(ring) > self._ring_size:
+            del ring[:WIDTH]
 
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
         """Take note of a run that did not succeed."""
@@ -200,7 +230,7 @@ class Runs:
             self._after_end(entry, record)
         if closed is not None:
             self.events.closed(entry, closed, now)
-        if self.events.loud or record[0] != SUCCESS or entry.flags & FAILING:
+        if self._loud or record[0] != SUCCESS or entry.flags & FAILING:
             self.events.ended(entry, record, exc, now)
         if entry.flags & REMOVED:
             self._forget(entry)
@@ -272,6 +302,6 @@ def _is_over(run: Running, task: asyncio.Task[None]) -> bool:
     return task.done() or (task.get_loop().is_closed() and (run.job is None or run.job.done()))
 
 
-def _refuse(coro: Coroutine[Any, Any, None], /, *, name: str, context: Context) -> asyncio.Task[None]:
+def _refuse(coro: Coroutine[Any, Any, None], name: str, context: Context) -> asyncio.Task[None]:
     coro.close()
     raise WrongState(f"task {name!r}: the scheduler is not started")

@@ -278,7 +278,7 @@ class Scheduler:
         Raises:
             InvalidArgument: It is not a plain function.
         """
-        return self._driver.events.subscribe(listener)
+        return self._driver.subscribe(listener)
 
     def json_repr(self) -> dict[str, object]:
         """Return what is known of the scheduler and its tasks as JSON values.
