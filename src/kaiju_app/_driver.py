@@ -11,7 +11,6 @@ from ._clock import Clock
 from ._decide import EARLY, Step
 from ._entry import DISABLED, HELD, HUNG, OFF_GRID, QUEUED, REMOVED, RESUMED, Entry, Hold
 from ._model import ExecPolicy, Kind, Missed, Reason, Run, Settings, Spec
-from ._record import run_of
 from ._runs import Runs, Spawn
 from .errors import WrongThread
 
@@ -447,4 +446,4 @@ class Driver(Runs):
         self._unqueue(entry)
         record = self.skip(entry, tick, tick, 1, reason, now, manual=True)
         if not asked.done():
-            asked.set_result(run_of(entry.name, record, self.instance))
+            asked.set_result(record.run(entry.name, self.instance))

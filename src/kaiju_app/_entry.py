@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._model import Run, Spec
-from ._record import Record
 
 if TYPE_CHECKING:
     from ._run import Host, Running
@@ -22,6 +21,7 @@ FAILING = 16  # The last run failed: the next success is news.
 REMOVED = 32
 OFF_GRID = 64  # The next tick is an extra first one; those of the rule follow.
 HUNG = 128  # The run in progress was asked to end and does not.
+SKIPPING = 512  # The latest record tells of skips and may still grow.
 RESUMED = 256  # The due tick, or ticks, were kept back by a hold that has ended.
 
 
@@ -51,7 +51,7 @@ class Entry:
         backlog: First of the missed ticks still to be run; they go up to ``due``.
         asked: Where the ``run_now()`` whose tick is waiting wants its Run.
         called: Start of the last run before the latest skips; 0 for none.
-        last: The latest record; the ones before are in ``ring``, flat, field by field.
+        ring: The latest records, packed; ``slot`` is the place of the next one, ``errors`` their texts by place.
     """
 
     __slots__ = (
@@ -62,12 +62,12 @@ class Entry:
         "called",
         "due",
         "endings",
+        "errors",
         "flags",
         "func",
         "holds",
         "host",
         "kws",
-        "last",
         "lift",
         "name",
         "pause",
@@ -75,6 +75,7 @@ class Entry:
         "ring",
         "run",
         "seq",
+        "slot",
         "spec",
         "successes",
         "waiters",
@@ -103,8 +104,9 @@ class Entry:
         self.pause: Hold | None = None
         self.waiters: list[Future[Run]] | None = None
         self.called = 0
-        self.last: Record | None = None
-        self.ring: list[Any] | None = None
+        self.ring: bytearray | None = None
+        self.slot = 0
+        self.errors: dict[int, str] | None = None
         self.result: Any = None
         self.successes = 0
         self.endings: dict[int, int] | None = None

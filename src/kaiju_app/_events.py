@@ -10,7 +10,7 @@ from ._clock import utc
 from ._entry import FAILING, Entry
 from ._functions import is_async, is_generator
 from ._model import Outcome, Reason, Run
-from ._record import ENDINGS, NEVER, Record, run_of
+from ._record import NEVER, Record
 from .errors import InvalidArgument, shown
 
 log = logging.getLogger("kaiju_app.scheduler")
@@ -80,7 +80,7 @@ class Events:
 
     def ended(self, entry: Entry, record: Record, exc: BaseException | None, now: int) -> None:
         """Tell that a run ended."""
-        outcome, reason = ENDINGS[record[0]]
+        outcome, reason = record.outcome, record.reason
         if outcome is Outcome.SUCCEEDED:
             self._succeeded(entry, record, now)
         elif reason in (Reason.SHUTDOWN, Reason.REQUESTED):
@@ -91,7 +91,7 @@ class Events:
 
     def skipped(self, entry: Entry, record: Record, opened: bool, now: int) -> None:
         """Tell that ticks were skipped; listeners hear of the opening of a record, ``closed()`` tells them its end."""
-        reason = ENDINGS[record[0]][1]
+        reason = record.reason
         if reason is Reason.MISSED or reason is Reason.BACKLOG:
             # For the scheduler, not for each task: what blocks the loop makes all of them late.
             repeated = self._repeat(reason, now)
@@ -99,7 +99,7 @@ class Events:
                 log.warning(
                     "%s: skipped (%s) with %d tick(s); %d time(s) in %.3g s, for any task. They could not run in time: "
                     "the loop was blocked or has too much to do, or the machine slept",
-                    _subject(entry, record), reason.value, record[3], repeated.count, (now - repeated.since) / 1e6,
+                    _subject(entry, record), reason.value, record.number, repeated.count, (now - repeated.since) / 1e6,
                 )  # fmt: skip
         elif opened:
             log.debug("%s: skipped (%s)", _subject(entry, record), reason)
@@ -137,7 +137,7 @@ class Events:
     def _tell(self, entry: Entry, record: Record, now: int) -> None:
         if not self._listeners:
             return
-        run = run_of(entry.name, record, self._instance)
+        run = record.run(entry.name, self._instance)
         for handle in self._listeners:
             listener = handle[0]
             try:
@@ -159,18 +159,16 @@ class Events:
 
 
 def _subject(entry: Entry, record: Record) -> str:
-    return f"task {entry.name!r}, tick {utc(record[1] + record[6]).isoformat()}"
+    return f"task {entry.name!r}, tick {utc(record.first + record.offset).isoformat()}"
 
 
 def _what(record: Record) -> str:
-    code, _, _, _, started, finished, _, attempts, error, _ = record
-    outcome, reason = ENDINGS[code]
-    text = outcome.value if reason is None else f"{outcome.value} ({reason.value})"
-    if started != NEVER:
-        text += f" after {(finished - started) / 1e6:.3g} s"
-    if attempts > 1:
-        text += f" and {attempts} attempts"
-    return text if error is None else f"{text}: {error}"
+    text = record.outcome.value if record.reason is None else f"{record.outcome.value} ({record.reason.value})"
+    if record.started != NEVER:
+        text += f" after {(record.finished - record.started) / 1e6:.3g} s"
+    if record.attempts > 1:
+        text += f" and {record.attempts} attempts"
+    return text if record.error is None else f"{text}: {record.error}"
 
 
 def described(exc: BaseException | None) -> str | None:

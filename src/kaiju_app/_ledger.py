@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
-from ._entry import Entry
+from ._entry import SKIPPING, Entry
 from ._model import Outcome, Reason
-from ._record import CODES, ENDINGS, NEVER, SKIPS, SUCCESS, WIDTH, Record
+from ._record import CODES, ENDINGS, NEVER, PACKED, SUCCESS, Record
 
 
 def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
     """Make *record* the latest of *entry*, and count it; return the record of skips that this closes, if any."""
-    last = entry.last
     closed = None
-    if last is not None:
-        if last[0] in SKIPS:
-            closed = last = (*last[:5], now, *last[6:])
-        push(entry, last, history)
-    entry.last = record
-    if record[0] == SUCCESS:
+    if entry.flags & SKIPPING:
+        entry.flags &= ~SKIPPING
+        closed = _latest(entry)._replace(finished=now)
+        _write(entry, _index(entry), closed)
+    _append(entry, record, history)
+    if record.code == SUCCESS:
         entry.successes += 1
     else:
-        _count(entry, record[0], record[3])
+        _count(entry, record.code, record.number)
     return closed
 
 
@@ -33,32 +32,20 @@ def keep_skip(
     Returns:
         The record that tells it, the record of other skips that this closed, and whether a record was opened for it.
     """
-    latest = entry.last
     code = CODES[Outcome.SKIPPED, reason]
-    if latest is not None:
-        if latest[0] == code and not (manual or latest[9]):
-            merged: Record = (*latest[:2], last, latest[3] + number, *latest[4:])
-            entry.last = merged
+    if entry.ring is not None:
+        latest = _latest(entry)
+        if latest.is_open and latest.code == code and not (manual or latest.manual):
+            merged = latest._replace(last=last, number=latest.number + number)
+            _write(entry, _index(entry), merged)
             _count(entry, code, number)
             return merged, None, False
-        if latest[4] != NEVER:
-            entry.called = latest[4]  # Skips may push its record out.
-    record: Record = (code, first, last, number, NEVER, NEVER, offset, 0, None, manual)
-    return record, keep(entry, record, now, history), True
-
-
-def push(entry: Entry, record: Record, history: int) -> None:
-    """Keep *record* behind the latest one, and no more than *history* with it."""
-    if history == 1:
-        return
-    ring = entry.ring
-    if ring is None:
-        entry.ring = list(record)
-        return
-    # Flat: a tuple for each kept record would be one more object for the garbage collector to visit.
-    ring.extend(record)
-    if len(ring) > (history - 1) * WIDTH:
-        del ring[:WIDTH]
+        if latest.started != NEVER:
+            entry.called = latest.started  # Skips may push its record out.
+    record = Record(first, last, number, NEVER, NEVER, offset, 0, code, manual)
+    closed = keep(entry, record, now, history)
+    entry.flags |= SKIPPING
+    return record, closed, True
 
 
 def counts(entry: Entry) -> dict[Outcome, int]:
@@ -71,11 +58,53 @@ def counts(entry: Entry) -> dict[Outcome, int]:
 
 def records(entry: Entry) -> list[Record]:
     """Return the kept records of *entry*, oldest first."""
-    if entry.last is None:
+    ring = entry.ring
+    if ring is None:
         return []
-    ring = entry.ring or []
-    before = [cast("Record", tuple(ring[i : i + WIDTH])) for i in range(0, len(ring), WIDTH)]
-    return [*before, entry.last]
+    length = len(ring) // PACKED.size
+    found = [_read(entry, (entry.slot + k) % length) for k in range(length)]
+    return [record for record in found if record.number]
+
+
+def _latest(entry: Entry) -> Record:
+    return _read(entry, _index(entry))
+
+
+def _index(entry: Entry) -> int:
+    """Return where the latest record is."""
+    ring = entry.ring or b""
+    return (entry.slot - 1) % (len(ring) // PACKED.size)
+
+
+def _append(entry: Entry, record: Record, history: int) -> None:
+    ring = entry.ring
+    if ring is None:  # Room for one: most tasks of a large number run rarely.
+        ring = entry.ring = bytearray(PACKED.size)
+    elif len(ring) == PACKED.size and history > 1:
+        ring.extend(bytes((history - 1) * PACKED.size))
+        entry.slot = 1
+    _write(entry, entry.slot, record)
+    entry.slot = (entry.slot + 1) % (len(ring) // PACKED.size)
+
+
+def _write(entry: Entry, slot: int, record: Record) -> None:
+    if entry.ring is None:
+        return
+    PACKED.pack_into(entry.ring, slot * PACKED.size, *record[:-1])
+    if entry.errors is not None:
+        entry.errors.pop(slot, None)
+        if not entry.errors:
+            entry.errors = None
+    if record.error is not None:
+        if entry.errors is None:
+            entry.errors = {}
+        entry.errors[slot] = record.error
+
+
+def _read(entry: Entry, slot: int) -> Record:
+    error = None if entry.errors is None else entry.errors.get(slot)
+    fields: tuple[Any, ...] = PACKED.unpack_from(entry.ring or b"", slot * PACKED.size)
+    return Record._make((*fields, error))
 
 
 def _count(entry: Entry, code: int, number: int) -> None:

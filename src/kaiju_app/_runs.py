@@ -15,7 +15,7 @@ from ._decide import EARLY
 from ._entry import FAILING, HUNG, QUEUED, REMOVED, WATCHED, Entry
 from ._events import Events, Listener, described, log, stack_of
 from ._model import Kind, Outcome, Reason, Run, Settings
-from ._record import CODES, SUCCESS, WIDTH, Record, run_of
+from ._record import CODES, PACKED, SUCCESS, Record
 from ._run import Running, execute
 from .errors import WrongState
 
@@ -25,6 +25,9 @@ class Spawn(Protocol):
 
     def __call__(self, coro: Coroutine[Any, Any, None], name: str, context: Context, /) -> asyncio.Task[None]: ...
 
+
+pack_into = PACKED.pack_into
+SIZE = PACKED.size
 
 STEP = 1_000  # A wall clock that is off by more than a millisecond was stepped, or slewed for a while.
 
@@ -38,7 +41,7 @@ class Runs:
         self.offset = clock.wall() - clock.steady()
         self.settings = settings
         self.history = settings.history
-        self._ring_size = (settings.history - 1) * WIDTH
+        self._ring_size = settings.history * SIZE
         self.instance = settings.instance
         self.entries: dict[str, Entry] = {}
         self.events = Events(settings.instance)
@@ -182,19 +185,22 @@ class Runs:
         due = run.due
         now = self.now()
         entry.result = result
-        record = (SUCCESS, due, due, 1, run.started, now, self.offset, run.attempt, None, run.kind is Kind.MANUAL)
-        last = entry.last
         ring = entry.ring
-        if ring is None or last is None or last[0] or entry.flags or entry.alarm or run.spec.threaded or self._loud:
+        if ring is None or len(ring) != self._ring_size or entry.flags or entry.alarm or entry.errors or self._loud:
+            manual = run.kind is Kind.MANUAL
+            record = Record(due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
             self._end(run, record, None, now)
             return
         # What _end() comes to after a success, when there is nobody to tell: nearly every run goes this way.
         entry.run = run.task = None
+        if run.spec.threaded:
+            run.context = None
         entry.successes += 1
-        entry.last = record
-        ring.extend(last)
-        if len(ring) > self._ring_size:
-            del ring[:WIDTH]
+        slot = entry.slot
+        manual = run.kind is Kind.MANUAL
+        pack_into(ring, slot * SIZE, due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
+        slot += 1
+        entry.slot = slot if slot < self.history else 0
 
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
         """Take note of a run that did not succeed."""
@@ -205,7 +211,8 @@ class Runs:
         if error is None and not (run.cause is not None and isinstance(exc, asyncio.CancelledError)):
             error = described(exc)  # That a run which was cut was cancelled says nothing more.
         manual = run.kind is Kind.MANUAL
-        self._end(run, (code, due, due, 1, run.started, now, self.offset, run.attempt, error, manual), exc, now)
+        record = Record(due, due, 1, run.started, now, self.offset, run.attempt, code, manual, error)
+        self._end(run, record, exc, now)
 
     def skip(
         self, entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, *, manual: bool = False
@@ -230,7 +237,7 @@ class Runs:
             self._after_end(entry, record)
         if closed is not None:
             self.events.closed(entry, closed, now)
-        if self._loud or record[0] != SUCCESS or entry.flags & FAILING:
+        if self._loud or record.code != SUCCESS or entry.flags & FAILING:
             self.events.ended(entry, record, exc, now)
         if entry.flags & REMOVED:
             self._forget(entry)
@@ -248,7 +255,7 @@ class Runs:
         if entry.flags & WATCHED:
             entry.flags &= ~WATCHED
             waiters, entry.waiters = entry.waiters or (), None
-            run = run_of(entry.name, record, self.instance)
+            run = record.run(entry.name, self.instance)
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(run)

@@ -15,7 +15,7 @@ from ._driver import Driver
 from ._entry import DISABLED, HUNG, Entry, Hold
 from ._ledger import counts, records
 from ._model import ExecPolicy, Outcome, Reason, Run
-from ._record import NEVER, run_of
+from ._record import NEVER
 from ._run import current_running
 from ._suspend import Suspension
 from ._triggers import Every
@@ -143,12 +143,12 @@ class ScheduledTask(Generic[T]):
     @property
     def last_run(self) -> Run | None:
         """The latest record: a run, or skips; None before the first."""
-        last = self._entry.last
-        return None if last is None else run_of(self.name, last, self._driver.instance)
+        found = self.history()
+        return found[-1] if found else None
 
     def history(self) -> list[Run]:
         """Return the kept records, oldest first: as many as the scheduler's ``history``."""
-        return [run_of(self.name, record, self._driver.instance) for record in records(self._entry)]
+        return [record.run(self.name, self._driver.instance) for record in records(self._entry)]
 
     @property
     def counts(self) -> Mapping[Outcome, int]:
@@ -322,6 +322,6 @@ class ScheduledTask(Generic[T]):
     def _called_at(self) -> float | None:
         """Return the start of the latest run on the loop's clock."""
         entry, driver = self._entry, self._driver
-        starts = [record[4] for record in records(entry) if record[4] != NEVER]
+        starts = [record.started for record in records(entry) if record.started != NEVER]
         started = entry.run.started if entry.run is not None else starts[-1] if starts else entry.called or None
         return None if started is None or driver.loop is None else driver.loop.time() - (driver.now() - started) / 1e6
