@@ -5,7 +5,7 @@
 export PYTHON
 
 python := .venv/bin/python
-typed := $(wildcard src examples)
+typed := src examples bench
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,8 @@ bench: setup ## run the benchmarks
 test: lint ## lint, all tests, then the smoke tests on the other CPythons
 	@echo "test: all tests"
 	@$(python) -m pytest $(ARGS)
+	@echo "test: what needs no real clock once more, in asyncio's debug mode"
+	@PYTHONASYNCIODEBUG=1 $(python) -m pytest -q -m "not realtime" $(ARGS)
 	@tools/smoke
 
 lint: setup ## ruff, mypy and the import contracts

@@ -36,6 +36,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("loop_kind", list(REAL_LOOPS), indirect=True)
 
 
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # The suite itself is not to be collected again after every test.
+
+
 @pytest.fixture
 def loop_kind(request: pytest.FixtureRequest) -> str:
     return str(getattr(request, "param", "virtual"))

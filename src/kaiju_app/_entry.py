@@ -38,7 +38,29 @@ class Hold:
         return self.holder if self.reason is None else f"{self.holder} ({self.reason})"
 
 
-class Entry:
+class Hot:
+    """What every tick touches, side by side: with many tasks, the way to memory is most of what a tick costs."""
+
+    __slots__ = (
+        "alarm",
+        "args",
+        "due",
+        "errors",
+        "flags",
+        "func",
+        "host",
+        "kept",
+        "kws",
+        "name",
+        "result",
+        "ring",
+        "run",
+        "seq",
+        "spec",
+    )
+
+
+class Entry(Hot):
     """One task: what to call, when next, and what is going on. All instants are steady-clock microseconds.
 
     Attributes:
@@ -51,33 +73,20 @@ class Entry:
         backlog: First of the missed ticks still to be run; they go up to ``due``.
         asked: Where the ``run_now()`` whose tick is waiting wants its Run.
         called: Start of the last run before the latest skips; 0 for none.
-        ring: The latest records, packed; ``slot`` is the place of the next one, ``errors`` their texts by place.
+        ring: The latest records, packed; ``errors``: their texts, by place.
+        kept: How many records were kept so far, those that the ring has lost included.
+        others: How many of them do not tell of a success; ``endings``: the ticks that those tell of, by ending.
     """
 
     __slots__ = (
-        "alarm",
-        "args",
         "asked",
         "backlog",
         "called",
-        "due",
         "endings",
-        "errors",
-        "flags",
-        "func",
         "holds",
-        "host",
-        "kws",
         "lift",
-        "name",
+        "others",
         "pause",
-        "result",
-        "ring",
-        "run",
-        "seq",
-        "slot",
-        "spec",
-        "successes",
         "waiters",
         "waiting",
     )
@@ -105,8 +114,8 @@ class Entry:
         self.waiters: list[Future[Run]] | None = None
         self.called = 0
         self.ring: bytearray | None = None
-        self.slot = 0
+        self.kept = 0
         self.errors: dict[int, str] | None = None
         self.result: Any = None
-        self.successes = 0
+        self.others = 0
         self.endings: dict[int, int] | None = None

@@ -17,9 +17,8 @@ def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
         closed = _latest(entry)._replace(finished=now)
         _write(entry, _index(entry), closed)
     _append(entry, record, history)
-    if record.code == SUCCESS:
-        entry.successes += 1
-    else:
+    if record.code != SUCCESS:
+        entry.others += 1
         _count(entry, record.code, record.number)
     return closed
 
@@ -50,7 +49,7 @@ def keep_skip(
 
 def counts(entry: Entry) -> dict[Outcome, int]:
     """Return the number of ticks of *entry* by how they ended."""
-    totals = {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.successes}
+    totals = {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.kept - entry.others}
     for code, number in (entry.endings or {}).items():
         totals[ENDINGS[code][0]] += number
     return totals
@@ -62,7 +61,7 @@ def records(entry: Entry) -> list[Record]:
     if ring is None:
         return []
     length = len(ring) // PACKED.size
-    found = [_read(entry, (entry.slot + k) % length) for k in range(length)]
+    found = [_read(entry, (entry.kept + k) % length) for k in range(length)]
     return [record for record in found if record.number]
 
 
@@ -73,7 +72,7 @@ def _latest(entry: Entry) -> Record:
 def _index(entry: Entry) -> int:
     """Return where the latest record is."""
     ring = entry.ring or b""
-    return (entry.slot - 1) % (len(ring) // PACKED.size)
+    return (entry.kept - 1) % (len(ring) // PACKED.size)
 
 
 def _append(entry: Entry, record: Record, history: int) -> None:
@@ -82,9 +81,8 @@ def _append(entry: Entry, record: Record, history: int) -> None:
         ring = entry.ring = bytearray(PACKED.size)
     elif len(ring) == PACKED.size and history > 1:
         ring.extend(bytes((history - 1) * PACKED.size))
-        entry.slot = 1
-    _write(entry, entry.slot, record)
-    entry.slot = (entry.slot + 1) % (len(ring) // PACKED.size)
+    _write(entry, entry.kept % (len(ring) // PACKED.size), record)
+    entry.kept += 1
 
 
 def _write(entry: Entry, slot: int, record: Record) -> None:

@@ -195,12 +195,10 @@ class Runs:
         entry.run = run.task = None
         if run.spec.threaded:
             run.context = None
-        entry.successes += 1
-        slot = entry.slot
+        place = entry.kept % self.history * SIZE
+        entry.kept += 1
         manual = run.kind is Kind.MANUAL
-        pack_into(ring, slot * SIZE, due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
-        slot += 1
-        entry.slot = slot if slot < self.history else 0
+        pack_into(ring, place, due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
 
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
         """Take note of a run that did not succeed."""
