@@ -77,9 +77,9 @@ def check_args(func: Callable[..., Any], known: Facts, args: Sequence[Any], kws:
     Raises:
         InvalidArgument: They do not.
     """
-    if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+    if type(args) is not tuple and (isinstance(args, str | bytes) or not isinstance(args, Sequence)):
         raise InvalidArgument("args", args, "must be a sequence of arguments: args=(value,) for a single one")
-    if not isinstance(kws, Mapping):
+    if type(kws) is not dict and not isinstance(kws, Mapping):
         raise InvalidArgument("kws", kws, "must be a mapping of argument names to values")
     shape = (isinstance(func, MethodType), len(args), tuple(kws))
     if shape in known.fits:

@@ -75,12 +75,18 @@ def _index(entry: Entry) -> int:
     return (entry.kept - 1) % (len(ring) // PACKED.size)
 
 
-def _append(entry: Entry, record: Record, history: int) -> None:
+def room(entry: Entry, history: int) -> bytearray:
+    """Return the ring of *entry* with room for one more record: for one at first, as many tasks run rarely."""
     ring = entry.ring
-    if ring is None:  # Room for one: most tasks of a large number run rarely.
+    if ring is None:
         ring = entry.ring = bytearray(PACKED.size)
-    elif len(ring) == PACKED.size and history > 1:
+    elif len(ring) == PACKED.size and entry.kept and history > 1:
         ring.extend(bytes((history - 1) * PACKED.size))
+    return ring
+
+
+def _append(entry: Entry, record: Record, history: int) -> None:
+    ring = room(entry, history)
     _write(entry, entry.kept % (len(ring) // PACKED.size), record)
     entry.kept += 1
 

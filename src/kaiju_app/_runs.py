@@ -185,8 +185,7 @@ class Runs:
         due = run.due
         now = self.now()
         entry.result = result
-        ring = entry.ring
-        if ring is None or len(ring) != self._ring_size or entry.flags or entry.alarm or entry.errors or self._loud:
+        if entry.flags or entry.alarm or entry.errors or self._loud:
             manual = run.kind is Kind.MANUAL
             record = Record(due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
             self._end(run, record, None, now)
@@ -195,6 +194,9 @@ class Runs:
         entry.run = run.task = None
         if run.spec.threaded:
             run.context = None
+        ring = entry.ring
+        if ring is None or len(ring) != self._ring_size:
+            ring = _ledger.room(entry, self.history)
         place = entry.kept % self.history * SIZE
         entry.kept += 1
         manual = run.kind is Kind.MANUAL

@@ -191,16 +191,10 @@ class Scheduler:
         return ScheduledTask(driver, entry)
 
     def _free_name(self, label: str) -> str:
-        base = f"scheduled:{label}"
-        entries = self._driver.entries
-        name = base
-        number = self._numbers.get(base, 0)
-        while number or name in entries:
-            number = max(2, number + 1)
+        name = base = f"scheduled:{label}"
+        while name in self._driver.entries:
+            number = self._numbers[base] = self._numbers.get(base, 1) + 1
             name = f"{base}#{number}"
-            if name not in entries:
-                break
-        self._numbers[base] = number
         return name
 
     def _given_name(self, name: str) -> str:
