@@ -7,7 +7,7 @@ What there is to learn, by class:
 
 * ``Sampler``: plain functions, which run in the scheduler's threads; SKIP for a reading that comes too late to matter,
   SHIELD for a write that must not be torn; ``current_run()`` for the time that a sample belongs to.
-* ``Store``: a calendar rule (every full minute) instead of an interval; blocking code that knows nothing of tasks.
+* ``Store``: a trigger (every full minute) instead of an interval; blocking code that knows nothing of tasks.
 * ``Cache``: ``async with task.suspend():`` keeps a task quiet while what it works on is changed.
 * ``Checks``: one task each, with retries and a deadline; one that fails, or hangs, disturbs no other.
 * ``Table``: what can be seen of a task from outside, and ``subscribe()`` to hear how every run ended.

@@ -723,6 +723,29 @@ async def test_a_run_that_is_cancelled_before_its_first_step_ends_when_somebody_
         assert calls.number == 1
 
 
+async def test_a_loop_whose_task_factory_begins_to_fail_does_not_end_the_schedule(
+    scheduler: Scheduler, heard: list[Run]
+) -> None:
+    broken = False
+
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **kws: Any) -> asyncio.Task[Any]:
+        if broken:
+            raise TypeError("no tasks today")
+        return asyncio.Task(coro, loop=loop, **kws)
+
+    asyncio.get_running_loop().set_task_factory(factory)
+    scheduler.schedule_task(asyncio.sleep, 10, (0,))
+    async with scheduler:
+        await asyncio.sleep(5)
+        broken = True
+        await asyncio.sleep(10)
+        broken = False
+        await asyncio.sleep(10)
+
+    assert endings(heard) == [("SUCCEEDED", None, 1), ("FAILED", None, 1), ("SUCCEEDED", None, 1)]
+    assert heard[1].error == "TypeError: no tasks today"
+
+
 @pytest.mark.parametrize("policy", list(ExecPolicy))
 async def test_a_run_cancelled_from_outside_during_the_body(scheduler: Scheduler, policy: ExecPolicy) -> None:
     task = scheduler.schedule_task(asyncio.sleep, 10, args=(8,), policy=policy, retries=3, name="task")

@@ -15,7 +15,7 @@ from ._runs import Runs, Spawn
 from .errors import WrongThread
 
 SLICE = 1_000  # A herd is started in slices of a millisecond: the application gets its turn in between.
-HANDFUL = 64  # Starts in a slice: what they allocate is gone before it comes to a collection (700 objects by default).
+HANDFUL = 64  # Items in a slice: what their runs allocate is gone before it comes to a garbage collection.
 MAX_SLEEP = 60_000_000  # Wake at least this often, so that a machine that slept is noticed.
 
 
@@ -47,7 +47,7 @@ class Driver(Runs):
         self._timer = self.loop.call_later(delay / 1e6, self._wake, context=self._context)
 
     def _wake(self) -> None:
-        """Look at every item that is due, for at most a slice of time."""
+        """Look at the items that are due, for at most a slice of time."""
         self._timer = None
         self._waking = True
         self._loud = self.events.are_wanted()
@@ -56,10 +56,10 @@ class Driver(Runs):
         clock = self.now
         now = clock()
         until = now + SLICE
-        started = 0
+        looked = 0
         self.read_offset(now)
         try:
-            while now <= until and heap and heap[0][0] <= now + EARLY and started < HANDFUL:
+            while now <= until and heap and heap[0][0] <= now + EARLY and looked < HANDFUL:
                 due, number, entry = heap[0]
                 if entry.seq != number:
                     heappop(heap)
@@ -79,7 +79,7 @@ class Driver(Runs):
                     agenda.number = entry.seq = number = agenda.number + 1
                     heapreplace(heap, (following, number, entry))  # Before the start: an eager run may come back here.
                     self.start_run(entry, due, now)
-                    started += 1
+                looked += 1
                 now = clock()
         finally:
             self._waking = False
@@ -334,7 +334,7 @@ class Driver(Runs):
         """Do with *tick* what the policy says about a run in progress, and about what waits already."""
         run = entry.run
         if run is None and not entry.flags & QUEUED:
-            self.start_other_run(entry, tick, entry.due, Kind.LIVE, now)
+            self.start_run(entry, tick, now, Kind.LIVE, entry.due)
             return
         step = Step.WAIT
         if run is not None:
@@ -374,7 +374,7 @@ class Driver(Runs):
         now = self.now()
         self._loud = self.events.are_wanted()
         if self.alive(entry) is None and not entry.flags & QUEUED:
-            self.start_other_run(entry, now, entry.due, Kind.MANUAL, now, asked)
+            self.start_run(entry, now, now, Kind.MANUAL, entry.due, asked)
             return
         if entry.waiting is not None:
             self.skip(entry, entry.waiting, entry.waiting, 1, Reason.OVERLAP, now)
@@ -404,13 +404,13 @@ class Driver(Runs):
             asked, entry.asked = entry.asked, None
             self._unqueue(entry)
             kind = Kind.LIVE if asked is None else Kind.MANUAL
-            self.start_other_run(entry, tick, entry.due, kind, now, asked)
+            self.start_run(entry, tick, now, kind, entry.due, asked)
         elif entry.backlog is not None:
             tick = entry.backlog
             following = tick + entry.spec.gap
             entry.backlog = following if following < entry.due else None
             self._unqueue(entry)
-            self.start_other_run(entry, tick, tick, Kind.CAUGHT_UP, now)
+            self.start_run(entry, tick, now, Kind.CAUGHT_UP, tick)
 
     def _unqueue(self, entry: Entry) -> None:
         if entry.waiting is None and entry.backlog is None:

@@ -89,40 +89,51 @@ class Runs:
             self._pool = ThreadPoolExecutor(self.settings.threads, thread_name_prefix="kaiju_app")
         return self._pool
 
-    def start_run(self, entry: Entry, due: int, now: int) -> None:
-        """Start the run of *entry*, which is idle, for its tick *due*."""
-        entry.run = run = Running(entry, due, now)
-        task = self._spawn(execute(run), entry.name, self._context.copy())
-        if entry.run is run:  # An eager one may be over already.
-            run.task = task
-            if run.cause is not None and run.attempt:  # Cut in its first step, before its asyncio task was known.
-                task.cancel()
-            if run.spec.hasty:
-                self.guard(entry)
-
-    def start_other_run(
-        self, entry: Entry, due: int, grid: int, kind: Kind, now: int, asked: asyncio.Future[Run] | None = None
+    def start_run(
+        self,
+        entry: Entry,
+        due: int,
+        now: int,
+        kind: Kind = Kind.LIVE,
+        grid: int | None = None,
+        asked: asyncio.Future[Run] | None = None,
     ) -> None:
-        """Start a run of *entry*, which is idle, that is late, caught up or asked for.
+        """Start a run of *entry*, which is idle.
 
         Args:
             due: The tick it is for.
-            grid: Any tick of the rule.
+            kind: Where that comes from.
+            grid: Any tick of the rule, if *due* may be none.
             asked: Gets its Run.
         """
         entry.run = run = Running(entry, due, now)
-        run.kind = kind
-        run.grid = grid
+        if grid is not None:
+            run.kind = kind
+            run.grid = grid
         if asked is not None:
             self.watch(entry, asked)
-        task = self._spawn(execute(run), entry.name, self._context.copy())
-        if entry.run is run:
+        coro = execute(run)
+        try:
+            task = self._spawn(coro, entry.name, self._context.copy())
+        except BaseException as exc:
+            self._on_no_task(run, coro, exc)
+            return
+        if entry.run is run:  # An eager one may be over already.
             run.task = task
             if asked is not None:
                 task.add_done_callback(lambda _: self.alive(entry))
-            if run.cause is not None and run.attempt:
+            if run.cause is not None and run.attempt:  # Cut in its first step, before its asyncio task was known.
                 task.cancel()
-            self.guard(entry)
+            if grid is not None or run.spec.hasty:
+                self.guard(entry)
+
+    def _on_no_task(self, run: Running, coro: Coroutine[Any, Any, None], exc: BaseException) -> None:
+        """Take note of a run that no asyncio task could be made for; an eager one may have ended the program."""
+        coro.close()
+        if run.entry.run is run:
+            self.ended(run, Outcome.FAILED, None, exc)
+        if isinstance(exc, KeyboardInterrupt | SystemExit):
+            raise exc
 
     def alive(self, entry: Entry) -> Running | None:
         """Return the run in progress of *entry*.
