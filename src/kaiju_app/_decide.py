@@ -110,7 +110,7 @@ def deadline(spec: Spec, kind: Kind, grid: int, due: int, started: int) -> tuple
         return started + min(spec.gap, spec.max_timeout or spec.gap), Reason.DEADLINE
     own = started + spec.limit if spec.limit else None
     if spec.policy is ExecPolicy.CANCEL:
-        earliest = max(started, due) + (spec.gap + 1) // 2
+        earliest = max(started + (spec.gap + 1) // 2, due + 1)
         replaced = grid - (grid - earliest) // spec.gap * spec.gap
         if own is None or replaced <= own:
             return replaced, Reason.REPLACED

@@ -66,6 +66,7 @@ def spec(
         catchup=duration_us("catchup_s", catchup_s),
         threaded=threaded,
         punctual=_punctual(gap, grace),
+        early=min(_decide.EARLY, gap // 2),  # Otherwise the next tick of the shortest interval would be due at once.
         hasty=0 < limit < gap,
     )
 
@@ -100,6 +101,7 @@ def respec(old: Spec, interval_s: float | timedelta | None, trigger: Every | Non
         first_run=first_run,
         grace=grace,
         punctual=_punctual(gap, grace),
+        early=min(_decide.EARLY, gap // 2),  # Otherwise the next tick of the shortest interval would be due at once.
         hasty=0 < limit < gap,
     )
 

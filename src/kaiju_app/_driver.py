@@ -70,6 +70,8 @@ class Driver(Runs):
                         self.pause(entry, None)
                     else:
                         agenda.dead -= 1
+                elif due > now and due - now > entry.spec.early:
+                    break
                 elif entry.flags or entry.run is not None or now - due >= entry.spec.punctual or self.holds:
                     heappop(heap)
                     entry.seq = 0
@@ -117,6 +119,14 @@ class Driver(Runs):
         if self.planning and threading.get_ident() != self._thread:
             raise WrongThread(call)
 
+    def add(self, entry: Entry) -> None:
+        """Take *entry* in."""
+        self.entries[entry.name] = entry
+        if self.planning:
+            now = self.now()
+            self.read_offset(now)
+            self.plan_first(entry, now)
+
     def plan_first(self, entry: Entry, now: int) -> None:
         """Set the first tick of *entry*, and look after what an earlier life has left: a run, a pause."""
         due, off_grid = _decide.first_tick(entry.spec, now, self.offset)
@@ -147,6 +157,7 @@ class Driver(Runs):
             entry.spec = spec
             return
         now = self.now()
+        self.read_offset(now)
         self._settle(entry, Reason.RESCHEDULED, now)
         entry.spec = spec
         self.plan(entry, _decide.tick_after(spec, now, self.offset))
@@ -156,10 +167,10 @@ class Driver(Runs):
         """Let ticks pass from now on; the run in progress goes on."""
         if entry.flags & DISABLED:
             return
-        entry.flags |= DISABLED
         if self.planning and not entry.flags & REMOVED:
             self._settle(entry, Reason.DISABLED, self.now())
             self._replan(entry)
+        entry.flags |= DISABLED
 
     def enable(self, entry: Entry) -> None:
         """Go on with the grid, without making up for anything."""

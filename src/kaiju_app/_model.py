@@ -118,6 +118,8 @@ class Spec:
 
     punctual: int
     """Lateness below which a tick is not missed: no later tick is due as well, and its grace is not over."""
+    early: int
+    """How long before a tick it counts as due."""
     hasty: bool
     """``limit`` comes before the next tick, which would otherwise look after it."""
 

@@ -185,9 +185,7 @@ class Scheduler:
             dict(kws) if kws else _door.NO_KWS,
             checked,
         )
-        driver.entries[entry.name] = entry
-        if driver.planning:
-            driver.plan_first(entry, driver.now())
+        driver.add(entry)
         return ScheduledTask(driver, entry)
 
     def _free_name(self, label: str) -> str:
