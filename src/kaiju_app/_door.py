@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -128,7 +129,7 @@ def _limit(policy: ExecPolicy, max_timeout: int, gap: int, safe_mod: float) -> i
         return 0
     if max_timeout or policy is ExecPolicy.CANCEL:
         return max_timeout
-    return round(gap * safe_mod)
+    return round(gap * Fraction(safe_mod))  # Exact, for a century too.
 
 
 def _grace(grace_s: float | None, missed: Missed, gap: int) -> int | None:
