@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,8 +26,10 @@ from kaiju_app._model import Reason
 from kaiju_app.errors import KaijuError
 from kaiju_app.scheduler import ExecPolicy, FirstRun, Missed, Outcome, Run, ScheduledTask, Scheduler
 
+DEBUG = bool(os.environ.get("PYTHONASYNCIODEBUG"))
+
 BODIES = ["quick", "half", "long", "endless", "fails", "retries", "swallows", "suspends", "cancels itself", "base"]
-GAPS_S = [0.01, 1.0, 7.5]
+GAPS_S = [0.25, 1.0, 7.5]
 
 
 class Catastrophe(BaseException):
@@ -171,7 +174,7 @@ class Promises(RuleBasedStateMachine):
         policy=st.sampled_from(ExecPolicy),
         missed=st.sampled_from(Missed),
         first_run=st.sampled_from(FirstRun),
-        max_timeout_s=st.sampled_from([0.0, 0.0, 0.004, 3.3]),
+        max_timeout_s=st.sampled_from([0.0, 0.0, 0.1, 3.3]),
     )
     def register(
         self,
@@ -203,7 +206,7 @@ class Promises(RuleBasedStateMachine):
             self.note_plan(subject)
         return subject
 
-    @rule(seconds=st.sampled_from([0.0, 0.001, 0.005, 0.013, 0.9, 1.0, 3.7, 11.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.001, 0.1, 0.25, 0.9, 1.0, 3.7, 11.0]))
     def wait(self, seconds: float) -> None:
         self.run(asyncio.sleep(seconds))
 
@@ -211,7 +214,7 @@ class Promises(RuleBasedStateMachine):
     def wait_for_ticks(self, gaps: int, subject: Subject) -> None:
         self.run(asyncio.sleep(gaps * subject.gap_us / 1e6))
 
-    @rule(seconds=st.sampled_from([0.004, 0.6, 2.1, 30.0]))
+    @rule(seconds=st.sampled_from([0.1, 0.6, 2.1, 30.0, 300.0]))
     def block_the_loop(self, seconds: float) -> None:
         self.loop.block(seconds)
         self.run(asyncio.sleep(0))
@@ -229,7 +232,7 @@ class Promises(RuleBasedStateMachine):
         with contextlib.suppress(KaijuError):
             self.run(self.call(subject.task.cancel, "for the test"))
 
-    @rule(subject=tasks, for_s=st.sampled_from([None, 0.02, 5.0]))
+    @rule(subject=tasks, for_s=st.sampled_from([None, 0.2, 5.0]))
     def pause(self, subject: Subject, for_s: float | None) -> None:
         self.run(subject.task.pause("for the test", for_s))
 
@@ -378,5 +381,6 @@ class Promises(RuleBasedStateMachine):
 
 
 TestPromises = Promises.TestCase
-TestPromises.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
-TestPromises.pytestmark = [pytest.mark.smoke]
+# The debug mode takes a stack at every await.
+TestPromises.settings = settings(max_examples=40 if DEBUG else 400, stateful_step_count=50, deadline=None)
+TestPromises.pytestmark = [pytest.mark.smoke, pytest.mark.timeout(300)]  # A failure takes long to be made small.
