@@ -341,7 +341,7 @@ def test_max_timeout_lowers_the_deadline_of_cancel_replaces_that_of_wait_and_ski
         assert with_it == (default if default[0] <= own else (own, Reason.DEADLINE))
     else:
         assert with_it == (own, Reason.DEADLINE)
-        assert default == (started + round(3.0 * gap), Reason.DEADLINE)
+        assert default == (started + 3 * gap, Reason.DEADLINE)
 
 
 @given(runs(), st.sampled_from(ExecPolicy), st.integers(0, CENTURY))

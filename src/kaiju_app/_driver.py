@@ -10,8 +10,9 @@ from . import _decide
 from ._clock import Clock
 from ._decide import EARLY, Step
 from ._entry import DISABLED, HELD, HUNG, OFF_GRID, QUEUED, REMOVED, RESUMED, Entry, Hold
-from ._model import ExecPolicy, Kind, Missed, Reason, Run, Settings, Spec
-from ._runs import Runs, Spawn
+from ._model import Kind, Missed, Reason, Settings, Spec
+from ._runs import Spawn
+from ._waiting import Waiting
 from .errors import WrongThread
 
 SLICE = 1_000  # A herd is started in slices of a millisecond: the application gets its turn in between.
@@ -19,12 +20,11 @@ HANDFUL = 64  # Items in a slice: what their runs allocate is gone before it com
 MAX_SLEEP = 60_000_000  # Wake at least this often, so that a machine that slept is noticed.
 
 
-class Driver(Runs):
-    """The engine of one scheduler: what comes next, and what becomes of each tick. Its base looks after the runs."""
+class Driver(Waiting):
+    """The engine of one scheduler: what comes next, and what becomes of each tick. Its bases look after the rest."""
 
     def __init__(self, clock: Clock, settings: Settings) -> None:
         super().__init__(clock, settings)
-        self.holds: list[Hold] = []
         self._parked: dict[Entry, None] = {}
         self._timer: asyncio.Handle | None = None
         self._timer_at = 0
@@ -158,7 +158,7 @@ class Driver(Runs):
             return
         now = self.now()
         self.read_offset(now)
-        self._settle(entry, Reason.RESCHEDULED, now)
+        self.settle(entry, Reason.RESCHEDULED, now)
         entry.spec = spec
         self.plan(entry, _decide.tick_after(spec, now, self.offset))
         self.guard(entry)
@@ -168,14 +168,14 @@ class Driver(Runs):
         if entry.flags & DISABLED:
             return
         if self.planning and not entry.flags & REMOVED:
-            self._settle(entry, Reason.DISABLED, self.now())
+            self.settle(entry, Reason.DISABLED, self.now())
             self._replan(entry)
         entry.flags |= DISABLED
 
     def enable(self, entry: Entry) -> None:
         """Go on with the grid, without making up for anything."""
         if self.planning and entry.flags & DISABLED and not entry.flags & REMOVED:
-            self._settle(entry, Reason.DISABLED, self.now())
+            self.settle(entry, Reason.DISABLED, self.now())
             self._replan(entry)
         entry.flags &= ~DISABLED
 
@@ -189,8 +189,8 @@ class Driver(Runs):
             return
         entry.flags |= REMOVED
         if self.planning:
-            self._settle(entry, Reason.REMOVED, self.now())
-            self._skip_asked(entry, Reason.REMOVED, self.now())
+            self.settle(entry, Reason.REMOVED, self.now())
+            self.skip_asked(entry, Reason.REMOVED, self.now())
         self.unplan(entry)
         if self.alive(entry) is None:
             self._forget(entry)
@@ -206,8 +206,8 @@ class Driver(Runs):
         now = self.now()
         for entry in list(self.entries.values()):  # A listener may register or remove tasks.
             if entry.flags & QUEUED or (entry.due <= now and not entry.flags & REMOVED):
-                self._settle(entry, Reason.SHUTDOWN, now)
-                self._skip_asked(entry, Reason.SHUTDOWN, now)
+                self.settle(entry, Reason.SHUTDOWN, now)
+                self.skip_asked(entry, Reason.SHUTDOWN, now)
             entry.flags &= ~(OFF_GRID | RESUMED)
             entry.seq = entry.alarm = entry.lift = 0
         self._agenda.clear()
@@ -328,18 +328,18 @@ class Driver(Runs):
         tick = due + late.dropped * gap
         if late.dropped:
             if entry.backlog is not None:  # What is older than the dropped ones goes with them.
-                self._skip_range(entry, entry.backlog, due, late.reason, now)
+                self.skip_range(entry, entry.backlog, due, late.reason, now)
                 entry.backlog = None
             self.skip(entry, due, tick - gap, late.dropped, late.reason, now)
         if entry.spec.missed is Missed.ALL and late.kept:
             if entry.backlog is None:
                 entry.backlog = tick
-            self._queue(entry)
+            self.queue(entry)
             self._offer(entry, late.following - gap, now)
         elif late.kept:
             self._offer(entry, tick, now)
         else:
-            self._unqueue(entry)
+            self.unqueue(entry)
 
     def _offer(self, entry: Entry, tick: int, now: int) -> None:
         """Do with *tick* what the policy says about a run in progress, and about what waits already."""
@@ -354,7 +354,7 @@ class Driver(Runs):
             if step is Step.REPLACE and run.spec is not entry.spec:
                 step = Step.OVERLAP  # Rescheduled meanwhile: it keeps its old deadline.
         if entry.backlog is not None:
-            self._limit_backlog(entry, now)  # The tick is its last one.
+            self.limit_backlog(entry, now)  # The tick is its last one.
         elif step is Step.OVERLAP or entry.asked is not None:
             # What somebody asked for is not replaced by what comes again anyway.
             self.skip(entry, tick, tick, 1, Reason.OVERLAP, now)
@@ -364,106 +364,6 @@ class Driver(Runs):
             if entry.waiting is not None:
                 self.skip(entry, entry.waiting, entry.waiting, 1, Reason.OVERLAP, now)
             entry.waiting = tick
-            self._queue(entry)
+            self.queue(entry)
         if run is not None and step is Step.REPLACE and run.kind is not Kind.CAUGHT_UP:
             self.cut(run, Reason.REPLACED)
-
-    def _limit_backlog(self, entry: Entry, now: int) -> None:
-        """Skip the oldest of the ticks to be caught up if they are too many."""
-        first, gap = entry.backlog, entry.spec.gap
-        if first is None:
-            return
-        too_many = (entry.due - first) // gap - _decide.BACKLOG
-        if too_many > 0:
-            entry.backlog = first + too_many * gap
-            self.skip(entry, first, entry.backlog - gap, too_many, Reason.BACKLOG, now)
-
-    # --- what waits ---
-
-    def ask(self, entry: Entry, asked: asyncio.Future[Run]) -> None:
-        """Run one extra tick, now or when the run in progress is over; under CANCEL, cut that run."""
-        now = self.now()
-        self._loud = self.events.are_wanted()
-        if self.alive(entry) is None and not entry.flags & QUEUED:
-            self.start_run(entry, now, now, Kind.MANUAL, entry.due, asked)
-            return
-        if entry.waiting is not None:
-            self.skip(entry, entry.waiting, entry.waiting, 1, Reason.OVERLAP, now)
-        entry.waiting = now
-        entry.asked = asked
-        self._queue(entry)
-        if entry.run is not None and entry.spec.policy is ExecPolicy.CANCEL:
-            self.cut(entry.run, Reason.REPLACED)
-
-    def _queue(self, entry: Entry) -> None:
-        entry.flags |= QUEUED
-        if entry.run is None:
-            self.pump_soon(entry)
-
-    def pump_soon(self, entry: Entry) -> None:
-        """Start what waits in a later turn of the loop: never inside the run that made way, or inside user code."""
-        if self.loop is not None and self.planning:
-            self.loop.call_soon(self._pump, entry, context=self._context)
-
-    def _pump(self, entry: Entry) -> None:
-        """Start the tick that waits, or the next one to be caught up, if the task may run."""
-        if not self.planning or entry.run is not None or entry.flags & HELD or self.holds:
-            return
-        now = self.now()
-        if entry.waiting is not None:
-            tick, entry.waiting = entry.waiting, None
-            asked, entry.asked = entry.asked, None
-            self._unqueue(entry)
-            kind = Kind.LIVE if asked is None else Kind.MANUAL
-            self.start_run(entry, tick, now, kind, entry.due, asked)
-        elif entry.backlog is not None:
-            tick = entry.backlog
-            following = tick + entry.spec.gap
-            entry.backlog = following if following < entry.due else None
-            self._unqueue(entry)
-            self.start_run(entry, tick, now, Kind.CAUGHT_UP, tick)
-
-    def _unqueue(self, entry: Entry) -> None:
-        if entry.waiting is None and entry.backlog is None:
-            entry.flags &= ~QUEUED
-
-    def _settle(self, entry: Entry, reason: Reason, now: int) -> None:
-        """Skip every tick that is due, or waits for its turn, but one that somebody asked for; ``due`` lies ahead then.
-
-        What a hold or ``disable()`` kept back is told as such, whatever ends it.
-        """
-        if entry.asked is None and entry.waiting is not None:
-            tick, entry.waiting = entry.waiting, None
-            self.skip(entry, tick, tick, 1, reason, now)
-        if entry.backlog is not None:
-            self._skip_range(entry, entry.backlog, entry.due, reason, now)
-            entry.backlog = None
-        self._unqueue(entry)
-        if entry.flags & DISABLED:
-            reason = Reason.DISABLED
-        elif entry.flags & HELD or self.holds:
-            reason = Reason.SUSPENDED
-        if entry.due <= now and entry.flags & OFF_GRID:
-            tick = entry.due
-            entry.flags &= ~OFF_GRID
-            entry.due = _decide.tick_after(entry.spec, tick, self.offset)
-            self.skip(entry, tick, tick, 1, reason, now)
-        if entry.due <= now:
-            first = entry.due
-            entry.due = first + ((now - first) // entry.spec.gap + 1) * entry.spec.gap
-            self._skip_range(entry, first, entry.due, reason, now)
-
-    def _skip_range(self, entry: Entry, first: int, end: int, reason: Reason, now: int) -> None:
-        gap = entry.spec.gap
-        self.skip(entry, first, end - gap, (end - first) // gap, reason, now)
-
-    def _skip_asked(self, entry: Entry, reason: Reason, now: int) -> None:
-        """Skip the tick of a ``run_now()`` that still waits, and say so to whoever awaits it."""
-        asked, entry.asked = entry.asked, None
-        if asked is None or entry.waiting is None:
-            return
-        tick, entry.waiting = entry.waiting, None
-        self._unqueue(entry)
-        record = self.skip(entry, tick, tick, 1, reason, now, manual=True)
-        if not asked.done():
-            asked.set_result(record.run(entry.name, self.instance))
