@@ -6,16 +6,14 @@ import asyncio
 import functools
 import logging
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from virtual import EPOCH_US
+from telling import ZERO
 
 from kaiju_app.errors import InvalidArgument
 from kaiju_app.scheduler import ExecPolicy, FirstRun, Outcome, Reason, Run, Scheduler
-
-ZERO = datetime.fromtimestamp(EPOCH_US / 1e6 + 5, UTC)  # When a test in virtual time begins.
 
 LOGGER = "kaiju_app.scheduler"
 

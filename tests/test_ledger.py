@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from virtual import EPOCH_US, VirtualLoop, finish
+from telling import ZERO, at, endings
+from virtual import VirtualLoop, finish
 
 from kaiju_app.errors import KaijuError, RunCut
 from kaiju_app.scheduler import (
@@ -31,19 +32,6 @@ from kaiju_app.scheduler import (
     Scheduler,
     current_run,
 )
-
-ZERO = datetime.fromtimestamp(EPOCH_US / 1e6 + 5, UTC)  # When a test in virtual time begins.
-
-ENDING = tuple[str, str | None, int]
-
-
-def at(moment: datetime | None) -> float | None:
-    """Return the seconds from the beginning of the test to *moment*."""
-    return None if moment is None else (moment - ZERO).total_seconds()
-
-
-def endings(runs: list[Run]) -> list[ENDING]:
-    return [(run.outcome.value, run.reason and run.reason.value, run.count) for run in runs]
 
 
 def counts(task: ScheduledTask[Any]) -> dict[str, int]:

@@ -14,51 +14,13 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from telling import ENDING, endings, nothing, now_s, reached, starts_s, stubborn
 from virtual import EPOCH_US, VirtualLoop, finish
 
 from kaiju_app.errors import OwnRun, WrongState
 from kaiju_app.scheduler import Clock, ExecPolicy, Missed, Run, ScheduledTask, Scheduler, current_run
 
-ENDING = tuple[str, str | None, int]
-
 user: ContextVar[str] = ContextVar("user", default="nobody")
-
-
-def endings(runs: list[Run]) -> list[ENDING]:
-    return [(run.outcome.value, run.reason and run.reason.value, run.count) for run in runs]
-
-
-def now_s() -> float:
-    """Return the seconds since the loop was made."""
-    return asyncio.get_running_loop().time() - 5
-
-
-def starts_s(task: ScheduledTask[Any]) -> list[float]:
-    """Return the ticks of the runs of *task*, in seconds since the loop was made."""
-    origin = EPOCH_US / 1e6 + 5
-    return [round(run.scheduled_at.timestamp() - origin, 6) for run in task.history() if run.started_at is not None]
-
-
-async def nothing() -> None:
-    pass
-
-
-async def stubborn(seconds: float) -> None:
-    """Go on for *seconds*, whoever asks to end."""
-    end = asyncio.get_running_loop().time() + seconds
-    while (left := end - asyncio.get_running_loop().time()) > 0:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.sleep(left)
-
-
-async def reached(condition: Callable[[], object], step_s: float = 0) -> None:
-    """Give threads the real time they need; meanwhile *step_s* of virtual time passes every millisecond."""
-    for _ in range(5_000):
-        if condition():
-            return
-        await asyncio.sleep(step_s)
-        time.sleep(0.001)  # noqa: ASYNC251
-    raise AssertionError("the thread did not get there in 5 s")
 
 
 @pytest.fixture

@@ -6,14 +6,9 @@ import asyncio
 import contextlib
 
 import pytest
+from telling import endings
 
-from kaiju_app.scheduler import ExecPolicy, Outcome, Reason, Run, Scheduler, current_run
-
-ENDING = tuple[str, str | None, int]
-
-
-def endings(runs: list[Run]) -> list[ENDING]:
-    return [(run.outcome.value, run.reason and run.reason.value, run.count) for run in runs]
+from kaiju_app.scheduler import ExecPolicy, Outcome, Reason, Scheduler, current_run
 
 
 async def test_cancel_replaces_a_run_at_the_next_tick(scheduler: Scheduler) -> None:

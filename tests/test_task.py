@@ -8,27 +8,15 @@ import gc
 import json
 import weakref
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from virtual import EPOCH_US, VirtualLoop
+from telling import ZERO, at, endings
+from virtual import VirtualLoop
 
 from kaiju_app.errors import InvalidArgument, KaijuError, OwnRun, TaskBusy, TaskHeld, WrongState, WrongThread
 from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Missed, Outcome, Reason, Run, ScheduledTask, Scheduler
-
-ZERO = datetime.fromtimestamp(EPOCH_US / 1e6 + 5, UTC)  # When a test in virtual time begins.
-
-ENDING = tuple[str, str | None, int]
-
-
-def at(moment: datetime | None) -> float | None:
-    """Return the seconds from the beginning of the test to *moment*."""
-    return None if moment is None else (moment - ZERO).total_seconds()
-
-
-def endings(runs: list[Run]) -> list[ENDING]:
-    return [(run.outcome.value, run.reason and run.reason.value, run.count) for run in runs]
 
 
 def starts(task: ScheduledTask[Any]) -> list[float | None]:

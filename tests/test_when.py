@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from telling import at
 from virtual import EPOCH_US, VirtualLoop, finish
 
 from kaiju_app._decide import BACKLOG
@@ -35,11 +36,6 @@ BOOK = list[tuple[Any, ...]]
 
 def after(seconds: float) -> datetime:
     return ZERO + timedelta(seconds=seconds)
-
-
-def at(moment: datetime | None) -> float | None:
-    """Return the seconds from the beginning of the test to *moment*."""
-    return None if moment is None else (moment - ZERO).total_seconds()
 
 
 def starts(task: ScheduledTask[Any]) -> list[float | None]:
