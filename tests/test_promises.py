@@ -22,7 +22,7 @@ from virtual import EPOCH_US, VirtualLoop, finish
 
 from kaiju_app._driver import Driver
 from kaiju_app._entry import Entry
-from kaiju_app._model import Reason
+from kaiju_app._model import Kind, Reason
 from kaiju_app.errors import KaijuError
 from kaiju_app.scheduler import ExecPolicy, FirstRun, Missed, Outcome, Run, ScheduledTask, Scheduler
 
@@ -65,6 +65,8 @@ class Promises(RuleBasedStateMachine):
         self.background: list[asyncio.Task[Any]] = []
         self.raw_skip = self.driver.skip
         self.driver.skip = self.note_skip  # type: ignore[method-assign]
+        self.raw_start = self.driver.start_run
+        self.driver.start_run = self.note_start  # type: ignore[method-assign]
         self.scheduler.subscribe(self.note_run)
 
     # --- the book of ticks ---
@@ -78,6 +80,16 @@ class Promises(RuleBasedStateMachine):
             assert ticks[-1] == last, "a skip covers what it says"
             self.book.setdefault(entry.name, Counter()).update(ticks)
         return self.raw_skip(entry, first, last, number, reason, now, manual=manual)
+
+    def note_start(self, entry: Entry, due: int, now: int, *more: Any) -> None:
+        """Nothing is started that is held, or disabled and not asked for, or going on, or stopped."""
+        assert entry.run is None
+        assert self.driver.planning
+        if self.subjects.get(entry.name) is not None:
+            task = self.subjects[entry.name].task
+            if task.suspended or not (task.enabled or Kind.MANUAL in more):
+                self.subjects[entry.name].broken.append("started though it is held or disabled")
+        self.raw_start(entry, due, now, *more)
 
     def note_run(self, run: Run) -> None:
         if run.outcome is Outcome.SKIPPED or run.manual:
