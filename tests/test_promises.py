@@ -199,8 +199,8 @@ class Promises(RuleBasedStateMachine):
     ) -> Subject:
         name = f"{kind}-{len(self.subjects)}"
 
-        async def schedule() -> ScheduledTask[str]:
-            return self.scheduler.schedule_task(
+        async def schedule() -> Subject:
+            task = self.scheduler.schedule_task(
                 self.body,
                 gap_s,
                 (name, kind),
@@ -211,9 +211,10 @@ class Promises(RuleBasedStateMachine):
                 max_timeout_s=max_timeout_s,
                 retries=2 if kind == "retries" else 0,
             )
+            self.subjects[name] = Subject(task, round(gap_s * 1e6))  # Before the loop has its turn, and starts it.
+            return self.subjects[name]
 
-        subject = Subject(self.run(schedule()), round(gap_s * 1e6))
-        self.subjects[name] = subject
+        subject: Subject = self.run(schedule())
         if self.scheduler.started:
             self.note_plan(subject)
         return subject
@@ -264,9 +265,18 @@ class Promises(RuleBasedStateMachine):
 
     @rule(subject=tasks, gap_s=st.sampled_from(GAPS_S))
     def reschedule(self, subject: Subject, gap_s: float) -> None:
-        if not self.driver.knows(subject.task._entry):
+        entry = subject.task._entry
+        if not self.driver.knows(entry):
             return
+        going = entry.run
         self.run(self.call(subject.task.reschedule, gap_s))
+        if self.scheduler.started and entry.name in self.planned:
+            book = self.book.get(entry.name, Counter())
+            ended = [tick for tick in book if tick >= self.planned[entry.name]]
+            if going is not None and going.kind is not Kind.MANUAL and going.due >= self.planned[entry.name]:
+                ended.append(going.due)
+            following = max(ended, default=self.planned[entry.name] - subject.gap_us) + subject.gap_us
+            assert following > self.loop.now_us, "a tick of the old grid is missing"
         subject.gap_us = round(gap_s * 1e6)
         if self.scheduler.started:
             self.note_plan(subject)
@@ -378,6 +388,17 @@ class Promises(RuleBasedStateMachine):
             task = subject.task
             if self.scheduler.started and task.enabled and not task.suspended and self.driver.knows(task._entry):
                 assert task._entry.seq != 0
+
+    @invariant()
+    def what_waits_is_not_forgotten(self) -> None:
+        """A tick that waits for an idle task is on its way: within some turns of the loop it starts."""
+        entries = [subject.task._entry for subject in self.subjects.values() if not subject.task.suspended]
+        before = {entry: (entry.waiting, entry.backlog) for entry in entries if entry.run is None}
+        for _ in range(3):
+            self.run(asyncio.sleep(0))
+        for entry, waited in before.items():
+            if self.scheduler.started and entry.run is None and waited != (None, None):
+                assert (entry.waiting, entry.backlog) != waited
 
     @invariant()
     def nobody_complains(self) -> None:
