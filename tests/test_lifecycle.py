@@ -1189,3 +1189,16 @@ async def test_dropping_the_scheduled_task_changes_nothing(scheduler: Scheduler)
         gc.collect()
         assert ref() is None
         assert calls == [0, 10, 20]
+
+
+async def test_a_removed_task_whose_run_outlives_stop_is_not_planned_by_the_next_start(scheduler: Scheduler) -> None:
+    task = scheduler.schedule_task(stubborn, 10, (25,), name="task")
+    await scheduler.start()
+    await asyncio.sleep(5)
+    task.remove()
+    assert [task] == await scheduler.stop(1)
+    async with scheduler:
+        await asyncio.sleep(50)
+
+        assert starts_s(task) == [0]
+        assert "task" not in scheduler.tasks

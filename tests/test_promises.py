@@ -85,6 +85,7 @@ class Promises(RuleBasedStateMachine):
         """Nothing is started that is held, or disabled and not asked for, or going on, or stopped."""
         assert entry.run is None
         assert self.driver.planning
+        assert self.driver.knows(entry)
         if self.subjects.get(entry.name) is not None:
             task = self.subjects[entry.name].task
             if task.suspended or not (task.enabled or Kind.MANUAL in more):

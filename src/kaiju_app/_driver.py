@@ -129,11 +129,12 @@ class Driver(Waiting):
 
     def plan_first(self, entry: Entry, now: int) -> None:
         """Set the first tick of *entry*, and look after what an earlier life has left: a run, a pause."""
-        due, off_grid = _decide.first_tick(entry.spec, now, self.offset)
-        entry.due = due
-        entry.seq = self._agenda.push(due, entry)
-        if off_grid:
-            entry.flags |= OFF_GRID
+        if not entry.flags & REMOVED:  # It is here for a run that outlived stop(), and has no ticks.
+            due, off_grid = _decide.first_tick(entry.spec, now, self.offset)
+            entry.due = due
+            entry.seq = self._agenda.push(due, entry)
+            if off_grid:
+                entry.flags |= OFF_GRID
         if entry.pause is not None:
             self._lift_in_time(entry)
         if entry.run is not None:
