@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from ._clock import utc
 from ._entry import FAILING, Entry
 from ._functions import is_async, is_generator
 from ._model import Outcome, Reason, Run
 from ._record import NEVER, Record
-from .errors import InvalidArgument, shown
+from ._words import shown
+from .errors import InvalidArgument
 
 log = logging.getLogger("kaiju_app.scheduler")
 
@@ -169,26 +169,3 @@ def _what(record: Record) -> str:
     if record.attempts > 1:
         text += f" and {record.attempts} attempts"
     return text if record.error is None else f"{text}: {record.error}"
-
-
-def described(exc: BaseException | None) -> str | None:
-    """Return type and message of *exc*; never the object, whose frames would keep the run's data alive."""
-    if exc is None:
-        return None
-    try:
-        text = str(exc)
-    except Exception as broken:
-        text = f"its message cannot be had: __str__ raised {type(broken).__name__}"
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
-
-
-def stack_of(task: Any) -> str:
-    """Return where the asyncio *task* of a run is waiting, one frame a line, the innermost last."""
-    lines = []
-    awaited = None if task is None else task.get_coro()
-    while awaited is not None:  # Task.get_stack() shows the outermost coroutine only.
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is not None:
-            lines.append(f"\n  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}")
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return "".join(lines) or " (not known)"

@@ -13,10 +13,11 @@ from ._agenda import Agenda
 from ._clock import Clock, utc
 from ._decide import EARLY
 from ._entry import FAILING, HUNG, QUEUED, REMOVED, WATCHED, Entry
-from ._events import Events, Listener, described, log, stack_of
+from ._events import Events, Listener, log
 from ._model import Kind, Outcome, Reason, Run, Settings
 from ._record import CODES, PACKED, SUCCESS, Record
 from ._run import Running, execute
+from ._words import described, stack_of
 from .errors import WrongState
 
 

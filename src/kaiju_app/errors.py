@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ._words import shown
+
 
 class KaijuError(Exception):
     """Base of every error that this package raises on its own account."""
@@ -67,12 +69,3 @@ class RunCut(KaijuError):
     def __init__(self, task: str, reason: str) -> None:
         super().__init__(f"task {task!r}: this run was asked to end ({reason}); clean up and return")
         self.reason = reason
-
-
-def shown(value: object) -> str:
-    """Return ``repr(value)`` cut to a length that fits a log line; a failing repr must not hide the real error."""
-    try:
-        text = repr(value)
-    except Exception as exc:
-        text = f"<{type(value).__name__} whose repr() raises {type(exc).__name__}>"
-    return text if len(text) <= 120 else text[:117] + "..."
