@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ._words import shown
 
 
@@ -69,3 +71,33 @@ class RunCut(KaijuError):
     def __init__(self, task: str, reason: str) -> None:
         super().__init__(f"task {task!r}: this run was asked to end ({reason}); clean up and return")
         self.reason = reason
+
+
+class BadWiring(KaijuError, ValueError):
+    """The services of an application do not fit together; nothing was started.
+
+    Args:
+        application: Name of the application.
+        problems: What does not fit, with the way out, a sentence each.
+    """
+
+    def __init__(self, application: str, problems: Sequence[str]) -> None:
+        super().__init__(f"application {application!r} cannot start: " + "; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class StartFailed(KaijuError, RuntimeError):
+    """A service could not be started; those started before it are closed again.
+
+    Args:
+        application: Name of the application.
+        service: Name of the service.
+        phase: What it was doing: ``init`` or ``health``.
+        what: What happened.
+        advice: What to do.
+    """
+
+    def __init__(self, application: str, service: str, phase: str, what: str, advice: str) -> None:
+        super().__init__(f"application {application!r}: service {service!r} failed in {phase}: {what}. {advice}")
+        self.service = service
+        self.phase = phase

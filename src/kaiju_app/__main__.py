@@ -1,0 +1,50 @@
+"""The command line: ``python -m kaiju_app run module:app``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import operator
+from importlib.util import find_spec
+
+from ._serve import run_app
+from .app import Application
+
+
+def main() -> None:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m kaiju_app", description="Periodic work inside an application.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run an application until SIGINT or SIGTERM", description=run_app.__doc__)
+    run.add_argument("app", metavar="MODULE:NAME", help="where the Application is, e.g. shop.main:app")
+    options = parser.parse_args()
+    app = found(options.app, run)
+    # Where the program has set up its own logging, this changes nothing.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run_app(app)
+
+
+def found(place: str, parser: argparse.ArgumentParser) -> Application:
+    """Return the application at *place*, ``module:name``; or end with what is wrong and status 2."""
+    module, _, name = place.partition(":")
+    if not module or not name:
+        parser.error(f"{place!r} must be MODULE:NAME, e.g. shop.main:app")
+    try:
+        known = find_spec(module) is not None
+    except (ImportError, ValueError):  # A parent that is not there, or no package; relative.
+        known = False
+    if not known:
+        parser.error(f"{place!r}: there is no module {module!r} here or among what is installed")
+    imported = importlib.import_module(module)
+    try:
+        app = operator.attrgetter(name)(imported)
+    except AttributeError as exc:
+        parser.error(f"{place!r}: {exc}")
+    if not isinstance(app, Application):
+        parser.error(f"{place!r} is a {type(app).__name__}, not an Application")
+    return app
+
+
+if __name__ == "__main__":
+    main()

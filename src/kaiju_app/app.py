@@ -1,0 +1,360 @@
+"""The application: services that start in the order of their needs, a scheduler among them, and end in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from . import _door
+from ._keeper import Ending, Keeper, log
+from ._part import Part
+from ._wiring import wire
+from .errors import BadWiring, InvalidArgument, StartFailed, WrongState
+from .scheduler import Scheduler
+from .service import NOT_ADDED, UNNAMED_LOGGER, Service, ServiceState
+
+HEALTH_S = 5.0  # What a service may take to tell how it is; whoever asks is often a probe with a limit of its own.
+
+PHASES = ("init", "health", "post_init", "close")
+
+
+class Application:
+    """Services and a scheduler with one life cycle.
+
+    It is an asynchronous context manager: inside ``async with Application(...) as app:`` it is READY. Signals are left
+    to whoever runs the loop; ``run_app()`` is one who does.
+
+    Args:
+        name: What it is called in the log.
+        services: Its services, in the order in which they start where they do not depend on each other.
+        scheduler: A scheduler that is not started; by default a new one.
+        service_start_timeout_s: Seconds that a service has for its ``init()`` and first ``health()`` together.
+        service_close_timeout_s: Seconds that a service has for its ``close()``.
+        post_init_timeout_s: Seconds that the ``post_init()`` of all services have.
+        optional_services: Names of services that the application can do without if they cannot start.
+
+    Raises:
+        InvalidArgument: One of them is wrong.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        services: Iterable[Service] = (),
+        *,
+        scheduler: Scheduler | None = None,
+        service_start_timeout_s: float | timedelta = 30,
+        service_close_timeout_s: float | timedelta = 10,
+        post_init_timeout_s: float | timedelta = 300,
+        optional_services: Sequence[str] = (),
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidArgument("name", name, "must be a text that is not empty")
+        if scheduler is not None and not isinstance(scheduler, Scheduler):
+            raise InvalidArgument("scheduler", scheduler, "must be a Scheduler, or None for a new one")
+        if isinstance(optional_services, str) or not all(isinstance(each, str) for each in optional_services):
+            raise InvalidArgument("optional_services", optional_services, "must be a list of names of services")
+        self.name = name
+        self._scheduler = Scheduler() if scheduler is None else scheduler
+        self._start_limit_s = _limit_s("service_start_timeout_s", service_start_timeout_s)
+        self._close_limit_s = _limit_s("service_close_timeout_s", service_close_timeout_s)
+        self._post_limit_s = _limit_s("post_init_timeout_s", post_init_timeout_s)
+        self._optional = tuple(optional_services)
+        self._services: list[Service] = []
+        self._state = ServiceState.CLOSED
+        self._parts: list[Part] = []
+        self._background: list[tuple[Part, asyncio.Task[None]]] = []
+        self._runs = Keeper(f"application {name!r}: the scheduler")
+        self._known_tasks: frozenset[str] = frozenset()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._problems: list[str] = []
+        self.add_services(*services)
+
+    def __repr__(self) -> str:
+        return f"<Application {self.name!r}, {self._state}: {', '.join(each.name for each in self._services)}>"
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduler: started when the services are, stopped before them."""
+        return self._scheduler
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The services, in the order in which they were added."""
+        return tuple(self._services)
+
+    @property
+    def state(self) -> ServiceState:
+        """Where the application is in its life."""
+        return self._state
+
+    def add_services(self, *services: Service) -> None:
+        """Add *services*, which then know their ``app``, and have a name and a logger.
+
+        Raises:
+            InvalidArgument: One is no service, is in an application already, or its name is taken; none was added.
+            WrongState: The application is not CLOSED.
+        """
+        if self._state is not ServiceState.CLOSED:
+            raise WrongState(f"add_services(): application {self.name!r} is {self._state}; add them before it starts")
+        names = {each.name for each in self._services}
+        for place, each in enumerate(services):
+            self._check(each, services[:place])
+            if each.name and each.name in names:
+                raise InvalidArgument("name", each.name, "must be unique among the services of an application")
+            names.add(each.name)
+        for each in services:
+            each.app = self
+            each.name = each.name or _free_name(type(each).__name__, names)
+            names.add(each.name)
+            if each.logger is UNNAMED_LOGGER:
+                each.logger = logging.getLogger(f"{self.name}.{each.name}")
+        self._services += services
+
+    def _check(self, service: Service, others: Sequence[Service]) -> None:
+        if isinstance(service, type) and issubclass(service, Service):
+            raise InvalidArgument("services", service, f"must be instances: write {service.__name__}()")
+        if not isinstance(service, Service):
+            raise InvalidArgument("services", service, "must be instances of subclasses of Service")
+        if not isinstance(service.name, str):
+            raise InvalidArgument("name", service.name, "must be a text")
+        # By identity: dataclasses are equal by value, and some cannot even be compared before init().
+        if any(each is service for each in (*self._services, *others)):
+            raise InvalidArgument("services", service, "must be added once each")
+        if service.app is not NOT_ADDED and service.app is not self:
+            raise InvalidArgument("services", service, f"must be in one application: this one is in {service.app!r}")
+        for phase in PHASES:
+            method = getattr(type(service), phase)
+            if inspect.isfunction(method) and not inspect.iscoroutinefunction(inspect.unwrap(method)):
+                raise InvalidArgument("services", method, f"must have an async {phase}(): async def {phase}(self)")
+
+    # --- start ---
+
+    async def start(self) -> None:
+        """Start the services in order, then the scheduler; then the application is READY.
+
+        ``post_init()`` of the services goes on in the background. If this fails or is cancelled, what was started is
+        closed again, in reverse, and the application is CLOSED.
+
+        Raises:
+            WrongState: The application, or its scheduler, is started already.
+            BadWiring: A service that another one needs is missing, or they need each other in a circle.
+            InvalidArgument: A service class with ``service()`` fields is no dataclass.
+            StartFailed: A service that is not optional could not start.
+        """
+        if self._state is not ServiceState.CLOSED:
+            raise WrongState(f"start(): application {self.name!r} is {self._state}; await stop() first")
+        if self._scheduler.started:
+            raise WrongState(
+                f"start(): the scheduler of application {self.name!r} is started already, so that tasks would run "
+                "before the services are ready; leave it to the application"
+            )
+        self._parts = self._wired()
+        self._loop = loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._known_tasks = frozenset(self._scheduler.tasks)
+        self._state = ServiceState.STARTING
+        try:
+            for part in self._parts:
+                await self._start(part)
+            await self._scheduler.start()
+        except BaseException:
+            with contextlib.suppress(asyncio.CancelledError):  # What went wrong first is what has to be told.
+                await self._end()
+            raise
+        self._state = ServiceState.READY
+        self._background = [
+            (part, loop.create_task(part.post_init(self._post_limit_s), name=f"kaiju_app: {part}: post_init"))
+            for part in self._parts
+            if part.open
+        ]
+        log.info(
+            "application %r is READY after %.3g s: %d services, %d tasks",
+            self.name, loop.time() - began, sum(part.open for part in self._parts), len(self._scheduler.tasks),
+        )  # fmt: skip
+
+    def _wired(self) -> list[Part]:
+        """Return the services in the order of their start, with what they need in their fields."""
+        wiring = wire(self._services)
+        names = [each.name for each in self._services]
+        unknown = [each for each in self._optional if each not in names]
+        problems = [*wiring.problems]
+        if unknown:
+            problems.append(f"optional_services names {', '.join(unknown)}, and there is {', '.join(names) or 'none'}")
+        if problems:
+            raise BadWiring(self.name, problems)
+        for link in wiring.links:
+            setattr(link.service, link.field, link.target)
+        return [
+            Part(self.name, each, [link for link in wiring.links if link.service is each], each.name in self._optional)
+            for each in wiring.order
+        ]
+
+    async def _start(self, part: Part) -> None:
+        """Start one service. An optional one that fails leaves its place empty."""
+        try:
+            self._check_needs(part)
+            await part.start(self._start_limit_s)
+        except StartFailed as exc:
+            if not part.optional:
+                raise
+            part.error = str(exc)
+            log.warning("%s It is optional: the application starts without it", exc, exc_info=exc.__cause__)
+            ending = await part.close(self._close_limit_s)
+            for link in (link for other in self._parts for link in other.links):
+                if link.target is part.service and not link.need.required:
+                    setattr(link.service, link.field, None)
+            if ending.cut:
+                raise asyncio.CancelledError from None
+
+    def _check_needs(self, part: Part) -> None:
+        failed = {id(other.service): other for other in self._parts if other.error is not None}
+        for link in part.links:
+            if link.need.required and not link.need.nowait and id(link.target) in failed:
+                raise StartFailed(
+                    self.name,
+                    part.service.name,
+                    "init",
+                    f"{link.field} needs {failed[id(link.target)].service.name!r}, which is optional and did not start",
+                    "Declare the field service(required=False), or repair the cause that is told above",
+                )
+
+    # --- stop ---
+
+    async def stop(self) -> list[str]:
+        """Stop the scheduler, then what is left of ``post_init()``, then close the services in reverse.
+
+        Return what did not end in order, a sentence each; the log has told of it. Stopping twice is harmless, and a
+        stop under way is awaited. Cancelling it cuts short what is being awaited; the rest is done before
+        CancelledError is raised.
+
+        Raises:
+            WrongState: It is still starting (cancel the task that starts it), it was started in another loop, which
+                is not closed, or this is ``close()`` of one of its services.
+        """
+        if self._state is ServiceState.CLOSED:
+            return []
+        if self._state is ServiceState.STARTING:
+            raise WrongState(f"stop(): application {self.name!r} is STARTING; cancel the task that starts it")
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop and self._loop is not None and not self._loop.is_closed():
+            raise WrongState(f"stop(): application {self.name!r} was started in another loop; stop it there")
+        if self._over is not None:
+            if any(part.is_closing_in(asyncio.current_task()) for part in self._parts):
+                raise WrongState(f"stop(): application {self.name!r} is stopping, and waits for this very close()")
+            await asyncio.wait([self._over])
+            return []
+        return await self._end()
+
+    async def _end(self) -> list[str]:
+        """End everything that was begun, in reverse; then raise what must not get lost on the way."""
+        self._state = ServiceState.CLOSING
+        self._over = over = asyncio.get_running_loop().create_future()
+        problems: list[str] = []
+        self._problems = problems
+        try:
+            endings = [await self._end_runs(problems), await self._end_background()]
+            for part in reversed(self._parts):
+                endings.append(await part.close(self._close_limit_s))
+                if not endings[-1].fine:
+                    problems.append(f"service {part.service.name!r} did not close in order")
+            for name in [name for name in self._scheduler.tasks if name not in self._known_tasks]:
+                self._scheduler.tasks[name].remove()  # The next start registers them anew.
+        finally:
+            self._state = ServiceState.CLOSED
+            self._over = None
+            over.set_result(None)
+        log.info("application %r is CLOSED%s", self.name, "".join(f"; {each}" for each in problems))
+        for ending in endings:
+            if isinstance(ending.error, KeyboardInterrupt | SystemExit):
+                raise ending.error
+        if any(ending.cut for ending in endings):
+            raise asyncio.CancelledError
+        return problems
+
+    async def _end_runs(self, problems: list[str]) -> Ending:
+        """Stop the scheduler; note the tasks whose runs are left."""
+
+        async def stop() -> None:
+            try:
+                left = await self._scheduler.stop()
+            except asyncio.CancelledError:
+                left = await self._scheduler.stop(0)  # It tells of each where it is.
+            problems.extend(f"task {task.name!r} is still running" for task in left)
+
+        ending = await self._runs.run(stop, None)
+        self._runs.dismiss()
+        if ending.error is not None:
+            problems.append("the scheduler did not stop in order")
+            log.error("application %r: its scheduler did not stop in order", self.name, exc_info=ending.error)
+        return ending
+
+    async def _end_background(self) -> Ending:
+        """Cancel what is left of ``post_init()``, but for the one that this is called from, if it is."""
+        me = asyncio.current_task()
+        left = [task for part, task in self._background if not task.done() and not part.is_post_init_in(me)]
+        self._background = []
+        for task in left:
+            task.cancel()
+        cut = False
+        while left:  # Not for ever: each gives up by itself after the grace.
+            try:
+                _, pending = await asyncio.wait(left)
+                left = list(pending)
+            except asyncio.CancelledError:
+                cut = True
+        return Ending(cut=cut)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # --- what there is ---
+
+    async def inspect(self, timeout_s: float | timedelta = HEALTH_S) -> dict[str, object]:
+        """Return what is known of the application as JSON values: its services and how they are, and its scheduler.
+
+        Args:
+            timeout_s: Seconds that the services have to tell how they are; all are asked at once.
+        """
+        limit_s = _limit_s("timeout_s", timeout_s)
+        known = {id(part.service): part for part in self._parts}
+        parts = [
+            known.get(id(each)) or Part(self.name, each, (), each.name in self._optional) for each in self._services
+        ]
+        services = await asyncio.gather(*(part.json_repr(limit_s) for part in parts))
+        fine = all(each["healthy"] or each["optional"] for each in services)
+        return {
+            "name": self.name,
+            "state": self._state.value,
+            "healthy": fine and self._state is ServiceState.READY,
+            "services": services,
+            "scheduler": self._scheduler.json_repr(),
+        }
+
+
+def _limit_s(argument: str, value: float | timedelta) -> float:
+    seconds = _door.duration_us(argument, value) / 1e6
+    if not seconds:
+        raise InvalidArgument(argument, value, "must be more than 0 seconds")
+    return seconds
+
+
+def _free_name(base: str, taken: set[str]) -> str:
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}#{number}"
+    return name
