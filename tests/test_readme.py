@@ -2,30 +2,185 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import inspect
+import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from telling import now_s, stubborn
 
+from kaiju_app import Application, Service, service
 from kaiju_app.scheduler import ExecPolicy, Scheduler
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+STRICT = ["-X", "dev", "-W", "error"]
+
+
+def snippet(mark: str) -> str:
+    """Return the one piece of code in the README that contains *mark*."""
+    [code] = [code for code in SNIPPETS if mark in code]
+    return code
+
+
+def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=30, cwd=cwd)
+
+
+# --- in a plain script ---
 
 
 @pytest.mark.realtime
-def test_the_five_minute_start_runs_as_it_is_printed() -> None:
-    [script] = [code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "asyncio.run(" in code]
-
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", script], capture_output=True, text=True, timeout=30
-    )
+def test_the_plain_script_runs_as_it_is_printed() -> None:
+    done = python(*STRICT, "-c", snippet("asyncio.run("))
 
     assert done.stderr == ""
     assert done.returncode == 0
     assert "scheduled:refresh SUCCEEDED" in done.stdout
     assert "prune SUCCEEDED" in done.stdout
+
+
+# --- in a web application ---
+
+VISITS = """
+import time
+from fastapi.testclient import TestClient
+
+for life in 1, 2:
+    before = rates["refreshed"]
+    with TestClient(app) as client:
+        while client.get("/rates").json()["refreshed"] < before + 3:
+            time.sleep(0.01)
+        print(scheduler.started, len(scheduler.tasks))
+    print(scheduler.started)
+"""
+
+
+@pytest.mark.realtime
+def test_the_lifespan_of_fastapi_starts_and_stops_the_scheduler_each_time() -> None:
+    done = python("-X", "dev", "-c", snippet("FastAPI(") + VISITS)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "1", "False"] * 2
+
+
+# --- as an application ---
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The application of the README, as a module of that name."""
+    (tmp_path / "demo.py").write_text(snippet("run_app(app)"))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("demo")
+    del sys.modules["demo"]
+
+
+async def test_the_original_example_keeps_its_three_promises(demo: ModuleType, scheduler: Scheduler) -> None:
+    states: list[tuple[float, str]] = []
+    active = most = 0
+
+    async def recache_all(self: object) -> None:
+        nonlocal active, most
+        states.append((now_s(), app.state))
+        active += 1
+        most = max(active, most)
+        await stubborn(5000)  # Longer than the interval, and it swallows its cancellation.
+        active -= 1
+
+    demo.CacheService.recache_all = recache_all
+    cache = demo.CacheService()
+    app = Application("demo", services=[demo.Shop(), cache], scheduler=scheduler)
+    async with app:
+        assert app.state == "READY"
+        async with cache._recache_task.suspend():  # It came in time to hold even the first run.
+            await asyncio.sleep(100)
+            assert states == []
+        await asyncio.sleep(8000)
+        async with cache._recache_task.suspend():
+            quiet_at = now_s()
+            await asyncio.sleep(20_000)
+            assert active == 0
+
+    assert most == 1, "never two at once, not even when a cancellation is swallowed"
+    assert {state for _, state in states} == {"READY"}, "tasks start once the app is ready"
+    assert [at for at, _ in states if at > quiet_at] == [], "suspended means quiet"
+    assert len(states) == 2
+
+
+async def test_what_the_example_says_beside_its_code_is_true(demo: ModuleType, scheduler: Scheduler) -> None:
+    order: list[str] = []
+    shop, cache = demo.Shop(), demo.CacheService()
+    for each in (shop, cache):
+        for phase in ("init", "post_init", "close"):
+            journal(each, phase, order)
+    async with Application("demo", services=[shop, cache], scheduler=scheduler) as app:
+        await asyncio.sleep(1)
+        assert shop.cache is cache
+        told = await app.inspect()
+
+    assert order == [
+        *("CacheService.init", "Shop.init", "CacheService.post_init", "Shop.post_init"),
+        *("Shop.close", "CacheService.close"),
+    ]
+    assert [(each["name"], each["stats"]) for each in told["services"]] == [
+        ("Shop", {"currency": "EUR"}),
+        ("CacheService", {}),
+    ]
+
+
+def journal(service: Service, phase: str, order: list[str]) -> None:
+    """Let *service* note in *order* that it came to *phase*."""
+    method = getattr(service, phase)
+
+    async def noted() -> None:
+        order.append(f"{service.name}.{phase}")
+        await method()
+
+    setattr(service, phase, noted)
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize("command", [["demo.py"], ["-m", "kaiju_app", "run", "demo:app"]], ids=["script", "module"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_application_runs_both_ways_until_a_signal_ends_it(
+    demo: ModuleType, tmp_path: Path, command: list[str], number: signal.Signals
+) -> None:
+    # It says that it is READY through the log, which the script does not set up.
+    (tmp_path / "sitecustomize.py").write_text("import logging; logging.basicConfig(level=logging.INFO)")
+    with subprocess.Popen(
+        [sys.executable, *STRICT, *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        guard = threading.Timer(20, process.kill)
+        guard.start()
+        assert process.stderr is not None
+        assert any("is READY" in line for line in process.stderr)
+        process.send_signal(number)
+        rest = process.stderr.read()
+        guard.cancel()
+
+    assert process.returncode == 0
+    assert "CLOSED" in rest
+    assert "Traceback" not in rest
+
+
+# --- what is said ---
 
 
 def test_the_policies_table_tells_the_default_deadlines() -> None:
@@ -46,8 +201,21 @@ def test_the_policies_table_tells_the_default_deadlines() -> None:
 
 
 def test_every_name_that_the_readme_imports_is_public() -> None:
-    import kaiju_app.scheduler as public
+    for module in ("kaiju_app", "kaiju_app.scheduler"):
+        lines = re.findall(rf"from {re.escape(module)} import (.*)", README)
+        assert lines
+        assert set(", ".join(lines).split(", ")) <= set(importlib.import_module(module).__all__)
 
-    names = re.findall(r"from kaiju_app\.scheduler import (.*)", README)
 
-    assert set(", ".join(names).split(", ")) <= set(public.__all__)
+def test_the_limits_and_options_that_the_readme_names_are_parameters() -> None:
+    known = set(inspect.signature(Application).parameters) | set(inspect.signature(service).parameters)
+
+    assert {"service_start_timeout_s", "service_close_timeout_s", "optional_services", "required", "nowait"} <= known
+    assert set(re.findall(r"`(\w+_timeout_s)`", README)) - {"max_timeout_s"} <= known
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -97,8 +97,8 @@ class Keeper:
     def _begin(self, phase: Phase) -> tuple[asyncio.Task[None], asyncio.Future[Ending]]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Ending] = loop.create_future()
-        # Whoever cancels all tasks cancels this one too, and what it was left to do falls to a new one.
-        if self._task is None or self._next is None or self._next.done():
+        # Whoever cancels all tasks, or closes the loop, ends this one too: what is left to do falls to a new one.
+        if self._task is None or self._next is None or self._next.done() or self._task.get_loop() is not loop:
             self._task = loop.create_task(self._live(phase, done), name=f"kaiju_app: {self._name}")
         else:
             self._next.set_result((phase, done))

@@ -154,12 +154,12 @@ class Part:
             limit_s: Seconds that ``health()`` has for its answer.
         """
         service = self.service
-        asked = service.state is ServiceState.READY
+        asked = service._state is ServiceState.READY
         health = await self.health(limit_s) if asked else Health([self.error] if self.error else [])
         return {
             "name": service.name,
             "type": type(service).__qualname__,
-            "state": service.state.value,
+            "state": service._state.value,
             "optional": self.optional,
             "needs": [link.target.name for link in self.links if link.target is not None],
             "healthy": asked and health.healthy,

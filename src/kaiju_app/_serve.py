@@ -46,11 +46,10 @@ def run_app(
     program = _Program(app, loop_factory())
     with contextlib.closing(program.loop):
         program.run()
+    if program.threads_left and program.signals.received:
+        _die(program.signals.received[-1])
     if program.is_cut:
-        last = program.signals.received[-1]
-        if program.threads_left:
-            _die(last)
-        raise SystemExit(128 + last)
+        raise SystemExit(128 + program.signals.received[-1])
     if program.fatal is not None:
         raise program.fatal
     if program.failed or app._problems:
@@ -96,7 +95,8 @@ class _Program:
         else:
             log.warning("application %r: %s again: cancelling what it waits for", self.app.name, number.name)
         if self._current is not None:
-            self._current.cancel()
+            # In a turn of its own: two cancellations before a task has seen the first are one for asyncio.
+            self.loop.call_soon(self._current.cancel)
 
     async def _serve(self) -> None:
         try:

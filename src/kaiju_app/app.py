@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -14,14 +12,13 @@ from typing import Self
 from . import _door
 from ._keeper import Ending, Keeper, log
 from ._part import Part
+from ._roster import join
 from ._wiring import wire
 from .errors import BadWiring, InvalidArgument, StartFailed, WrongState
 from .scheduler import Scheduler
-from .service import NOT_ADDED, UNNAMED_LOGGER, Service, ServiceState
+from .service import Service, ServiceState
 
 HEALTH_S = 5.0  # What a service may take to tell how it is; whoever asks is often a probe with a limit of its own.
-
-PHASES = ("init", "health", "post_init", "close")
 
 
 class Application:
@@ -52,13 +49,15 @@ class Application:
         service_start_timeout_s: float | timedelta = 30,
         service_close_timeout_s: float | timedelta = 10,
         post_init_timeout_s: float | timedelta = 300,
-        optional_services: Sequence[str] = (),
+        optional_services: Collection[str] = (),
     ) -> None:
         if not isinstance(name, str) or not name:
             raise InvalidArgument("name", name, "must be a text that is not empty")
         if scheduler is not None and not isinstance(scheduler, Scheduler):
             raise InvalidArgument("scheduler", scheduler, "must be a Scheduler, or None for a new one")
-        if isinstance(optional_services, str) or not all(isinstance(each, str) for each in optional_services):
+        if not isinstance(services, Iterable):
+            raise InvalidArgument("services", services, "must be a list of services")
+        if not _are_names(optional_services):
             raise InvalidArgument("optional_services", optional_services, "must be a list of names of services")
         self.name = name
         self._scheduler = Scheduler() if scheduler is None else scheduler
@@ -104,36 +103,8 @@ class Application:
         """
         if self._state is not ServiceState.CLOSED:
             raise WrongState(f"add_services(): application {self.name!r} is {self._state}; add them before it starts")
-        names = {each.name for each in self._services}
-        for place, each in enumerate(services):
-            self._check(each, services[:place])
-            if each.name and each.name in names:
-                raise InvalidArgument("name", each.name, "must be unique among the services of an application")
-            names.add(each.name)
-        for each in services:
-            each.app = self
-            each.name = each.name or _free_name(type(each).__name__, names)
-            names.add(each.name)
-            if each.logger is UNNAMED_LOGGER:
-                each.logger = logging.getLogger(f"{self.name}.{each.name}")
+        join(self, self._services, services)
         self._services += services
-
-    def _check(self, service: Service, others: Sequence[Service]) -> None:
-        if isinstance(service, type) and issubclass(service, Service):
-            raise InvalidArgument("services", service, f"must be instances: write {service.__name__}()")
-        if not isinstance(service, Service):
-            raise InvalidArgument("services", service, "must be instances of subclasses of Service")
-        if not isinstance(service.name, str):
-            raise InvalidArgument("name", service.name, "must be a text")
-        # By identity: dataclasses are equal by value, and some cannot even be compared before init().
-        if any(each is service for each in (*self._services, *others)):
-            raise InvalidArgument("services", service, "must be added once each")
-        if service.app is not NOT_ADDED and service.app is not self:
-            raise InvalidArgument("services", service, f"must be in one application: this one is in {service.app!r}")
-        for phase in PHASES:
-            method = getattr(type(service), phase)
-            if inspect.isfunction(method) and not inspect.iscoroutinefunction(inspect.unwrap(method)):
-                raise InvalidArgument("services", method, f"must have an async {phase}(): async def {phase}(self)")
 
     # --- start ---
 
@@ -146,7 +117,6 @@ class Application:
         Raises:
             WrongState: The application, or its scheduler, is started already.
             BadWiring: A service that another one needs is missing, or they need each other in a circle.
-            InvalidArgument: A service class with ``service()`` fields is no dataclass.
             StartFailed: A service that is not optional could not start.
         """
         if self._state is not ServiceState.CLOSED:
@@ -298,8 +268,9 @@ class Application:
 
     async def _end_background(self) -> Ending:
         """Cancel what is left of ``post_init()``, but for the one that this is called from, if it is."""
-        me = asyncio.current_task()
-        left = [task for part, task in self._background if not task.done() and not part.is_post_init_in(me)]
+        loop, me = asyncio.get_running_loop(), asyncio.current_task()
+        running = [(part, task) for part, task in self._background if task.get_loop() is loop and not task.done()]
+        left = [task for part, task in running if not part.is_post_init_in(me)]
         self._background = []
         for task in left:
             task.cancel()
@@ -352,9 +323,7 @@ def _limit_s(argument: str, value: float | timedelta) -> float:
     return seconds
 
 
-def _free_name(base: str, taken: set[str]) -> str:
-    name, number = base, 1
-    while name in taken:
-        number += 1
-        name = f"{base}#{number}"
-    return name
+def _are_names(value: object) -> bool:
+    if isinstance(value, str | bytes) or not isinstance(value, Collection):
+        return False
+    return all(isinstance(each, str) for each in value)
