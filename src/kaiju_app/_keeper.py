@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from ._words import described, stack_of
@@ -12,6 +13,8 @@ from ._words import described, stack_of
 log = logging.getLogger("kaiju_app.app")
 
 GRACE_S = 5.0  # For what was cancelled to clean up; as long as the scheduler gives a run.
+
+PREFIX = "kaiju_app: "  # Of the names of asyncio tasks made here.
 
 Phase = Callable[[], Awaitable[object]]
 
@@ -40,6 +43,14 @@ class Ending:
         return self.error is None and not (self.late or self.cut or self.left)
 
 
+@dataclass(slots=True)
+class _Order:
+    """A phase to be run, and the ending that somebody waits for; None: it was never begun."""
+
+    phase: Phase
+    done: asyncio.Future[Ending | None]
+
+
 class Keeper:
     """Runs phases one after the other, in one task of their own.
 
@@ -52,10 +63,11 @@ class Keeper:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._context = copy_context()  # One for all phases, even if they come to be in several tasks.
         self._task: asyncio.Task[None] | None = None
-        self._next: asyncio.Future[tuple[Phase, asyncio.Future[Ending]] | None] | None = None
+        self._next: asyncio.Future[_Order | None] | None = None  # What the task waits for when it has nothing to do.
 
-    async def run(self, phase: Phase, limit_s: float | None) -> Ending:
+    async def run(self, phase: Phase, limit_s: float | None, *, owed: bool = False) -> Ending:
         """Run *phase* and return how it ended; one that does not give way within the grace is left behind.
 
         Cancelling the caller cancels the phase. That is not raised here but told, for there may be more to do: the
@@ -64,26 +76,36 @@ class Keeper:
         Args:
             phase: Called without arguments, awaited.
             limit_s: Seconds it may take; None: no limit.
+            owed: It has to be begun, even if the caller is cancelled before that.
         """
-        task, done = self._begin(phase)
-        late = cut = False
-        stack = ""
-        try:
-            await asyncio.wait([done], timeout=limit_s)
-            late = not done.done()
-        except asyncio.CancelledError:
-            cut = True
-        if not done.done():
-            stack = stack_of(task)
-            task.cancel()
+        loop = asyncio.get_running_loop()
+        end = None if limit_s is None else loop.time() + limit_s
+        cut = False
+        while True:
+            task, done = self._begin(phase)
+            late = False
+            stack = ""
             try:
-                await asyncio.wait([done], timeout=GRACE_S)
+                await asyncio.wait([done], timeout=None if end is None else max(0.0, end - loop.time()))
+                late = not done.done()
             except asyncio.CancelledError:
-                cut = True  # Asked twice: no more patience.
-        if not done.done():
-            done.cancel()
-            return Ending(None, late, cut, True, stack_of(task))
-        return Ending(done.result().error, late, cut, False, stack)
+                cut = True
+            if not done.done():
+                stack = stack_of(task)
+                loop.call_soon(task.cancel)  # Behind its first step: it is to be begun, and then cancelled.
+                try:
+                    await asyncio.wait([done], timeout=GRACE_S)
+                except asyncio.CancelledError:
+                    cut = True  # Asked twice: no more patience.
+            if not done.done():
+                done.cancel()
+                return Ending(None, late, cut, True, stack_of(task))
+            ending = done.result()
+            if ending is not None:
+                return Ending(ending.error, late, cut, False, stack)
+            # Somebody cancelled all tasks: this one too, before it could begin. That was not meant for the phase.
+            if (late or cut) and not owed:
+                return Ending(asyncio.CancelledError(), late, cut)
 
     def dismiss(self) -> None:
         """End the task: there are no more phases."""
@@ -94,36 +116,49 @@ class Keeper:
         """Return whether *task* is the one in which phases run."""
         return task is not None and task is self._task
 
-    def _begin(self, phase: Phase) -> tuple[asyncio.Task[None], asyncio.Future[Ending]]:
+    def _begin(self, phase: Phase) -> tuple[asyncio.Task[None], asyncio.Future[Ending | None]]:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[Ending] = loop.create_future()
+        order = _Order(phase, loop.create_future())
         # Whoever cancels all tasks, or closes the loop, ends this one too: what is left to do falls to a new one.
-        if self._task is None or self._next is None or self._next.done() or self._task.get_loop() is not loop:
-            self._task = loop.create_task(self._live(phase, done), name=f"kaiju_app: {self._name}")
+        task, idle = self._task, self._next
+        if task is None or task.done() or task.get_loop() is not loop or idle is None or idle.done():
+            self._task = task = loop.create_task(self._live(order), name=PREFIX + self._name, context=self._context)
         else:
-            self._next.set_result((phase, done))
-        return self._task, done
+            idle.set_result(order)
+        task.add_done_callback(lambda _: _not_begun(order))
+        return task, order.done
 
-    async def _live(self, phase: Phase, done: asyncio.Future[Ending]) -> None:
-        mine = asyncio.current_task()
-        while True:
+    async def _live(self, order: _Order | None) -> None:
+        me = asyncio.current_task()
+        while order is not None:
             self._next = None
-            ending = await self._end(phase)
-            if done.cancelled():
+            ending = await self._end(order.phase)
+            if order.done.cancelled():
                 log.warning(
                     "%s: what was given up has ended after all%s",
                     self._name, f": {described(ending.error)}" if ending.error else "",
                 )  # fmt: skip
                 return
-            done.set_result(ending)
-            del ending
-            while mine is not None and mine.cancelling():
-                mine.uncancel()
-            self._next = asyncio.get_running_loop().create_future()
-            order = await self._next
-            if order is None:
-                return
-            phase, done = order
+            order.done.set_result(ending)
+            del ending, order
+            order = await self._another()
+            while me is not None and me.cancelling():
+                me.uncancel()  # What was cancelled is over; the next phase begins afresh.
+
+    async def _another(self) -> _Order | None:
+        """Wait for the next phase."""
+        idle: asyncio.Future[_Order | None] = asyncio.get_running_loop().create_future()
+        self._next = idle
+        try:
+            return await idle
+        except asyncio.CancelledError:
+            # Not ignored: who ends the loop without a stop waits for this task. The next phase gets another one.
+            log.warning(
+                "%s: its task was cancelled between init() and close(), as by a task group entered in init() of which "
+                "a child failed, or by somebody who cancels all tasks; close() will run in another task",
+                self._name,
+            )
+            raise
 
     @staticmethod
     async def _end(phase: Phase) -> Ending:
@@ -132,3 +167,9 @@ class Keeper:
         except BaseException as exc:  # Whatever it is, the caller decides; a cancellation is one of this phase only.
             return Ending(exc)
         return Ending()
+
+
+def _not_begun(order: _Order) -> None:
+    """Tell who waits for it that the task is gone, and the phase was never begun."""
+    if not order.done.done():
+        order.done.set_result(None)

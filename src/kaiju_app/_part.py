@@ -38,6 +38,8 @@ class Part:
         self._keeper = Keeper(str(self))
         self._background = Keeper(str(self))
         self._checking: asyncio.Task[Health] | None = None
+        self._asking = 0
+        self._given_up = False
 
     def __str__(self) -> str:
         return f"application {self._application!r}: service {self.service.name!r}"
@@ -65,13 +67,18 @@ class Part:
         loop = asyncio.get_running_loop()
         self.service._state = ServiceState.STARTING
         end = loop.time() + limit_s
-        _raise(await self._keeper.run(self._init, limit_s), self, "init", limit_s)
+        ending = await self._keeper.run(self._init, limit_s)
+        self._given_up = ending.left
+        _raise(ending, self, "init", limit_s)
         _raise(await self._keeper.run(self._check, max(0.0, end - loop.time())), self, "health", limit_s)
         self.service._state = ServiceState.READY
 
     async def _init(self) -> None:
         await self.service.init()
-        self.open = True
+        if self._given_up:  # Long ago; nobody else will close it.
+            await self.service.close()
+        else:
+            self.open = True
 
     async def _check(self) -> None:
         health = _as_health(await self.service.health())
@@ -85,10 +92,12 @@ class Part:
             limit_s: Seconds it may take; then it is cancelled, and given up if it does not give way.
         """
         ending = Ending()
+        if self._checking is not None:
+            self._checking.cancel()
         if self.open:
             self.open = False
             self.service._state = ServiceState.CLOSING
-            ending = await self._keeper.run(self.service.close, limit_s)
+            ending = await self._keeper.run(self.service.close, limit_s, owed=True)
             if not ending.fine:
                 log.error(
                     "%s failed in close: %s; what it held may be lost, the other services are closed all the same%s",
@@ -112,7 +121,7 @@ class Part:
         """
         ending = await self._background.run(self.service.post_init, limit_s)
         self._background.dismiss()
-        if not ending.fine and (not ending.cut or ending.left):
+        if not ending.fine and (not ending.cut or ending.left or _is_news(ending.error)):
             self.error = f"post_init: {what_happened(ending, limit_s)}"
             log.error(
                 "%s failed in %s; the application goes on without what it was to do%s",
@@ -132,19 +141,26 @@ class Part:
         checking = self._checking
         if checking is None or checking.done():  # Never two at once: whoever comes meanwhile waits for the same answer.
             checking = self._checking = asyncio.create_task(self._ask())
-        await asyncio.wait([checking], timeout=limit_s)
+        self._asking += 1
+        try:
+            await asyncio.wait([checking], timeout=limit_s)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                checking.cancel()
         if not checking.done():
-            checking.cancel()
             return Health([f"health() did not answer within {limit_s:g} s"])
         return Health([*checking.result().errors, *filter(None, [self.error])], checking.result().stats)
 
     async def _ask(self) -> Health:
         try:
             health = _as_health(await self.service.health())
-            return Health(list(health.errors), cast(Mapping[str, object], plain(health.stats)))
+            return Health(health.errors, cast(Mapping[str, object], plain(health.stats)))
         except asyncio.CancelledError:
             return Health(["health() was cancelled"])
-        except Exception as exc:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
             return Health([f"health() raised {described(exc)}"])
 
     async def json_repr(self, limit_s: float) -> dict[str, object]:
@@ -226,8 +242,15 @@ def _is_news(error: BaseException | None) -> bool:
 
 def _as_health(value: object) -> Health:
     if isinstance(value, Health):
-        return value
+        return Health([as_text(error) for error in value.errors], value.stats)
     return Health([f"health() returned {shown(value)}, which is no Health: return Health(errors=[...])"])
+
+
+def as_text(error: object) -> str:
+    """Return *error* in words: what is a text already, as it is."""
+    if isinstance(error, BaseException):
+        return str(described(error))
+    return error if isinstance(error, str) else shown(error)
 
 
 def plain(value: object) -> object:

@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Self
 
 from . import _door
-from ._keeper import Ending, Keeper, log
+from ._keeper import PREFIX, Ending, Keeper, log
 from ._part import Part
 from ._roster import join
+from ._run import current_caller
 from ._wiring import wire
 from .errors import BadWiring, InvalidArgument, StartFailed, WrongState
 from .scheduler import Scheduler
@@ -69,7 +70,6 @@ class Application:
         self._state = ServiceState.CLOSED
         self._parts: list[Part] = []
         self._background: list[tuple[Part, asyncio.Task[None]]] = []
-        self._runs = Keeper(f"application {name!r}: the scheduler")
         self._known_tasks: frozenset[str] = frozenset()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Future[None] | None = None
@@ -141,7 +141,7 @@ class Application:
             raise
         self._state = ServiceState.READY
         self._background = [
-            (part, loop.create_task(part.post_init(self._post_limit_s), name=f"kaiju_app: {part}: post_init"))
+            (part, loop.create_task(self._post_init(part), name=f"{PREFIX}{part}: post_init"))
             for part in self._parts
             if part.open
         ]
@@ -149,6 +149,10 @@ class Application:
             "application %r is READY after %.3g s: %d services, %d tasks",
             self.name, loop.time() - began, sum(part.open for part in self._parts), len(self._scheduler.tasks),
         )  # fmt: skip
+
+    async def _post_init(self, part: Part) -> None:
+        if self._state is ServiceState.READY:  # Not if somebody was so quick to stop it.
+            await part.post_init(self._post_limit_s)
 
     def _wired(self) -> list[Part]:
         """Return the services in the order of their start, with what they need in their fields."""
@@ -181,8 +185,7 @@ class Application:
             for link in (link for other in self._parts for link in other.links):
                 if link.target is part.service and not link.need.required:
                     setattr(link.service, link.field, None)
-            if ending.cut:
-                raise asyncio.CancelledError from None
+            _pass_on([ending])
 
     def _check_needs(self, part: Part) -> None:
         failed = {id(other.service): other for other in self._parts if other.error is not None}
@@ -219,9 +222,15 @@ class Application:
         if self._over is not None:
             if any(part.is_closing_in(asyncio.current_task()) for part in self._parts):
                 raise WrongState(f"stop(): application {self.name!r} is stopping, and waits for this very close()")
-            await asyncio.wait([self._over])
+            if not self._is_run():  # That is what the stop under way may be waiting for.
+                await asyncio.wait([self._over])
             return []
         return await self._end()
+
+    def _is_run(self) -> bool:
+        """Return whether the caller is inside a run of the scheduler."""
+        run = current_caller()
+        return run is not None and run.entry.host is self._scheduler._driver
 
     async def _end(self) -> list[str]:
         """End everything that was begun, in reverse; then raise what must not get lost on the way."""
@@ -230,7 +239,7 @@ class Application:
         problems: list[str] = []
         self._problems = problems
         try:
-            endings = [await self._end_runs(problems), await self._end_background()]
+            endings = [await self._end_runs(problems), await self._end_background(problems)]
             for part in reversed(self._parts):
                 endings.append(await part.close(self._close_limit_s))
                 if not endings[-1].fine:
@@ -242,11 +251,7 @@ class Application:
             self._over = None
             over.set_result(None)
         log.info("application %r is CLOSED%s", self.name, "".join(f"; {each}" for each in problems))
-        for ending in endings:
-            if isinstance(ending.error, KeyboardInterrupt | SystemExit):
-                raise ending.error
-        if any(ending.cut for ending in endings):
-            raise asyncio.CancelledError
+        _pass_on(endings)
         return problems
 
     async def _end_runs(self, problems: list[str]) -> Ending:
@@ -259,28 +264,37 @@ class Application:
                 left = await self._scheduler.stop(0)  # It tells of each where it is.
             problems.extend(f"task {task.name!r} is still running" for task in left)
 
-        ending = await self._runs.run(stop, None)
-        self._runs.dismiss()
+        keeper = Keeper(f"application {self.name!r}: the scheduler")
+        ending = await keeper.run(stop, None, owed=True)
+        keeper.dismiss()
         if ending.error is not None:
             problems.append("the scheduler did not stop in order")
             log.error("application %r: its scheduler did not stop in order", self.name, exc_info=ending.error)
         return ending
 
-    async def _end_background(self) -> Ending:
+    async def _end_background(self, problems: list[str]) -> Ending:
         """Cancel what is left of ``post_init()``, but for the one that this is called from, if it is."""
         loop, me = asyncio.get_running_loop(), asyncio.current_task()
-        running = [(part, task) for part, task in self._background if task.get_loop() is loop and not task.done()]
-        left = [task for part, task in running if not part.is_post_init_in(me)]
+        left = {
+            task: (part, part.error)
+            for part, task in self._background
+            if task.get_loop() is loop and not task.done() and not part.is_post_init_in(me)
+        }
         self._background = []
         for task in left:
             task.cancel()
         cut = False
-        while left:  # Not for ever: each gives up by itself after the grace.
+        pending = set(left)
+        while pending:  # Not for ever: each gives up by itself after the grace.
             try:
-                _, pending = await asyncio.wait(left)
-                left = list(pending)
+                _, pending = await asyncio.wait(pending)
             except asyncio.CancelledError:
                 cut = True
+        problems += [
+            f"post_init() of service {part.service.name!r} did not end in order"
+            for part, error in left.values()
+            if part.error != error
+        ]
         return Ending(cut=cut)
 
     async def __aenter__(self) -> Self:
@@ -314,6 +328,15 @@ class Application:
             "services": services,
             "scheduler": self._scheduler.json_repr(),
         }
+
+
+def _pass_on(endings: Iterable[Ending]) -> None:
+    """Raise what must not get lost among *endings*: an exit, or that the caller was cancelled meanwhile."""
+    for ending in endings:
+        if isinstance(ending.error, KeyboardInterrupt | SystemExit):
+            raise ending.error
+    if any(ending.cut for ending in endings):
+        raise asyncio.CancelledError
 
 
 def _limit_s(argument: str, value: float | timedelta) -> float:

@@ -1,0 +1,65 @@
+"""FastAPI with a cache that is refreshed in the background: its services live inside the lifespan.
+
+    PORT=8000 python examples/with_fastapi.py
+
+Then look at http://127.0.0.1:8000/rates and http://127.0.0.1:8000/health.
+"""
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+
+from kaiju_app import Application, Service
+from kaiju_app.scheduler import current_run
+
+
+@dataclass
+class Rates(Service):
+    latest: dict[str, object] = field(default_factory=dict)
+    refreshes: int = 0
+
+    async def init(self) -> None:
+        self.app.scheduler.schedule_task(self.refresh, interval_s=1)
+
+    async def refresh(self) -> None:
+        self.refreshes += 1  # Your program asks a bank here.
+        as_of = current_run().scheduled_at  # The tick, not now(): a late answer belongs to its second.
+        self.latest = {"EUR/USD": 1.08, "refreshes": self.refreshes, "as_of": as_of.isoformat()}
+
+    async def close(self) -> None:
+        self.logger.info("closed after %d refreshes", self.refreshes)
+
+
+rates = Rates()
+background = Application("shop", [rates])
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with background:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.get("/rates")
+async def show_rates() -> dict[str, object]:
+    return rates.latest
+
+
+@app.get("/health")
+async def health() -> JSONResponse:
+    found = await background.inspect()
+    return JSONResponse(found, status_code=200 if found["healthy"] else 503)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    uvicorn.run(app, port=int(os.environ.get("PORT", "8000")))
