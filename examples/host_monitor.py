@@ -2,20 +2,24 @@
 
     python examples/host_monitor.py --check tcp://localhost:5432 --check http://localhost:8000/health
 
-Everything that happens here is a task of one ``Scheduler``, and the table on the screen shows these tasks at work.
+An ``Application`` of five services, which schedule its tasks; the table on the screen shows these tasks at work.
 What there is to learn, by class:
 
-* ``Sampler``: plain functions, which run in the scheduler's threads; SKIP for a reading that comes too late to matter,
-  SHIELD for a write that must not be torn; ``current_run()`` for the time that a sample belongs to.
-* ``Store``: a trigger (every full minute) instead of an interval; blocking code that knows nothing of tasks.
-* ``Cache``: ``async with task.suspend():`` keeps a task quiet while what it works on is changed.
-* ``Checks``: one task each, with retries and a deadline; one that fails, or hangs, disturbs no other.
+* ``Database``: blocking code, which knows nothing of services and tasks.
+* ``Store``: a whole life. ``init()`` may have to wait, and leaves nothing open if it is cancelled; ``health()`` tries
+  what the others rely on; ``post_init()`` takes its time; ``close()`` has the last word. A trigger (every full minute)
+  instead of an interval; ``async with task.suspend():`` keeps a task quiet while what it works on is changed.
+* ``Sampler``: ``service()`` for a store that is open before it and closed after it. Plain functions, which run in
+  threads; SKIP for a reading that comes too late to matter, SHIELD for a write that must not be torn;
+  ``current_run()`` for the time that a sample belongs to.
 * ``Table``: what can be seen of a task from outside, and ``subscribe()`` to hear how every run ended.
-* ``StatusPage``: the table for ``curl``, and ``scheduler.json_repr()`` under ``/json``.
+* ``StatusPage``: an optional service, without which the others go on; ``app.inspect()`` is under ``/json``.
+* ``Checks``: one task each, with retries and a deadline; one that fails, or hangs, disturbs no other.
 
-Ctrl-C or SIGTERM ends it in order: shielded work is finished, what was collected is written, the last table is shown.
-The exit status is then 0, because it did what it was asked to do. A second signal ends it at once. What went wrong
-inside, with tracebacks, is in a log beside the database.
+``run_app()`` does the rest. Ctrl-C or SIGTERM ends it in order, during its start too: shielded work is finished, the
+last table is shown, what was collected is written. The exit status is then 0, because it did what it was asked to do. A
+second signal cuts that short: 128 + its number. If it cannot start, or not end in order, a line says why: 1. What went
+wrong inside, with tracebacks, is in a log beside the database.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +47,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import psutil
 
-from kaiju_app.scheduler import Every, ExecPolicy, Outcome, Reason, Run, ScheduledTask, Scheduler, current_run
+from kaiju_app import Application, Health, Service, ServiceState, run_app, service
+from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Outcome, Reason, Run, ScheduledTask, current_run
 
 SAVE_S = 5.0  # What a power cut may cost. A transaction writes whole pages, however few the numbers in it.
 REFRESH_S = 5.0
@@ -50,8 +56,9 @@ PRUNE_S = 60.0
 CHECK_S = 5.0
 ATTEMPT_S = 1.0  # Three attempts of a second and two pauses fit into the deadline, and that into the interval.
 CHECK_DEADLINE_S = 4.5
-STALE_S = 4 * SAVE_S  # Rows older than this: several writes in a row have failed.
-SAMPLES_KEPT_S = 2 * 3600.0  # Single samples; after that the minutes tell enough. The cache needs one hour of them.
+BUSY_S = 1.0  # What another program may take with the file; less than what a service has that is asked to give way.
+STALE_S = 4 * SAVE_S  # Nothing written for so long: several writes in a row have failed.
+SAMPLES_KEPT_S = 2 * 3600.0  # Single samples; after that the minutes tell enough. The table needs one hour of them.
 NOTES = 5  # Lines about what changed, under the table.
 
 METRICS = {  # and how each is shown
@@ -75,7 +82,7 @@ SELECT CAST(at AS INTEGER) / 60 * 60, metric, min(value), avg(value), max(value)
 WHERE at >= (SELECT coalesce(max(at), 0) FROM minute) GROUP BY 1, 2
 """
 
-Sample = tuple[float, dict[str, float]]  # seconds since the epoch, value by metric
+Samples = Mapping[float, Mapping[str, float]]  # value by metric, by seconds since the epoch
 Spread = tuple[float, float, float]  # min, avg, max
 
 
@@ -84,20 +91,20 @@ def soon(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-class Store:
+class Database:
     """The SQLite file. Every method blocks, is one transaction, and may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, check_same_thread=False)  # The lock sees to it that it is one at a time.
-        self._db.executescript(SCHEMA)
+        self._db = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)  # The lock sees to that.
 
-    def schedule(self, scheduler: Scheduler) -> None:
-        scheduler.schedule_task(self.roll_up, trigger=Every(60), name="roll up minutes", policy=ExecPolicy.SHIELD)
+    def prepare(self) -> None:
+        with self._lock:
+            self._db.executescript(SCHEMA)
 
-    def add(self, samples: Sequence[Sample]) -> None:
-        rows = [(at, metric, value) for at, values in samples for metric, value in values.items()]
+    def add(self, samples: Samples) -> None:
+        rows = [(at, metric, value) for at, values in samples.items() for metric, value in values.items()]
         with self._lock, self._db as db:
             db.executemany("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", rows)
 
@@ -128,50 +135,132 @@ class Store:
         since = datetime.fromtimestamp(min(at for at in (sampled, rolled) if at is not None), UTC).astimezone()
         return f"samples: {samples:,}, minutes: {minutes:,}, since {since:%Y-%m-%d %H:%M}"
 
-    def check(self) -> str:
-        """Return how fresh the rows are; raise if they are stale or the file cannot be written."""
+    def newest(self) -> float:
+        """Return when the latest sample was taken, 0 if there is none; raise if the file cannot be written."""
         with self._lock, self._db as db:
             db.execute("BEGIN IMMEDIATE")
             (newest,) = db.execute("SELECT coalesce(max(at), 0) FROM sample").fetchone()
-        age = time.time() - newest
-        if age > STALE_S:
-            raise OSError(f"{self.path}: newest row is {age:.0f} s old")
-        return f"newest row {age:.1f} s old"
+            return float(newest)
+
+    def damage(self, give_up: Callable[[], bool]) -> str:
+        """Return "ok" or what is damaged. On a connection of its own: in a large file it takes minutes."""
+        with closing(sqlite3.connect(self._path)) as db:
+            db.set_progress_handler(give_up, 10_000)  # Nobody can cancel a thread, but SQLite asks every now and then.
+            return str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
 
     def close(self) -> None:
-        self._db.close()
+        with self._lock:
+            self._db.close()
 
 
-class Sampler:
+@dataclass
+class Store(Service):
+    """What is kept: all of it in the file, and the last hour summed up in memory, so that a redraw costs no query."""
+
+    path: Path
+    keep_s: float
+    db: Database = field(init=False, repr=False)
+    hour: dict[str, Spread] = field(default_factory=dict, init=False)
+    contents: str = field(default="", init=False)
+
+    async def init(self) -> None:
+        self._opened_at = time.time()
+        try:
+            self.db = Database(self.path)
+            await self._prepare()
+        except sqlite3.Error as exc:
+            raise OSError(f"--database {self.path}: {exc}") from exc
+        plan = self.app.scheduler.schedule_task
+        plan(self.db.roll_up, trigger=Every(60), name="roll up minutes", policy=ExecPolicy.SHIELD)
+        self._cache = plan(self.refresh, REFRESH_S, name="refresh cache", policy=ExecPolicy.SKIP, first_run=soon(0.7))
+        plan(self.prune, PRUNE_S, name="prune", policy=ExecPolicy.SHIELD)
+        plan(self.check, CHECK_S, name="check database", retries=2, first_run=soon(0.7))
+
+    async def _prepare(self) -> None:
+        try:
+            await asyncio.to_thread(self.db.prepare)
+            await asyncio.to_thread(self.refresh)
+        except BaseException:  # Cancelled, too: an init() that does not return gets no close().
+            await asyncio.to_thread(self.db.close)
+            raise
+
+    async def health(self) -> Health:
+        return Health(stats={"found": await asyncio.to_thread(self.check), "contents": self.contents})
+
+    async def post_init(self) -> None:
+        found = await asyncio.to_thread(self.db.damage, lambda: self.state is not ServiceState.READY)
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"{self.path}: {found}")
+
+    async def close(self) -> None:
+        try:  # Whoever writes is closed already: now it is complete.
+            await asyncio.to_thread(self.db.roll_up)
+            await asyncio.to_thread(self.refresh)
+            say(self.app, f"ended; kept {self.contents} in {self.path}")
+        finally:
+            await asyncio.to_thread(self.db.close)
+
+    def refresh(self) -> str:
+        self.hour = self.db.spread(time.time() - 3600)
+        self.contents = self.db.contents()
+        return f"{len(self.hour)} metrics"
+
+    async def prune(self) -> str:
+        """Delete old rows and rewrite the cache; no refresh may bring back what it read halfway."""
+        now = time.time()
+        async with self._cache.suspend("old rows are being deleted"):
+            before = now - min(SAMPLES_KEPT_S, self.keep_s), now - self.keep_s
+            deleted = await asyncio.to_thread(self.db.prune, *before)
+            await asyncio.to_thread(self.refresh)
+        return f"{deleted} rows deleted"
+
+    def check(self) -> str:
+        """Return how fresh the rows are; raise if they are stale or the file cannot be written."""
+        newest, now = self.db.newest(), time.time()
+        if now - max(newest, self._opened_at) > STALE_S:  # Rows of an earlier start may be old.
+            raise OSError(f"newest row is {now - newest:.0f} s old" if newest else "nothing was ever written")
+        return f"newest row {now - newest:.1f} s old" if newest else "no rows yet"
+
+
+@dataclass
+class Sampler(Service):
     """Reads the machine every second, and keeps in memory what is not written yet."""
 
-    def __init__(self, store: Store) -> None:
-        self.latest: dict[str, float] = {}
-        self._store = store
-        self._pending: list[Sample] = []
+    store: Store = service()
+    latest: dict[str, float] = field(default_factory=dict, init=False)
+
+    async def init(self) -> None:
+        self._pending: dict[float, dict[str, float]] = {}
         self._traffic = (time.monotonic(), psutil.net_io_counters())
         psutil.cpu_percent()  # The next call tells the load since this one.
-
-    def schedule(self, scheduler: Scheduler) -> None:
+        plan = self.app.scheduler.schedule_task
         # Not at once: rates need a while to be measured over. SKIP: a reading right after a slow one measures nothing.
-        scheduler.schedule_task(self.sample, 1, name="sample", policy=ExecPolicy.SKIP, first_run=soon(0.5))
-        scheduler.schedule_task(self.save, SAVE_S, name="save", policy=ExecPolicy.SHIELD, first_run=soon(0.6))
+        plan(self.sample, 1, name="sample", policy=ExecPolicy.SKIP, first_run=soon(0.5))
+        plan(self.save, SAVE_S, name="save", policy=ExecPolicy.SHIELD, first_run=soon(0.6))
+
+    async def health(self) -> Health:
+        """Tell what a power cut would cost."""
+        count = len(self._pending)
+        return Health([f"{count} samples are not saved yet"] if count > STALE_S else [], {"not saved yet": count})
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.save)
 
     def sample(self) -> str:
         at = current_run().scheduled_at.timestamp()  # The tick, not now(): a late reading belongs to its second.
         received, sent = self._rates()
         values = (
             psutil.cpu_percent(), psutil.virtual_memory().percent, psutil.getloadavg()[0],
-            psutil.disk_usage(str(self._store.path.parent)).percent, received, sent, float(len(psutil.pids())),
+            psutil.disk_usage(str(self.store.path.parent)).percent, received, sent, float(len(psutil.pids())),
         )  # fmt: skip
-        self.latest = dict(zip(METRICS, values, strict=True))
-        self._pending.append((at, self.latest))
+        self.latest = self._pending[at] = dict(zip(METRICS, values, strict=True))
         return f"{len(self._pending)} to be saved"
 
     def save(self) -> str:
-        batch = self._pending[:]
-        self._store.add(batch)
-        del self._pending[: len(batch)]  # Only now: what could not be written is tried again the next time.
+        batch = self._pending.copy()
+        self.store.db.add(batch)
+        for at in batch:  # Only now: what could not be written is tried again the next time.
+            self._pending.pop(at, None)
         return f"{len(batch)} samples"
 
     def _rates(self) -> tuple[float, float]:
@@ -182,36 +271,144 @@ class Sampler:
         return (after.bytes_recv - before.bytes_recv) / scale, (after.bytes_sent - before.bytes_sent) / scale
 
 
-class Cache:
-    """The last hour of every metric and the size of the store, so that a redraw costs no query."""
+@dataclass
+class Table(Service):
+    """The figures and the tasks, redrawn in place on a terminal, printed every few seconds elsewhere."""
 
-    _refresh_task: ScheduledTask[str]
+    live: bool
+    store: Store = service()
+    sampler: Sampler = service()
 
-    def __init__(self, store: Store, keep_s: float) -> None:
-        self.hour: dict[str, Spread] = {}
-        self.contents = ""
-        self._store = store
-        self._keep_s = keep_s
+    async def init(self) -> None:
+        self._runs: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._failing: set[str] = set()
+        self._notes: deque[str] = deque(maxlen=NOTES)
+        self._unsubscribe = self.app.scheduler.subscribe(self.count)
+        self.app.scheduler.schedule_task(self.draw, 1 if self.live else 5, name="draw table", first_run=soon(0.8))
+        if self.live:  # Let what is on the screen scroll away instead of writing over it.
+            say(self.app, "\n" * shutil.get_terminal_size().lines, end="")
+        self.note(f"found {self.store.contents} in {self.store.path}")
 
-    def schedule(self, scheduler: Scheduler) -> None:
-        self._refresh_task = scheduler.schedule_task(
-            self.refresh, REFRESH_S, name="refresh cache", policy=ExecPolicy.SKIP, first_run=soon(0.7)
-        )
-        scheduler.schedule_task(self.prune, PRUNE_S, name="prune", policy=ExecPolicy.SHIELD)
+    async def close(self) -> None:
+        self._unsubscribe()
+        await self.draw(whole=True)
+        for task in self.app.scheduler.tasks.values():
+            if task.running:
+                say(self.app, f"{task.name} still hangs in a thread: once more Ctrl-C ends it")
 
-    def refresh(self) -> str:
-        self.hour = self._store.spread(time.time() - 3600)
-        self.contents = self._store.contents()
-        return f"{len(self.hour)} metrics"
+    def note(self, text: str) -> None:
+        """Say something once: under the table, or as a line of its own."""
+        line = f"{datetime.now(UTC).astimezone():%H:%M:%S}  {text}"
+        self._notes.append(line)
+        if not self.live:
+            say(self.app, line)
 
-    async def prune(self) -> str:
-        """Delete old rows and rewrite the cache; no refresh may bring back what it read halfway."""
-        now = time.time()
-        async with self._refresh_task.suspend("old rows are being deleted"):
-            before = now - min(SAMPLES_KEPT_S, self._keep_s), now - self._keep_s
-            deleted = await asyncio.to_thread(self._store.prune, *before)
-            await asyncio.to_thread(self.refresh)
-        return f"{deleted} rows deleted"
+    def count(self, run: Run) -> None:
+        """Listen to how every run ends; note what changes."""
+        if run.outcome is Outcome.SKIPPED and run.reason is Reason.HUNG and run.finished_at is None:
+            self.note(f"{run.task}: hangs; it is not started again before it ends")
+        if run.started_at is None or run.reason is Reason.SHUTDOWN:
+            return
+        failed = run.outcome is not Outcome.SUCCEEDED
+        self._runs[run.task] += 1
+        self._failures[run.task] += failed
+        if failed != (run.task in self._failing):
+            self._failing ^= {run.task}
+            self.note(f"{run.task}: {ending(run)} ({run.attempts} attempts)" if failed else f"{run.task}: works again")
+
+    async def draw(self, *, whole: bool = False) -> None:
+        """Show it as it is now; *whole* even if the terminal is not high enough, which then scrolls.
+
+        Async, although it awaits nothing: tasks are looked at in the loop, not in a thread.
+        """
+        if not self.live:
+            say(self.app, self.text())
+            return
+        width, height = shutil.get_terminal_size()
+        lines = [*self._lines(), "", *self._notes][: None if whole else height - 1]
+        # Each line erases the rest of the old one: there is no moment at which the screen is blank.
+        say(self.app, "\x1b[H" + "".join(f"{line[:width]}\x1b[K\n" for line in lines) + "\x1b[J", end="")
+
+    def text(self) -> str:
+        return "\n".join([*self._lines(), ""])
+
+    def _lines(self) -> list[str]:
+        now = datetime.now(UTC)
+        return [
+            f"host monitor  {now.astimezone():%H:%M:%S}  {self.store.contents}", "",
+            *self._figures(), "",
+            f"{'TASK':<30} {'STATE':<9} {'NEXT s':>6} {'LATE ms':>8} {'RUNS':>6} {'FAILED':>6}  LAST OUTCOME",
+            *(self._row(task, now) for task in self.app.scheduler.tasks.values()),
+        ]  # fmt: skip
+
+    def _figures(self) -> list[str]:
+        rows: dict[str, Mapping[str, float]] = {"now": self.sampler.latest}
+        for number, name in enumerate(("hour min", "hour avg", "hour max")):
+            rows[name] = {metric: spread[number] for metric, spread in self.store.hour.items()}
+        return [f"{'':<9}" + "".join(f"{metric:>12}" for metric in METRICS)] + [
+            f"{name:<9}" + "".join(f"{format(row[m], form) if m in row else '-':>12}" for m, form in METRICS.items())
+            for name, row in rows.items()
+        ]
+
+    def _row(self, task: ScheduledTask[object], now: datetime) -> str:
+        run, due = task.last_run, task.next_run_at
+        name = task.name if len(task.name) <= 30 else task.name[:29] + "~"
+        wait = "-" if due is None else f"{max(0.0, (due - now).total_seconds()):.1f}"
+        late = "-" if run is None or run.lateness_s is None else f"{1000 * run.lateness_s:,.1f}"
+        runs, failures = self._runs[task.name], self._failures[task.name]
+        last = "-" if run is None else ending(run, task.result)
+        return f"{name:<30} {task.state:<9} {wait:>6} {late:>8} {runs:>6,} {failures:>6,}  {last}"
+
+
+def ending(run: Run, result: object = None) -> str:
+    """Return how *run* ended, in a few words."""
+    if run.outcome is Outcome.SUCCEEDED:
+        return f"{1000 * (run.duration_s or 0):,.1f} ms: {result or 'ok'}"
+    return f"{run.outcome}: {run.reason or run.error}"
+
+
+def say(app: Application, text: str, end: str = "\n") -> None:
+    """Print *text*. If nobody reads it any more, as after ``| head``, end in order."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if app.state is not ServiceState.CLOSING:  # It would be a second signal, which cuts the end short.
+            signal.raise_signal(signal.SIGTERM)
+
+
+@dataclass
+class StatusPage(Service):
+    """Answers HTTP on a loopback port: the table as text, and under /json what the application knows."""
+
+    port: int
+    table: Table = service()
+    url: str = field(default="", init=False)
+
+    async def init(self) -> None:
+        try:
+            self._server = await asyncio.start_server(self.answer, "127.0.0.1", self.port)
+        except OSError as exc:
+            self.table.note(f"no status page: {exc}")
+            raise
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+        self.table.note(f"status page: {self.url}, all that is known: {self.url}json")
+
+    async def close(self) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A client that goes away, or says nothing for a while, or no HTTP, is its own concern.
+        with suppress(OSError, EOFError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(ATTEMPT_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+                full = head.startswith(b"GET /json ")
+                body = json.dumps(await self.app.inspect(ATTEMPT_S / 2), indent=2) if full else self.table.text()
+                writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + body.encode())
+                await writer.drain()
+        writer.close()
 
 
 async def talk(host: str | None, port: int | None, request: bytes = b"") -> str:
@@ -265,19 +462,17 @@ def check_url(text: str) -> str:
     return text
 
 
-class Checks:
+@dataclass
+class Checks(Service):
     """Is what this machine offers and needs there? The answer of a check is the result of its task."""
 
-    def __init__(self, urls: Sequence[str], store: Store) -> None:
-        self._urls = dict.fromkeys(urls)
-        self._store = store
+    urls: Sequence[str]
+    page: StatusPage | None = service(required=False)
 
-    def schedule(self, scheduler: Scheduler) -> None:
-        # After the first save: the rows of an earlier start are old.
-        scheduler.schedule_task(self._store.check, CHECK_S, name="check database", first_run=soon(0.7), retries=2)
-        for url in self._urls:
+    async def init(self) -> None:
+        for url in dict.fromkeys([*([self.page.url] if self.page else []), *ALWAYS, *self.urls]):
             parts = urlsplit(url)
-            scheduler.schedule_task(
+            self.app.scheduler.schedule_task(
                 KINDS[parts.scheme],
                 CHECK_S,
                 (parts,),
@@ -289,172 +484,16 @@ class Checks:
             )
 
 
-class Table:
-    """The figures and the tasks, redrawn in place on a terminal, printed every few seconds elsewhere.
+class Line(logging.Formatter):
+    """For the terminal: what happened, without where in the program it was."""
 
-    Args:
-        live: Redraw in place.
-    """
-
-    def __init__(self, scheduler: Scheduler, sampler: Sampler, cache: Cache, live: bool) -> None:
-        self._scheduler = scheduler
-        self._sampler = sampler
-        self._cache = cache
-        self._live = live
-        self._runs: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._failing: set[str] = set()
-        self._notes: deque[str] = deque(maxlen=NOTES)
-        scheduler.subscribe(self.count)
-
-    def schedule(self) -> None:
-        if self._live:  # Let what is on the screen scroll away instead of writing over it.
-            say("\n" * shutil.get_terminal_size().lines, end="")
-        self._scheduler.schedule_task(self.draw, 1 if self._live else 5, name="draw table", first_run=soon(0.8))
-
-    def note(self, text: str) -> None:
-        """Say something once: under the table, or as a line of its own."""
-        line = f"{datetime.now(UTC).astimezone():%H:%M:%S}  {text}"
-        self._notes.append(line)
-        if not self._live:
-            say(line)
-
-    def count(self, run: Run) -> None:
-        """Listen to how every run ends; note what changes."""
-        if run.outcome is Outcome.SKIPPED and run.reason is Reason.HUNG and run.finished_at is None:
-            self.note(f"{run.task}: hangs; it is not started again before it ends")
-        if run.started_at is None or run.reason is Reason.SHUTDOWN:
-            return
-        failed = run.outcome is not Outcome.SUCCEEDED
-        self._runs[run.task] += 1
-        self._failures[run.task] += failed
-        if failed != (run.task in self._failing):
-            self._failing ^= {run.task}
-            self.note(f"{run.task}: {ending(run)} ({run.attempts} attempts)" if failed else f"{run.task}: works again")
-
-    async def draw(self, *, whole: bool = False) -> None:
-        """Show it as it is now; *whole* even if the terminal is not high enough, which then scrolls.
-
-        Async, although it awaits nothing: tasks are looked at in the loop, not in a thread.
-        """
-        if not self._live:
-            say(self.text())
-            return
-        width, height = shutil.get_terminal_size()
-        lines = [*self._lines(), "", *self._notes][: None if whole else height - 1]
-        # Each line erases the rest of the old one: there is no moment at which the screen is blank.
-        say("\x1b[H" + "".join(f"{line[:width]}\x1b[K\n" for line in lines) + "\x1b[J", end="")
-
-    def text(self) -> str:
-        return "\n".join([*self._lines(), ""])
-
-    def _lines(self) -> list[str]:
-        now = datetime.now(UTC)
-        return [
-            f"host monitor  {now.astimezone():%H:%M:%S}  {self._cache.contents}", "",
-            *self._figures(), "",
-            f"{'TASK':<30} {'STATE':<9} {'NEXT s':>6} {'LATE ms':>8} {'RUNS':>6} {'FAILED':>6}  LAST OUTCOME",
-            *(self._row(task, now) for task in self._scheduler.tasks.values()),
-        ]  # fmt: skip
-
-    def _figures(self) -> list[str]:
-        rows: dict[str, Mapping[str, float]] = {"now": self._sampler.latest}
-        for number, name in enumerate(("hour min", "hour avg", "hour max")):
-            rows[name] = {metric: spread[number] for metric, spread in self._cache.hour.items()}
-        return [f"{'':<9}" + "".join(f"{metric:>12}" for metric in METRICS)] + [
-            f"{name:<9}" + "".join(f"{format(row[m], form) if m in row else '-':>12}" for m, form in METRICS.items())
-            for name, row in rows.items()
-        ]
-
-    def _row(self, task: ScheduledTask[object], now: datetime) -> str:
-        run, due = task.last_run, task.next_run_at
-        name = task.name if len(task.name) <= 30 else task.name[:29] + "~"
-        wait = "-" if due is None else f"{max(0.0, (due - now).total_seconds()):.1f}"
-        late = "-" if run is None or run.lateness_s is None else f"{1000 * run.lateness_s:,.1f}"
-        runs, failures = self._runs[task.name], self._failures[task.name]
-        last = "-" if run is None else ending(run, task.result)
-        return f"{name:<30} {task.state:<9} {wait:>6} {late:>8} {runs:>6,} {failures:>6,}  {last}"
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage().partition("\n")[0]
 
 
-def ending(run: Run, result: object = None) -> str:
-    """Return how *run* ended, in a few words."""
-    if run.outcome is Outcome.SUCCEEDED:
-        return f"{1000 * (run.duration_s or 0):,.1f} ms: {result or 'ok'}"
-    return f"{run.outcome}: {run.reason or run.error}"
-
-
-def say(text: str, end: str = "\n") -> None:
-    """Print *text*. If nobody reads it any more, as after ``| head``, end in order."""
-    try:
-        print(text, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        signal.raise_signal(signal.SIGTERM)
-
-
-class StatusPage:
-    """Answers HTTP on a loopback port: the table as text, and under /json what the scheduler knows."""
-
-    def __init__(self, scheduler: Scheduler, table: Table) -> None:
-        self._scheduler = scheduler
-        self._table = table
-
-    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A client that goes away, or says nothing for a while, or no HTTP, is its own concern.
-        with suppress(OSError, EOFError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(ATTEMPT_S):
-                head = await reader.readuntil(b"\r\n\r\n")
-                full = head.startswith(b"GET /json ")
-                body = json.dumps(self._scheduler.json_repr(), indent=2) if full else self._table.text()
-                writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + body.encode())
-                await writer.drain()
-        writer.close()
-
-
-async def asked_to_end(after_s: float | None) -> str:
-    """Return why, when a signal comes or *after_s* seconds are over."""
-    loop = asyncio.get_running_loop()
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-
-    def on_signal(number: signal.Signals) -> None:
-        signals.put_nowait(number)
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)  # The second one ends at once.
-
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, on_signal, each)
-    try:
-        async with asyncio.timeout(after_s):
-            return (await signals.get()).name
-    except TimeoutError:
-        return f"{after_s:g} s are over"
-
-
-async def monitor(options: argparse.Namespace, store: Store) -> None:
-    scheduler = Scheduler()
-    sampler = Sampler(store)
-    cache = Cache(store, 3600 * options.keep_hours)
-    table = Table(scheduler, sampler, cache, live=not options.plain and sys.stdout.isatty())
-    server = await asyncio.start_server(StatusPage(scheduler, table).answer, "127.0.0.1", 0)
-    own_page = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    checks = Checks([own_page, *ALWAYS, *options.check], store)
-
-    for part in (sampler, store, cache, checks):
-        part.schedule(scheduler)
-    table.schedule()
-    table.note(f"status page: {own_page}, all that is known: {own_page}json")
-    table.note(f"found {store.contents()} in {store.path}")
-    async with server, scheduler:
-        reason = await asked_to_end(options.seconds)
-    sampler.save()  # Nothing else runs any more, so nothing needs a thread.
-    store.roll_up()
-    cache.refresh()
-    await table.draw(whole=True)
-    say(f"ended ({reason}); kept {cache.contents} in {store.path}")
-    for task in scheduler.tasks.values():
-        if task.running:
-            say(f"{task.name} still hangs in a thread: once more Ctrl-C ends it")
+async def end() -> None:
+    """End the program. Async: Python delivers signals in the thread of the loop."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def main() -> None:
@@ -466,17 +505,28 @@ def main() -> None:
     )
     parser.add_argument("--keep-hours", type=float, default=168, help="hours that minutes are kept (%(default)s)")
     parser.add_argument("--plain", action="store_true", help="one table after the other, on a terminal too")
+    parser.add_argument("--port", type=int, default=0, help="of the status page (any that is free)")
     options = parser.parse_args()
     if not options.keep_hours > 0:
         parser.error("--keep-hours must be more than 0")
+    if not os.access(options.database.parent, os.W_OK):
+        parser.error(f"--database {options.database}: nothing can be written into {options.database.parent}")
+
     log = logging.FileHandler(options.database.with_suffix(".log"), delay=True)  # Made when there is something to say.
     logging.basicConfig(handlers=[log], level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        store = Store(options.database)
-    except sqlite3.Error as exc:
-        parser.error(f"--database {options.database}: {exc}")
-    with closing(store):
-        asyncio.run(monitor(options, store))
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.ERROR)
+    terminal.setFormatter(Line())
+    logging.getLogger("kaiju_app.app").addHandler(terminal)  # Of services; how tasks fail is in the table.
+
+    services = [
+        Store(options.database, 3600 * options.keep_hours), Sampler(), Table(not options.plain and sys.stdout.isatty()),
+        StatusPage(options.port), Checks(options.check),
+    ]  # fmt: skip
+    app = Application("host monitor", services, optional_services=["StatusPage"])
+    if options.seconds is not None:
+        app.scheduler.schedule_task(end, max(0.001, options.seconds), name="end", first_run=FirstRun.NEXT)
+    run_app(app)
 
 
 if __name__ == "__main__":

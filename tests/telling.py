@@ -11,6 +11,7 @@ from typing import Any
 
 from virtual import EPOCH_US
 
+from kaiju_app._signals import ECHO_US
 from kaiju_app.scheduler import Run, ScheduledTask
 
 ZERO = datetime.fromtimestamp(EPOCH_US / 1e6 + 5, UTC)  # When a test in virtual time begins.
@@ -58,3 +59,8 @@ async def reached(condition: Callable[[], object], step_s: float = 0, limit_ms: 
         await asyncio.sleep(step_s)
         time.sleep(0.001)  # noqa: ASYNC251
     raise AssertionError(f"not reached in {limit_ms} ms")
+
+
+def wait_out_the_echo(asked: float) -> None:
+    """Let so much time pass since *asked* (monotonic) that the same signal again is a second one, not an echo."""
+    time.sleep(max(0.0, asked + 1.5 * ECHO_US / 1e6 - time.monotonic()))

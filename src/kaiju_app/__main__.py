@@ -6,7 +6,6 @@ import argparse
 import importlib
 import logging
 import operator
-from importlib.util import find_spec
 
 from ._serve import run_app
 from .app import Application
@@ -16,7 +15,13 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m kaiju_app", description="Periodic work inside an application.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run an application until SIGINT or SIGTERM", description=run_app.__doc__)
+    run = commands.add_parser(
+        "run",
+        help="run an application until a signal ends it",
+        description="Run an application until SIGINT (Ctrl-C) or SIGTERM ends it in order; a second signal cuts short "
+        "what it waits for then. Exit status: 0, it ended in order; 1, it could not start, or something did not end as "
+        "it should, of which the log tells; 128 + n, it was cut short by signal n.",
+    )
     run.add_argument("app", metavar="MODULE:NAME", help="where the Application is, e.g. shop.main:app")
     options = parser.parse_args()
     app = found(options.app, run)
@@ -28,15 +33,14 @@ def main() -> None:
 def found(place: str, parser: argparse.ArgumentParser) -> Application:
     """Return the application at *place*, ``module:name``; or end with what is wrong and status 2."""
     module, _, name = place.partition(":")
-    if not module or not name:
+    if not module or not name or module.startswith("."):
         parser.error(f"{place!r} must be MODULE:NAME, e.g. shop.main:app")
     try:
-        known = find_spec(module) is not None
-    except (ImportError, ValueError):  # A parent that is not there, or no package; relative.
-        known = False
-    if not known:
-        parser.error(f"{place!r}: there is no module {module!r} here or among what is installed")
-    imported = importlib.import_module(module)
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
+            raise  # It is there, and imports another one that is not.
+        parser.error(f"{place!r}: there is no module {exc.name!r} here or among what is installed")
     try:
         app = operator.attrgetter(name)(imported)
     except AttributeError as exc:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 
 from ._words import described, stack_of
@@ -13,6 +13,10 @@ from ._words import described, stack_of
 log = logging.getLogger("kaiju_app.app")
 
 GRACE_S = 5.0  # For what was cancelled to clean up; as long as the scheduler gives a run.
+
+PROMPT_S = 0.1  # For what was cancelled and gives way at once, when nobody has patience for more.
+
+HURRY_S = 3.0  # For each service that is still to be closed when somebody has no patience any more.
 
 PREFIX = "kaiju_app: "  # Of the names of asyncio tasks made here.
 
@@ -92,11 +96,9 @@ class Keeper:
                 cut = True
             if not done.done():
                 stack = stack_of(task)
-                loop.call_soon(task.cancel)  # Behind its first step: it is to be begun, and then cancelled.
-                try:
-                    await asyncio.wait([done], timeout=GRACE_S)
-                except asyncio.CancelledError:
-                    cut = True  # Asked twice: no more patience.
+                # Behind its first step: it is to be begun, and then cancelled.
+                loop.call_soon(_cancel, task, done)
+                cut |= await _give_way(done)
             if not done.done():
                 done.cancel()
                 return Ending(None, late, cut, True, stack_of(task))
@@ -106,11 +108,17 @@ class Keeper:
             # Somebody cancelled all tasks: this one too, before it could begin. That was not meant for the phase.
             if (late or cut) and not owed:
                 return Ending(asyncio.CancelledError(), late, cut)
+            if cut:
+                end = loop.time() + HURRY_S
 
     def dismiss(self) -> None:
         """End the task: there are no more phases."""
         if self._next is not None and not self._next.done():
             self._next.set_result(None)
+
+    def context(self) -> Context:
+        """Return a copy of the context of the phases."""
+        return self._context.copy()
 
     def owns(self, task: asyncio.Task[object] | None) -> bool:
         """Return whether *task* is the one in which phases run."""
@@ -173,3 +181,22 @@ def _not_begun(order: _Order) -> None:
     """Tell who waits for it that the task is gone, and the phase was never begun."""
     if not order.done.done():
         order.done.set_result(None)
+
+
+def _cancel(task: asyncio.Task[None], done: asyncio.Future[Ending | None]) -> None:
+    if not done.done():
+        task.cancel()
+
+
+async def _give_way(done: asyncio.Future[Ending | None]) -> bool:
+    """Wait for *done* for as long as the grace is; return whether the caller was cancelled, which makes it short."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + GRACE_S
+    cut = False
+    while not done.done() and loop.time() < end:
+        try:
+            await asyncio.wait([done], timeout=end - loop.time())
+        except asyncio.CancelledError:
+            cut = True
+            end = min(end, loop.time() + PROMPT_S)
+    return cut

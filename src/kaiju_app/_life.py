@@ -83,6 +83,14 @@ def cut_all(driver: Driver, mine: Running | None) -> list[Running]:
     return runs
 
 
+def cut_left(driver: Driver) -> None:
+    """Cancel the runs that ``stop()`` has left, those under SHIELD too: their loop is about to end."""
+    for entry in list(driver.entries.values()):
+        run = driver.alive(entry)
+        if run is not None:
+            driver.cut(run, Reason.SHUTDOWN)
+
+
 async def wait_for_ends(driver: Driver, runs: list[Running], timeout_s: float | None) -> list[Running]:
     """Wait until *runs* are over; return those that are not.
 

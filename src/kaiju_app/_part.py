@@ -140,7 +140,7 @@ class Part:
         """
         checking = self._checking
         if checking is None or checking.done():  # Never two at once: whoever comes meanwhile waits for the same answer.
-            checking = self._checking = asyncio.create_task(self._ask())
+            checking = self._checking = asyncio.create_task(self._ask(), context=self._keeper.context())
         self._asking += 1
         try:
             await asyncio.wait([checking], timeout=limit_s)
@@ -193,6 +193,8 @@ def _raise(ending: Ending, part: Part, phase: str, limit_s: float) -> None:
     if ending.cut:
         if ending.left:
             log.error("%s: %s() does not give way: given up%s", part, phase, whereabouts(ending))
+        elif _is_news(ending.error):
+            log.error("%s failed in %s: %s", part, phase, what_happened(ending, limit_s), exc_info=ending.error)
         raise asyncio.CancelledError
     name = part.service.name
     failure = StartFailed(

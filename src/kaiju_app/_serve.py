@@ -11,6 +11,7 @@ from typing import Any
 
 from ._functions import is_async
 from ._keeper import GRACE_S, log
+from ._life import cut_left
 from ._signals import Signals
 from ._words import stack_of
 from .app import Application
@@ -94,9 +95,9 @@ class _Program:
                 return
         else:
             log.warning("application %r: %s again: cancelling what it waits for", self.app.name, number.name)
+            self.app._hurried = True  # Two cancellations before the task has seen the first are one for asyncio.
         if self._current is not None:
-            # In a turn of its own: two cancellations before a task has seen the first are one for asyncio.
-            self.loop.call_soon(self._current.cancel)
+            self._current.cancel()
 
     async def _serve(self) -> None:
         try:
@@ -108,28 +109,41 @@ class _Program:
 
     async def _clear_up(self) -> None:
         """End what the application left behind, as asyncio.run() does; but do not wait for ever."""
-        for step in (self._end_tasks, self._end_threads):
+        for step in (self._end_tasks, self._end_generators, self._end_threads):
             with contextlib.suppress(asyncio.CancelledError):  # A signal, which cuts short this step only.
                 await step()
 
     async def _end_tasks(self) -> None:
+        cut_left(self.app.scheduler._driver)
         threads = {task.name for task in self._threads()}  # A run that waits for its thread cannot end before it.
         left = {task for task in asyncio.all_tasks() if task is not self._current and task.get_name() not in threads}
         fresh = {task for task in left if not task.cancelling()}  # The others had their grace, and were told about.
-        for task in left:
+        for task in fresh:
             task.cancel()
-        if left:
-            ended, left = await asyncio.wait(left, timeout=GRACE_S if fresh and not self.is_cut else SHORT_S)
-            for task in ended:
-                if not task.cancelled() and task.exception() is not None:
-                    self.loop.call_exception_handler(
-                        {"message": "unhandled exception at the end", "exception": task.exception(), "task": task}
-                    )
-        for task in left:
-            if task in fresh:
-                log.error("%s does not give way and is left behind; it is at:%s", task.get_name(), stack_of(task))
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # That has been said just now.
-        await self.loop.shutdown_asyncgens()
+        try:
+            if left:
+                ended, left = await asyncio.wait(left, timeout=SHORT_S if self.is_cut or not fresh else GRACE_S)
+                for task in ended:
+                    if not task.cancelled() and task.exception() is not None:
+                        self.loop.call_exception_handler(
+                            {"message": "unhandled exception at the end", "exception": task.exception(), "task": task}
+                        )
+        finally:
+            for task in left:
+                if task in fresh and not task.done():
+                    self.failed = True
+                    log.error("%s does not give way and is left behind; it is at:%s", task.get_name(), stack_of(task))
+                _say_no_more(task)
+
+    async def _end_generators(self) -> None:
+        closing = asyncio.create_task(self.loop.shutdown_asyncgens())
+        try:
+            await asyncio.wait([closing], timeout=SHORT_S if self.is_cut else GRACE_S)
+        finally:
+            if not closing.done():
+                self.failed = True
+                log.error("an asynchronous generator does not close, and is left behind")
+                _say_no_more(closing)
 
     async def _end_threads(self) -> None:
         """Wait for threads, as Python itself would, but here a signal can end that."""
@@ -157,6 +171,11 @@ class _Program:
     def is_cut(self) -> bool:
         """Whether a second signal came."""
         return len(self.signals.received) > 1
+
+
+def _say_no_more(task: asyncio.Task[Any]) -> None:
+    """Keep asyncio from complaining about *task* when the loop is closed: that has been done."""
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def _die(number: signal.Signals) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
+import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def _classes(owner: type, field: str) -> tuple[type, ...]:
 
 def _annotation(owner: type, field: str) -> Any:
     for kind in owner.__mro__:
-        annotation = vars(kind).get("__annotations__", {}).get(field)
+        annotation = inspect.get_annotations(kind).get(field)
         if annotation is None:
             continue
         names = vars(sys.modules[kind.__module__]) if kind.__module__ in sys.modules else {}

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from . import _door
-from ._keeper import PREFIX, Ending, Keeper, log
+from ._keeper import HURRY_S, PREFIX, Ending, Keeper, log
 from ._part import Part
 from ._roster import join
 from ._run import current_caller
@@ -18,6 +18,8 @@ from ._wiring import wire
 from .errors import BadWiring, InvalidArgument, StartFailed, WrongState
 from .scheduler import Scheduler
 from .service import Service, ServiceState
+
+RUNS_S = 1.0  # For runs that have not ended when somebody has no patience any more: most give way at once.
 
 HEALTH_S = 5.0  # What a service may take to tell how it is; whoever asks is often a probe with a limit of its own.
 
@@ -74,6 +76,7 @@ class Application:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Future[None] | None = None
         self._problems: list[str] = []
+        self._hurried = False  # Somebody has no patience: what is still to be done has little time.
         self.add_services(*services)
 
     def __repr__(self) -> str:
@@ -130,6 +133,7 @@ class Application:
         self._loop = loop = asyncio.get_running_loop()
         began = loop.time()
         self._known_tasks = frozenset(self._scheduler.tasks)
+        self._hurried = False
         self._state = ServiceState.STARTING
         try:
             for part in self._parts:
@@ -173,6 +177,7 @@ class Application:
 
     async def _start(self, part: Part) -> None:
         """Start one service. An optional one that fails leaves its place empty."""
+        known_tasks = frozenset(self._scheduler.tasks)
         try:
             self._check_needs(part)
             await part.start(self._start_limit_s)
@@ -180,12 +185,18 @@ class Application:
             if not part.optional:
                 raise
             part.error = str(exc)
-            log.warning("%s It is optional: the application starts without it", exc, exc_info=exc.__cause__)
+            log.warning("%s. It is optional: the application starts without it", exc.what, exc_info=exc.__cause__)
             ending = await part.close(self._close_limit_s)
+            self._remove_tasks(known_tasks)
             for link in (link for other in self._parts for link in other.links):
                 if link.target is part.service and not link.need.required:
                     setattr(link.service, link.field, None)
             _pass_on([ending])
+
+    def _remove_tasks(self, known: frozenset[str]) -> None:
+        """Remove the tasks that are not *known*."""
+        for name in [name for name in self._scheduler.tasks if name not in known]:
+            self._scheduler.tasks[name].remove()
 
     def _check_needs(self, part: Part) -> None:
         failed = {id(other.service): other for other in self._parts if other.error is not None}
@@ -205,8 +216,8 @@ class Application:
         """Stop the scheduler, then what is left of ``post_init()``, then close the services in reverse.
 
         Return what did not end in order, a sentence each; the log has told of it. Stopping twice is harmless, and a
-        stop under way is awaited. Cancelling it cuts short what is being awaited; the rest is done before
-        CancelledError is raised.
+        stop under way is awaited. Cancelling it cuts short what is being awaited; the rest is done within three seconds
+        each, before CancelledError is raised.
 
         Raises:
             WrongState: It is still starting (cancel the task that starts it), it was started in another loop, which
@@ -241,11 +252,12 @@ class Application:
         try:
             endings = [await self._end_runs(problems), await self._end_background(problems)]
             for part in reversed(self._parts):
-                endings.append(await part.close(self._close_limit_s))
+                self._hurried |= any(ending.cut for ending in endings)
+                limit_s = min(self._close_limit_s, HURRY_S) if self._hurried else self._close_limit_s
+                endings.append(await part.close(limit_s))
                 if not endings[-1].fine:
                     problems.append(f"service {part.service.name!r} did not close in order")
-            for name in [name for name in self._scheduler.tasks if name not in self._known_tasks]:
-                self._scheduler.tasks[name].remove()  # The next start registers them anew.
+            self._remove_tasks(self._known_tasks)  # The next start registers them anew.
         finally:
             self._state = ServiceState.CLOSED
             self._over = None
@@ -265,7 +277,7 @@ class Application:
             problems.extend(f"task {task.name!r} is still running" for task in left)
 
         keeper = Keeper(f"application {self.name!r}: the scheduler")
-        ending = await keeper.run(stop, None, owed=True)
+        ending = await keeper.run(stop, RUNS_S if self._hurried else None, owed=True)
         keeper.dismiss()
         if ending.error is not None:
             problems.append("the scheduler did not stop in order")
@@ -290,6 +302,8 @@ class Application:
                 _, pending = await asyncio.wait(pending)
             except asyncio.CancelledError:
                 cut = True
+                for task in pending:
+                    task.cancel()  # Once more: there is no patience for the grace.
         problems += [
             f"post_init() of service {part.service.name!r} did not end in order"
             for part, error in left.values()

@@ -98,6 +98,7 @@ class StartFailed(KaijuError, RuntimeError):
     """
 
     def __init__(self, application: str, service: str, phase: str, what: str, advice: str) -> None:
-        super().__init__(f"application {application!r}: service {service!r} failed in {phase}: {what}. {advice}")
+        self.what = f"application {application!r}: service {service!r} failed in {phase}: {what.rstrip('.')}"
+        super().__init__(f"{self.what}. {advice}")
         self.service = service
         self.phase = phase

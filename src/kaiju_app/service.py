@@ -68,8 +68,9 @@ UNNAMED_LOGGER = logging.getLogger("kaiju_app.service")
 class Service:
     """Base of the services of an application; they are dataclasses, with fields of their own.
 
-    ``init()``, ``health()`` and ``close()`` are called in one asyncio task, so that a task group or a cancel scope
-    that the first enters can be left by the last. ``close()`` is called if, and only if, ``init()`` has returned.
+    ``init()`` and ``close()`` are called in one asyncio task and one context, so that a cancel scope that the first
+    enters can be left by the last; only if somebody cancels that task meanwhile, as a task group does whose child
+    fails, ``close()`` is called in another one. ``close()`` is called if, and only if, ``init()`` has returned.
 
     Args:
         app: The application; set when the service is added to it.
@@ -117,7 +118,9 @@ NEED = object()  # The key under which a field keeps its Need.
 def service(name: str | None = None, *, required: bool = True, nowait: bool = False) -> Any:
     """Declare a field of a service that holds another service of the application, set before anything starts.
 
-    Found by the class that the field is annotated with, or by *name*. ``init()`` runs after that of the other one.
+    Found by the class that the field is annotated with, or by *name*. ``init()`` runs after that of the other one. Type
+    checkers want such fields behind those without a default; Ruff's RUF009 wants to know that calling this is harmless:
+    ``extend-immutable-calls = ["kaiju_app.service"]``.
 
     Args:
         name: Name of the service; None: the only one of the annotated class.
