@@ -53,7 +53,7 @@ def run_app(
         raise SystemExit(128 + program.signals.received[-1])
     if program.fatal is not None:
         raise program.fatal
-    if program.failed or app._problems:
+    if program.failed or (app._course is not None and app._course.problems):
         raise SystemExit(1)
 
 
@@ -95,7 +95,10 @@ class _Program:
                 return
         else:
             log.warning("application %r: %s again: cancelling what it waits for", self.app.name, number.name)
-            self.app._hurried = True  # Two cancellations before the task has seen the first are one for asyncio.
+            if (
+                self.app._course is not None
+            ):  # Two cancellations before the task has seen the first are one for asyncio.
+                self.app._course.hurried = True
         if self._current is not None:
             self._current.cancel()
 

@@ -10,16 +10,15 @@ from types import TracebackType
 from typing import Self
 
 from . import _door
-from ._keeper import HURRY_S, PREFIX, Ending, Keeper, log
+from ._course import Course, Limits
+from ._keeper import log
 from ._part import Part
 from ._roster import join
 from ._run import current_caller
 from ._wiring import wire
-from .errors import BadWiring, InvalidArgument, StartFailed, WrongState
+from .errors import BadWiring, InvalidArgument, WrongState
 from .scheduler import Scheduler
 from .service import Service, ServiceState
-
-RUNS_S = 1.0  # For runs that have not ended when somebody has no patience any more: most give way at once.
 
 HEALTH_S = 5.0  # What a service may take to tell how it is; whoever asks is often a probe with a limit of its own.
 
@@ -64,19 +63,17 @@ class Application:
             raise InvalidArgument("optional_services", optional_services, "must be a list of names of services")
         self.name = name
         self._scheduler = Scheduler() if scheduler is None else scheduler
-        self._start_limit_s = _limit_s("service_start_timeout_s", service_start_timeout_s)
-        self._close_limit_s = _limit_s("service_close_timeout_s", service_close_timeout_s)
-        self._post_limit_s = _limit_s("post_init_timeout_s", post_init_timeout_s)
+        self._limits = Limits(
+            _limit_s("service_start_timeout_s", service_start_timeout_s),
+            _limit_s("post_init_timeout_s", post_init_timeout_s),
+            _limit_s("service_close_timeout_s", service_close_timeout_s),
+        )
         self._optional = tuple(optional_services)
         self._services: list[Service] = []
         self._state = ServiceState.CLOSED
-        self._parts: list[Part] = []
-        self._background: list[tuple[Part, asyncio.Task[None]]] = []
-        self._known_tasks: frozenset[str] = frozenset()
+        self._course: Course | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Future[None] | None = None
-        self._problems: list[str] = []
-        self._hurried = False  # Somebody has no patience: what is still to be done has little time.
         self.add_services(*services)
 
     def __repr__(self) -> str:
@@ -129,34 +126,22 @@ class Application:
                 f"start(): the scheduler of application {self.name!r} is started already, so that tasks would run "
                 "before the services are ready; leave it to the application"
             )
-        self._parts = self._wired()
+        self._course = course = Course(self.name, self._scheduler, self._wired(), self._limits)
         self._loop = loop = asyncio.get_running_loop()
         began = loop.time()
-        self._known_tasks = frozenset(self._scheduler.tasks)
-        self._hurried = False
         self._state = ServiceState.STARTING
         try:
-            for part in self._parts:
-                await self._start(part)
-            await self._scheduler.start()
+            await course.begin()
         except BaseException:
             with contextlib.suppress(asyncio.CancelledError):  # What went wrong first is what has to be told.
-                await self._end()
+                await self._end(course)
             raise
         self._state = ServiceState.READY
-        self._background = [
-            (part, loop.create_task(self._post_init(part), name=f"{PREFIX}{part}: post_init"))
-            for part in self._parts
-            if part.open
-        ]
+        course.go_on()
         log.info(
             "application %r is READY after %.3g s: %d services, %d tasks",
-            self.name, loop.time() - began, sum(part.open for part in self._parts), len(self._scheduler.tasks),
+            self.name, loop.time() - began, sum(part.open for part in course.parts), len(self._scheduler.tasks),
         )  # fmt: skip
-
-    async def _post_init(self, part: Part) -> None:
-        if self._state is ServiceState.READY:  # Not if somebody was so quick to stop it.
-            await part.post_init(self._post_limit_s)
 
     def _wired(self) -> list[Part]:
         """Return the services in the order of their start, with what they need in their fields."""
@@ -175,41 +160,6 @@ class Application:
             for each in wiring.order
         ]
 
-    async def _start(self, part: Part) -> None:
-        """Start one service. An optional one that fails leaves its place empty."""
-        known_tasks = frozenset(self._scheduler.tasks)
-        try:
-            self._check_needs(part)
-            await part.start(self._start_limit_s)
-        except StartFailed as exc:
-            if not part.optional:
-                raise
-            part.error = str(exc)
-            log.warning("%s. It is optional: the application starts without it", exc.what, exc_info=exc.__cause__)
-            ending = await part.close(self._close_limit_s)
-            self._remove_tasks(known_tasks)
-            for link in (link for other in self._parts for link in other.links):
-                if link.target is part.service and not link.need.required:
-                    setattr(link.service, link.field, None)
-            _pass_on([ending])
-
-    def _remove_tasks(self, known: frozenset[str]) -> None:
-        """Remove the tasks that are not *known*."""
-        for name in [name for name in self._scheduler.tasks if name not in known]:
-            self._scheduler.tasks[name].remove()
-
-    def _check_needs(self, part: Part) -> None:
-        failed = {id(other.service): other for other in self._parts if other.error is not None}
-        for link in part.links:
-            if link.need.required and not link.need.nowait and id(link.target) in failed:
-                raise StartFailed(
-                    self.name,
-                    part.service.name,
-                    "init",
-                    f"{link.field} needs {failed[id(link.target)].service.name!r}, which is optional and did not start",
-                    "Declare the field service(required=False), or repair the cause that is told above",
-                )
-
     # --- stop ---
 
     async def stop(self) -> list[str]:
@@ -223,7 +173,8 @@ class Application:
             WrongState: It is still starting (cancel the task that starts it), it was started in another loop, which
                 is not closed, or this is ``close()`` of one of its services.
         """
-        if self._state is ServiceState.CLOSED:
+        course = self._course
+        if self._state is ServiceState.CLOSED or course is None:
             return []
         if self._state is ServiceState.STARTING:
             raise WrongState(f"stop(): application {self.name!r} is STARTING; cancel the task that starts it")
@@ -231,85 +182,29 @@ class Application:
         if self._loop is not loop and self._loop is not None and not self._loop.is_closed():
             raise WrongState(f"stop(): application {self.name!r} was started in another loop; stop it there")
         if self._over is not None:
-            if any(part.is_closing_in(asyncio.current_task()) for part in self._parts):
+            if any(part.is_closing_in(asyncio.current_task()) for part in course.parts):
                 raise WrongState(f"stop(): application {self.name!r} is stopping, and waits for this very close()")
             if not self._is_run():  # That is what the stop under way may be waiting for.
                 await asyncio.wait([self._over])
             return []
-        return await self._end()
+        await self._end(course)
+        return course.problems
 
     def _is_run(self) -> bool:
         """Return whether the caller is inside a run of the scheduler."""
         run = current_caller()
         return run is not None and run.entry.host is self._scheduler._driver
 
-    async def _end(self) -> list[str]:
-        """End everything that was begun, in reverse; then raise what must not get lost on the way."""
+    async def _end(self, course: Course) -> None:
         self._state = ServiceState.CLOSING
         self._over = over = asyncio.get_running_loop().create_future()
-        problems: list[str] = []
-        self._problems = problems
         try:
-            endings = [await self._end_runs(problems), await self._end_background(problems)]
-            for part in reversed(self._parts):
-                self._hurried |= any(ending.cut for ending in endings)
-                limit_s = min(self._close_limit_s, HURRY_S) if self._hurried else self._close_limit_s
-                endings.append(await part.close(limit_s))
-                if not endings[-1].fine:
-                    problems.append(f"service {part.service.name!r} did not close in order")
-            self._remove_tasks(self._known_tasks)  # The next start registers them anew.
+            await course.end()
         finally:
             self._state = ServiceState.CLOSED
             self._over = None
             over.set_result(None)
-        log.info("application %r is CLOSED%s", self.name, "".join(f"; {each}" for each in problems))
-        _pass_on(endings)
-        return problems
-
-    async def _end_runs(self, problems: list[str]) -> Ending:
-        """Stop the scheduler; note the tasks whose runs are left."""
-
-        async def stop() -> None:
-            try:
-                left = await self._scheduler.stop()
-            except asyncio.CancelledError:
-                left = await self._scheduler.stop(0)  # It tells of each where it is.
-            problems.extend(f"task {task.name!r} is still running" for task in left)
-
-        keeper = Keeper(f"application {self.name!r}: the scheduler")
-        ending = await keeper.run(stop, RUNS_S if self._hurried else None, owed=True)
-        keeper.dismiss()
-        if ending.error is not None:
-            problems.append("the scheduler did not stop in order")
-            log.error("application %r: its scheduler did not stop in order", self.name, exc_info=ending.error)
-        return ending
-
-    async def _end_background(self, problems: list[str]) -> Ending:
-        """Cancel what is left of ``post_init()``, but for the one that this is called from, if it is."""
-        loop, me = asyncio.get_running_loop(), asyncio.current_task()
-        left = {
-            task: (part, part.error)
-            for part, task in self._background
-            if task.get_loop() is loop and not task.done() and not part.is_post_init_in(me)
-        }
-        self._background = []
-        for task in left:
-            task.cancel()
-        cut = False
-        pending = set(left)
-        while pending:  # Not for ever: each gives up by itself after the grace.
-            try:
-                _, pending = await asyncio.wait(pending)
-            except asyncio.CancelledError:
-                cut = True
-                for task in pending:
-                    task.cancel()  # Once more: there is no patience for the grace.
-        problems += [
-            f"post_init() of service {part.service.name!r} did not end in order"
-            for part, error in left.values()
-            if part.error != error
-        ]
-        return Ending(cut=cut)
+            log.info("application %r is CLOSED%s", self.name, "".join(f"; {each}" for each in course.problems))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -329,7 +224,7 @@ class Application:
             timeout_s: Seconds that the services have to tell how they are; all are asked at once.
         """
         limit_s = _limit_s("timeout_s", timeout_s)
-        known = {id(part.service): part for part in self._parts}
+        known = {id(part.service): part for part in (self._course.parts if self._course is not None else ())}
         parts = [
             known.get(id(each)) or Part(self.name, each, (), each.name in self._optional) for each in self._services
         ]
@@ -342,15 +237,6 @@ class Application:
             "services": services,
             "scheduler": self._scheduler.json_repr(),
         }
-
-
-def _pass_on(endings: Iterable[Ending]) -> None:
-    """Raise what must not get lost among *endings*: an exit, or that the caller was cancelled meanwhile."""
-    for ending in endings:
-        if isinstance(ending.error, KeyboardInterrupt | SystemExit):
-            raise ending.error
-    if any(ending.cut for ending in endings):
-        raise asyncio.CancelledError
 
 
 def _limit_s(argument: str, value: float | timedelta) -> float:
