@@ -33,14 +33,17 @@ def main() -> None:
 def found(place: str, parser: argparse.ArgumentParser) -> Application:
     """Return the application at *place*, ``module:name``; or end with what is wrong and status 2."""
     module, _, name = place.partition(":")
-    if not module or not name or module.startswith("."):
+    if not module or not name or module.startswith(".") or "/" in module:
         parser.error(f"{place!r} must be MODULE:NAME, e.g. shop.main:app")
+    missing = "there is no module {!r} here or among what is installed"
+    if not all(part.isidentifier() for part in module.split(".")):
+        parser.error(f"{place!r}: {missing.format(module)}")
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as exc:
         if exc.name is None or not f"{module}.".startswith(f"{exc.name}."):
             raise  # It is there, and imports another one that is not.
-        parser.error(f"{place!r}: there is no module {exc.name!r} here or among what is installed")
+        parser.error(f"{place!r}: {missing.format(exc.name)}")
     try:
         app = operator.attrgetter(name)(imported)
     except AttributeError as exc:

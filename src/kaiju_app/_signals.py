@@ -46,12 +46,14 @@ class Signals:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in HANDLED:
-                if signal.getsignal(number) is not None:
+                old = signal.getsignal(number)
+                if old is not None:
+                    self._old[number] = old
                     with contextlib.suppress(NotImplementedError):  # Windows, where the loop looks by itself.
                         # It wakes the loop, even for a signal that another thread got. Its handler alone will not do:
                         # it could not put the old one back, and is silent while the loop hangs.
                         self._loop.add_signal_handler(number, lambda: None)
-                    self._old[number] = signal.signal(number, self._receive)
+                    signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,10 +64,9 @@ class Signals:
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         now = steady_us()
-        is_echo = bool(self.received) and self.received[-1] == number and now - self._last < ECHO_US
-        self._last = now
-        if is_echo:
+        if self.received and self.received[-1] == number and now - self._last < ECHO_US:
             return
+        self._last = now
         unseen = len(self.received) - self._seen
         if not unseen:
             self._waiting_since = now
