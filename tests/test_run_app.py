@@ -410,7 +410,7 @@ def test_a_key_held_down_is_more_than_an_echo(start, number):
         time.sleep(0.03)  # As fast as a keyboard repeats.
 
     assert not program.is_running()
-    assert 128 + number == program.status()
+    assert program.status() in (128 + number, -number)  # The key may still be down when Python exits.
     assert {"a"} == program.kept()
 
 
