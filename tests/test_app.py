@@ -258,7 +258,7 @@ async def test_being_ready_is_told_once_with_figures(scheduler: Scheduler, caplo
     services = [Actor([], takes(2)), Actor(name="bad", init_=fails(OSError()))]
     app = Application("shop", services, scheduler=scheduler, optional_services=["bad"])
     async with app:
-        assert messages(caplog, logging.INFO) == ["application 'shop' is READY after 2 s: 1 services, 1 tasks"]
+        assert messages(caplog, logging.INFO) == ["application 'shop' is READY after 2.000 s, services: 1, tasks: 1"]
     assert messages(caplog, logging.INFO)[1:] == ["application 'shop' is CLOSED"]
 
 
@@ -1440,6 +1440,40 @@ async def test_context_variables_of_init_are_there_when_it_is_asked_how_it_is(sc
 
 
 # --- somebody cancels all tasks ---
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("turns", range(6))
+async def test_no_tick_that_is_due_while_the_stop_begins_starts_a_run(scheduler: Scheduler, turns: int) -> None:
+    starts: list[str] = []
+
+    async def run() -> None:
+        starts.append(app.state)
+
+    app = Application("shop", scheduler=scheduler)
+    async with app:
+        scheduler.schedule_task(run, 8)
+        await asyncio.sleep(7.999)
+        stopping = asyncio.create_task(app.stop())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().block(0.001)  # type: ignore[attr-defined]  # Whatever there is to do takes time.
+        await stopping
+    assert starts[1:] in ([], [READY]), "it may still come before the stop has begun"
+    assert CLOSING not in starts
+
+
+async def test_a_task_may_end_the_application_that_run_app_runs(journal: list[str]) -> None:
+    """See test_run_app for the program; here it is the part that it waits for."""
+    app = Application("shop", [Actor(journal)])
+    await app.start()
+    waiting = asyncio.create_task(app.wait_closed())
+    await asyncio.sleep(1)
+    assert not waiting.done()
+    await app.stop()
+    await waiting
+    await app.wait_closed()
+    assert app.state is CLOSED
 
 
 @pytest.mark.smoke

@@ -391,6 +391,43 @@ async def test_what_is_left_is_logged_with_its_stack(scheduler: Scheduler, caplo
     assert " in sleep" in message
 
 
+@pytest.mark.smoke
+def test_a_run_that_is_destroyed_with_its_loop_is_no_ending(lives: Lives, caplog: pytest.LogCaptureFixture) -> None:
+    """The garbage collector throws GeneratorExit into it, perhaps when the interpreter is half gone."""
+    caplog.set_level(logging.CRITICAL)  # What pytest captures keeps tracebacks, and these the frames with the run.
+    heard: list[Run] = []
+    lives.scheduler.subscribe(heard.append)
+    task = lives.scheduler.schedule_task(stubborn, 10, args=(1e9,))
+
+    async def main() -> None:
+        await lives.scheduler.start()
+        await asyncio.sleep(1)
+        await lives.scheduler.stop(0)
+
+    loop = VirtualLoop()
+    lives.loop = loop
+    loop.run_until_complete(main())
+    [left] = asyncio.all_tasks(loop)
+    loop.close()
+    coro: Any = left.get_coro()
+    coro.close()  # What the garbage collector does.
+
+    assert heard == []
+    assert task.history() == []
+    left._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+async def test_a_function_that_raises_generator_exit_has_failed(scheduler: Scheduler) -> None:
+    async def body() -> None:
+        raise GeneratorExit
+
+    task = scheduler.schedule_task(body, 10)
+    async with scheduler:
+        await asyncio.sleep(15)
+
+        assert [run.outcome for run in task.history()] == ["FAILED", "FAILED"]
+
+
 async def test_what_is_left_keeps_its_task_busy_across_a_new_start(scheduler: Scheduler) -> None:
     active = most = calls = 0
 

@@ -1654,6 +1654,27 @@ def test_very_many_signals_end_a_program_with_the_usual_handlers_soon(start, see
     assert "KeyboardInterrupt" not in program.errors(), (seed, program.errors())
 
 
+@each_loop
+def test_a_task_may_end_the_program_by_stopping_its_application(start, loop):
+    program = start(
+        """
+        async def enough():
+            await app.stop()
+            say("stopped")
+
+        app = shop(Told(name="a"))
+        app.scheduler.schedule_task(enough, interval_s=3600)
+        serve(app)
+        """,
+        loop,
+    )
+
+    assert 0 == program.status(), program.errors()
+    assert {"a"} == program.kept()
+    assert "returned" == program.lines[-1]
+    assert "" == program.errors()
+
+
 # --- the command line ---
 
 MODULE = "from stage import *\napp = shop(Told(name='a'))\n"
@@ -1682,7 +1703,7 @@ def test_an_application_is_run_from_the_command_line(launch, tmp_path, file, tex
     assert {"a"} == program.kept()
     for line in program.errors().splitlines():
         assert re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d\d\d INFO kaiju_app\.app: application 'shop'", line), line
-    assert re.search(r"'shop' is READY after \d\S* s: 1 services?, 1 tasks?", program.errors())
+    assert re.search(r"'shop' is READY after \d\.\d{3} s, services: 1, tasks: 1", program.errors())
     assert "SIGTERM, so it ends in order" in program.errors()
     assert "is CLOSED" in program.errors()
 
@@ -1712,8 +1733,8 @@ PLACES = {
     "main:application": "has no attribute 'application'",
     "main:holder.app": "has no attribute 'holder'",
     "main:app.": "has no attribute ''",
-    "main:number": "'main:number' is a int, not an Application",
-    "main:make": "is a function, not an Application",
+    "main:number": "'main:number' is of type int, not an Application",
+    "main:make": "is of type function, not an Application",
     "main.py:app": "there is no module 'main.py' here",
     "./main:app": "'./main:app'",
 }

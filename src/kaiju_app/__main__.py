@@ -49,7 +49,7 @@ def found(place: str, parser: argparse.ArgumentParser) -> Application:
     except AttributeError as exc:
         parser.error(f"{place!r}: {exc}")
     if not isinstance(app, Application):
-        parser.error(f"{place!r} is a {type(app).__name__}, not an Application")
+        parser.error(f"{place!r} is of type {type(app).__name__}, not an Application")
     return app
 
 

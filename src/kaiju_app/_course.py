@@ -113,6 +113,7 @@ class Course:
             CancelledError: The caller was cancelled meanwhile, which cut short what was awaited.
         """
         self._ending = True
+        self._scheduler._life.halt()  # At once: no run begins while the application is CLOSING.
         endings = [await self._end_runs(), await self._end_background()]
         for part in reversed(self.parts):
             self.hurried |= any(ending.cut for ending in endings)

@@ -42,6 +42,11 @@ class Life:
             raise WrongState(f"start(): the scheduler is started already, {where}; await stop() first")
         self._driver.open(loop, spawner(loop))
 
+    def halt(self) -> None:
+        """Plan nothing more from this moment on; ``stop()`` ends what is going on."""
+        if self._driver.planning:
+            self._driver.halt()
+
     async def stop(self, timeout_s: float | None) -> list[Running]:
         """Plan nothing more and end what is going on; return the runs that did not end in time."""
         driver, mine = self._driver, self._caller()
@@ -54,8 +59,7 @@ class Life:
         over = loop.create_future()
         self._stops[over] = mine
         try:
-            if driver.planning:
-                driver.halt()
+            self.halt()
             # Neither itself nor a run that waits in a stop() of its own: they would wait for each other for ever.
             runs = [run for run in cut_all(driver, mine) if run not in self._stops.values()]
             rest = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began))

@@ -113,6 +113,8 @@ async def execute(run: Running) -> None:
             run.attempt += 1
             result = await (_in_thread(run) if spec.threaded else entry.func(*entry.args, **entry.kws))
         except BaseException as exc:  # A task's bug must not stop the scheduler.
+            if isinstance(exc, GeneratorExit) and asyncio._get_running_loop() is None:
+                raise  # Its loop is gone, and the garbage collector after it: no ending, and nobody to be told.
             failure = exc
             pause = _pause_before_retry(run, exc)
             if not pause:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Callable, Collection, Coroutine
@@ -26,6 +27,8 @@ def run_app(
     app: Application, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 ) -> None:
     """Run *app* until SIGINT or SIGTERM, which end it in order, during its start too; a second one cuts that short.
+
+    A task or service may end it as well: ``await self.app.stop()``.
 
     Return if it ended in order; otherwise the exit status tells: 1, it could not start, or something did not end as
     it should, of which the log told; 128 + n, cut short by a second signal, of number n. Where threads hang, for
@@ -105,7 +108,7 @@ class _Program:
     async def _serve(self) -> None:
         try:
             async with self.app:
-                await asyncio.get_running_loop().create_future()  # Until a signal cancels it.
+                await self.app.wait_closed()  # Until a signal cancels this, or somebody stops it.
         except KaijuError as exc:
             self.failed = True
             log.critical("%s", exc, exc_info=exc.__cause__)
@@ -184,6 +187,7 @@ def _say_no_more(task: asyncio.Task[Any]) -> None:
 def _die(number: signal.Signals) -> None:
     """End the process by the signal: Python would wait for its threads."""
     log.warning("killed by %s: there are threads that do not end", number.name)
+    logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

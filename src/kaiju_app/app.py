@@ -73,7 +73,7 @@ class Application:
         self._state = ServiceState.CLOSED
         self._course: Course | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._over: asyncio.Future[None] | None = None
+        self._gone: asyncio.Future[None] | None = None
         self.add_services(*services)
 
     def __repr__(self) -> str:
@@ -128,6 +128,7 @@ class Application:
             )
         self._course = course = Course(self.name, self._scheduler, self._wired(), self._limits)
         self._loop = loop = asyncio.get_running_loop()
+        self._gone = loop.create_future()
         began = loop.time()
         self._state = ServiceState.STARTING
         try:
@@ -139,7 +140,7 @@ class Application:
         self._state = ServiceState.READY
         course.go_on()
         log.info(
-            "application %r is READY after %.3g s: %d services, %d tasks",
+            "application %r is READY after %.3f s, services: %d, tasks: %d",
             self.name, loop.time() - began, sum(part.open for part in course.parts), len(self._scheduler.tasks),
         )  # fmt: skip
 
@@ -181,11 +182,11 @@ class Application:
         loop = asyncio.get_running_loop()
         if self._loop is not loop and self._loop is not None and not self._loop.is_closed():
             raise WrongState(f"stop(): application {self.name!r} was started in another loop; stop it there")
-        if self._over is not None:
+        if self._state is ServiceState.CLOSING:
             if any(part.is_closing_in(asyncio.current_task()) for part in course.parts):
                 raise WrongState(f"stop(): application {self.name!r} is stopping, and waits for this very close()")
             if not self._is_run():  # That is what the stop under way may be waiting for.
-                await asyncio.wait([self._over])
+                await self.wait_closed()
             return []
         await self._end(course)
         return course.problems
@@ -197,14 +198,19 @@ class Application:
 
     async def _end(self, course: Course) -> None:
         self._state = ServiceState.CLOSING
-        self._over = over = asyncio.get_running_loop().create_future()
         try:
             await course.end()
         finally:
             self._state = ServiceState.CLOSED
-            self._over = None
-            over.set_result(None)
+            gone, self._gone = self._gone, None
+            if gone is not None and not gone.get_loop().is_closed():
+                gone.set_result(None)
             log.info("application %r is CLOSED%s", self.name, "".join(f"; {each}" for each in course.problems))
+
+    async def wait_closed(self) -> None:
+        """Return when the application is CLOSED again; at once if it is not started."""
+        if self._gone is not None:
+            await asyncio.wait([self._gone])
 
     async def __aenter__(self) -> Self:
         await self.start()
