@@ -1,0 +1,279 @@
+"""Cron rules against a clock that is looked at minute by minute, in every zone there is, wherever it changes."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
+
+import hypothesis.strategies as st
+import pytest
+from croniter import croniter
+from hypothesis import event, example, given, settings
+
+from kaiju_app._clock import EPOCH
+from kaiju_app._cron import Cron
+from kaiju_app.errors import InvalidArgument
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+ZONES = sorted(available_timezones())
+ODD_ZONES = [
+    "Australia/Lord_Howe",  # half an hour
+    "Africa/Cairo", "Asia/Beirut", "America/Asuncion", "America/Havana",  # gaps at midnight
+    "Europe/Dublin", "Africa/Casablanca",  # negative
+    "Pacific/Apia", "Pacific/Kwajalein", "Asia/Manila",  # the date line
+    "Antarctica/Troll", "America/Scoresbysund", "Asia/Pyongyang", "Europe/Berlin", "America/New_York",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule as sets of numbers, and as it is written."""
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: tuple[int, ...] | None
+    weekdays: tuple[int, ...] | None
+    every_minute: bool
+    every_hour: bool
+
+    @property
+    def text(self) -> str:
+        def joined(numbers: tuple[int, ...] | None) -> str:
+            return "*" if numbers is None else ",".join(map(str, numbers))
+
+        minute = "*" if self.every_minute else joined(self.minutes)
+        hour = "*" if self.every_hour else joined(self.hours)
+        return f"{minute} {hour} {joined(self.days)} * {joined(self.weekdays)}"
+
+    def matches(self, local: datetime) -> bool:
+        if not (self.every_minute or local.minute in self.minutes) or local.second:
+            return False
+        if not (self.every_hour or local.hour in self.hours):
+            return False
+        day = self.days is not None and local.day in self.days
+        weekday = self.weekdays is not None and local.isoweekday() % 7 in self.weekdays
+        if self.days is None and self.weekdays is None:
+            return True
+        return day or weekday  # A star on either side leaves it to the other one; without a star either will do.
+
+    @property
+    def fixed(self) -> bool:
+        return not (self.every_minute or self.every_hour)
+
+
+def numbers(low: int, high: int, most: int) -> st.SearchStrategy[tuple[int, ...]]:
+    return st.lists(st.integers(low, high), min_size=1, max_size=most, unique=True).map(
+        lambda each: tuple(sorted(each))
+    )
+
+
+RULES = st.builds(
+    Rule,
+    numbers(0, 59, 4) | st.just((0,)) | st.just((0, 30)),
+    numbers(0, 4, 3) | numbers(0, 23, 4) | st.just((0,)),  # Mostly at night, when clocks are changed.
+    st.none() | numbers(1, 28, 10),
+    st.none() | numbers(0, 6, 4),
+    st.integers(0, 5).map(lambda each: each == 0),
+    st.booleans(),
+)
+
+
+@lru_cache(maxsize=64)
+def changes(zone: str, year: int) -> list[datetime]:
+    """Return the days of *year* on which *zone* changes its clocks."""
+    info = ZoneInfo(zone)
+    days = [datetime(year, 1, 1, tzinfo=UTC) + DAY * number for number in range(366)]
+    return [day for day in days if day.astimezone(info).utcoffset() != (day + DAY).astimezone(info).utcoffset()]
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> tuple[str, datetime]:
+    """Return a zone, and a day on which it changes its clocks, if it does in that year."""
+    zone = draw(st.sampled_from(ODD_ZONES) | st.sampled_from(ZONES))
+    year = draw(st.integers(1972, 2100))
+    days = changes(zone, year)
+    if days:
+        return zone, draw(st.sampled_from(days))
+    return zone, datetime(year, 1, 1, tzinfo=UTC) + DAY * draw(st.integers(0, 360))
+
+
+def looked_at(rule: Rule, zone: str, start: datetime, end: datetime) -> list[datetime]:
+    """Return the ticks from *start* to *end* as somebody would who looks at a clock on the wall every minute."""
+    info = ZoneInfo(zone)
+    ticks = []
+    moment = start
+    before = moment.astimezone(info).replace(tzinfo=None)
+    while moment < end:
+        moment += MINUTE
+        local = moment.astimezone(info)
+        now = local.replace(tzinfo=None, fold=0)
+        passed_over = [before + MINUTE * number for number in range(1, int((now - before) / MINUTE))]
+        if rule.fixed:
+            due = any(map(rule.matches, passed_over)) or (rule.matches(now) and local.fold == 0)
+        else:
+            due = rule.matches(now)
+        if due:
+            ticks.append(moment)
+        before = now
+    return ticks
+
+
+def walked(rule: Cron, start: datetime, end: datetime) -> list[datetime]:
+    """Return the ticks from *start* to *end* as ``after()`` tells them."""
+    ticks = []
+    tick = rule.after(start)
+    while tick is not None and tick <= end:
+        ticks.append(tick)
+        following = rule.after(tick)
+        assert following is None or following > tick
+        tick = following
+    return ticks
+
+
+@settings(max_examples=250)
+@given(where=moments(), rule=RULES, seconds=st.lists(st.integers(0, 3 * 86_400), max_size=20))
+@example(("Pacific/Apia", datetime(2011, 12, 29, tzinfo=UTC)), Rule((30,), (10,), None, None, False, False), [0])
+@example(("America/Asuncion", datetime(2023, 10, 1, tzinfo=UTC)), Rule((0,), (0,), None, None, False, False), [0])
+@example(("Australia/Lord_Howe", datetime(2026, 4, 4, tzinfo=UTC)), Rule((45,), (1,), None, None, False, False), [0])
+@example(("Europe/Berlin", datetime(2026, 10, 24, tzinfo=UTC)), Rule((30,), (2,), None, None, False, False), [90_000])
+def test_a_rule_agrees_with_whoever_looks_at_the_clock(
+    where: tuple[str, datetime], rule: Rule, seconds: list[int]
+) -> None:
+    zone, day = where
+    start, end = day - DAY, day + 2 * DAY
+    if any((start + DAY * number).astimezone(ZoneInfo(zone)).utcoffset() % MINUTE for number in range(4)):
+        return  # Before 1972: its minutes are not those of the rest of the world.
+    cron = Cron(rule.text, zone)
+    ticks = looked_at(rule, zone, start, end)
+    event(f"fixed: {rule.fixed}, ticks: {bool(ticks)}")
+
+    assert cron.fixed == rule.fixed
+    assert walked(cron, start, end) == ticks
+    for tick, following in pairwise(ticks):
+        for moment in (tick, tick + timedelta(microseconds=1), following - timedelta(microseconds=1)):
+            assert cron.at_or_before(moment) == tick
+    for second in seconds:
+        moment = start + timedelta(seconds=second, microseconds=7)
+        place = bisect_right(ticks, moment)
+        if place:
+            assert cron.at_or_before(moment) == ticks[place - 1]
+        if place < len(ticks):
+            assert cron.after(moment) == ticks[place]
+
+
+def a_field(draw: random.Random, low: int, high: int) -> str:
+    kind = draw.random()
+    if kind < 0.3:
+        return "*"
+    if kind < 0.4:
+        return f"*/{draw.randint(2, max(2, (high - low) // 2))}"
+    if kind < 0.6:
+        first = draw.randint(low, high - 1)  # No range of one: croniter takes it for all there are.
+        steps = "" if draw.random() < 0.7 else f"/{draw.randint(1, 5)}"
+        return f"{first}-{draw.randint(first + 1, high)}{steps}"
+    return ",".join(map(str, sorted(draw.sample(range(low, high + 1), draw.randint(1, 3)))))
+
+
+def test_ten_thousand_rules_agree_with_another_library() -> None:
+    """In UTC, where only the calendar matters. What days mean, the other one is told as Debian's cron has it."""
+    draw = random.Random(1)
+    span = int((datetime(2100, 1, 1, tzinfo=UTC) - EPOCH).total_seconds())
+    for _ in range(10_000):
+        expression = " ".join(a_field(draw, *ends) for ends in [(0, 59), (0, 23), (1, 28), (1, 12), (0, 6)])
+        moment = EPOCH + timedelta(seconds=draw.randrange(span))
+        _, _, day, _, weekday = expression.split()
+        either = not (day.startswith("*") or weekday.startswith("*"))
+        second_opinion = croniter(expression, moment, ret_type=datetime, day_or=either)
+
+        assert Cron(expression).after(moment) == second_opinion.get_next(), (expression, moment)
+
+
+@pytest.mark.parametrize(
+    ("expression", "part"),
+    [
+        ("61 * * * *", "wrong minute, '61'"),
+        ("* 24 * * *", "wrong hour, '24'"),
+        ("0 0 32 * *", "wrong day-of-month, '32'"),
+        ("0 0 * 13 *", "wrong month, '13'"),
+        ("0 0 * * mon#6", "wrong day-of-week, 'mon#6'"),
+        ("61 * * * * *", "wrong second, '61'"),
+        ("*/0 * * * *", r"wrong minute, '\*/0'"),
+        ("5-1 * * * *", "wrong minute, '5-1'"),
+        ("* * * *", "must have 5 fields, .* has 4"),
+        ("@daily", "must have 5 fields, .* has 1"),
+        ("", "must have 5 fields, .* has 0"),
+        ("0 0 30 2 *", "must match some day"),
+        ("0 0 31 4,6 *", "must match some day"),
+        (None, "must be a text"),
+        (5, "must be a text"),
+    ],
+)
+def test_a_wrong_expression_is_refused_with_the_offending_part(expression: object, part: str) -> None:
+    with pytest.raises(InvalidArgument, match=part):
+        Cron(expression)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tz", ["Europe/Nowhere", "Europe", "", "../etc/passwd", "/etc/localtime", None, UTC, 5])
+def test_a_zone_that_is_not_known_is_refused(tz: object) -> None:
+    with pytest.raises(InvalidArgument, match="tz must be the key of an IANA time zone"):
+        Cron("* * * * *", tz)  # type: ignore[arg-type]
+
+
+def test_a_naive_moment_is_refused() -> None:
+    rule = Cron("* * * * *")
+    for ask in (rule.after, rule.at_or_before):
+        with pytest.raises(InvalidArgument, match="must be an aware datetime"):
+            ask(datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_equal_rules_are_equal_and_say_what_they_do() -> None:
+    rule = Cron("0  6 * * mon-fri", "Europe/Berlin")
+
+    assert rule == Cron("0 6 * * mon-fri", ZoneInfo("Europe/Berlin"))  # type: ignore[arg-type]
+    assert hash(rule) == hash(Cron("0 6 * * mon-fri", "Europe/Berlin"))
+    assert rule != Cron("0 6 * * mon-fri")
+    assert str(rule) == "At 06:00 on Monday through Friday, Europe/Berlin (0 6 * * mon-fri)"
+
+
+@pytest.mark.parametrize(
+    ("expression", "days"),
+    [
+        ("0 0 L * *", ["2028-01-31", "2028-02-29", "2028-03-31"]),
+        ("0 0 LW * *", ["2028-01-31", "2028-02-29", "2028-03-31"]),
+        ("0 0 * * 5L", ["2028-01-28", "2028-02-25", "2028-03-31"]),
+        ("0 0 * * mon#2", ["2028-01-10", "2028-02-14", "2028-03-13"]),
+        ("0 0 29 2 *", ["2028-02-29", "2032-02-29", "2036-02-29"]),
+        ("0 0 13 * fri", ["2028-01-07", "2028-01-13", "2028-01-14"]),  # Either: Debian's rule without a star.
+        ("0 0 */31 * fri", ["2028-09-01", "2028-12-01", "2029-06-01"]),  # Both: one of them begins with a star.
+    ],
+)
+def test_days_are_found_as_crontabs_say_them(expression: str, days: list[str]) -> None:
+    rule = Cron(expression)
+    found = walked(rule, datetime(2028, 1, 1, tzinfo=UTC), datetime(2036, 12, 31, tzinfo=UTC))
+
+    assert [each.date().isoformat() for each in found[:3]] == days
+
+
+def test_six_fields_begin_with_the_second_and_follow_the_clock() -> None:
+    rule = Cron("*/20 30 2 * * *", "Europe/Berlin")
+    fold = walked(rule, datetime(2026, 10, 25, tzinfo=UTC), datetime(2026, 10, 25, 12, tzinfo=UTC))
+    gap = walked(rule, datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 29, 12, tzinfo=UTC))
+
+    assert [each.isoformat()[11:19] for each in fold] == [
+        *("00:30:00", "00:30:20", "00:30:40"),
+        *("01:30:00", "01:30:20", "01:30:40"),
+    ]
+    assert gap == []
+
+
+def test_at_the_ends_of_the_calendar_there_is_no_tick() -> None:
+    rule = Cron("0 0 1 1 *", "America/New_York")
+
+    assert rule.after(datetime(9999, 6, 1, tzinfo=UTC)) is None
+    assert rule.at_or_before(datetime(1, 1, 1, tzinfo=UTC)) is None
