@@ -1463,6 +1463,20 @@ async def test_no_tick_that_is_due_while_the_stop_begins_starts_a_run(scheduler:
     assert CLOSING not in starts
 
 
+async def test_what_the_end_waits_for_is_said_after_a_second(
+    scheduler: Scheduler, journal: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "kaiju_app.app")
+    parts = [Actor(journal, close_=takes(0.9), name="quick"), Actor(journal, close_=takes(3), name="slow")]
+    async with Application("shop", parts, scheduler=scheduler):
+        scheduler.schedule_task(asyncio.sleep, 10, (4,), policy=ExecPolicy.SHIELD)
+        await asyncio.sleep(1)
+    assert [each for each in messages(caplog, logging.INFO) if "still" in each] == [
+        "application 'shop': the scheduler: still ending after 1 s, has no limit",
+        "application 'shop': service 'slow': still ending after 1 s, has 10 s",
+    ]
+
+
 async def test_a_task_may_end_the_application_that_run_app_runs(journal: list[str]) -> None:
     """See test_run_app for the program; here it is the part that it waits for."""
     app = Application("shop", [Actor(journal)])

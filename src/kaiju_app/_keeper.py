@@ -16,6 +16,8 @@ GRACE_S = 5.0  # For what was cancelled to clean up; as long as the scheduler gi
 
 PROMPT_S = 0.1  # For what was cancelled and gives way at once, when nobody has patience for more.
 
+SLOW_S = 1.0  # After this somebody who waits for the end asks what it waits for.
+
 HURRY_S = 3.0  # For each service that is still to be closed when somebody has no patience any more.
 
 PREFIX = "kaiju_app: "  # Of the names of asyncio tasks made here.
@@ -90,6 +92,8 @@ class Keeper:
             late = False
             stack = ""
             try:
+                if owed:
+                    await self._announce(done, limit_s)
                 await asyncio.wait([done], timeout=None if end is None else max(0.0, end - loop.time()))
                 late = not done.done()
             except asyncio.CancelledError:
@@ -110,6 +114,15 @@ class Keeper:
                 return Ending(asyncio.CancelledError(), late, cut)
             if cut:
                 end = loop.time() + HURRY_S
+
+    async def _announce(self, done: asyncio.Future[Ending | None], limit_s: float | None) -> None:
+        """Say what everybody waits for, if it takes longer than a moment."""
+        if limit_s is not None and limit_s <= SLOW_S:
+            return
+        await asyncio.wait([done], timeout=SLOW_S)
+        if not done.done():
+            limit = "no limit" if limit_s is None else f"{limit_s:g} s"
+            log.info("%s: still ending after %g s, has %s", self._name, SLOW_S, limit)
 
     def dismiss(self) -> None:
         """End the task: there are no more phases."""
