@@ -128,10 +128,8 @@ class Cron:
     def _end_of_gap(self, local: datetime) -> datetime:
         """Return the first full local minute behind the gap that *local* is in."""
         behind = self._offset(local, 1)
-        low, high = (
-            self._utc(local, 1),
-            self._utc(local, 0),
-        )  # The change is behind the first, and not behind the second.
+        low = self._utc(local, 1)  # Not behind the change, whatever it is;
+        high = self._utc(local, 0)  # and this is.
         while high - low > SECOND:
             middle = (low + (high - low) / 2).replace(microsecond=0)
             if middle.astimezone(self.zone).utcoffset() == behind:
