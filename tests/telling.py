@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from virtual import EPOCH_US
+from virtual import EPOCH_US, VirtualLoop, finish
 
 from kaiju_app._signals import ECHO_US
-from kaiju_app.scheduler import Run, ScheduledTask
+from kaiju_app.scheduler import Clock, Run, ScheduledTask, Scheduler
 
 ZERO = datetime.fromtimestamp(EPOCH_US / 1e6 + 5, UTC)  # When a test in virtual time begins.
 
@@ -64,3 +64,28 @@ async def reached(condition: Callable[[], object], step_s: float = 0, limit_ms: 
 def wait_out_the_echo(asked: float) -> None:
     """Let so much time pass since *asked* (monotonic) that the same signal again is a second one, not an echo."""
     time.sleep(max(0.0, asked + 1.5 * ECHO_US / 1e6 - time.monotonic()))
+
+
+class Lives:
+    """A scheduler that lives in one loop after the other, on a clock that outlives them."""
+
+    def __init__(self) -> None:
+        self.now_us = 5_000_000
+        self.loop: VirtualLoop | None = None
+        self.scheduler = Scheduler(clock=Clock(steady=self._now, wall=lambda: EPOCH_US + self._now()))
+
+    def _now(self) -> int:
+        return self.now_us if self.loop is None else self.loop.now_us
+
+    @contextlib.contextmanager
+    def life(self) -> Iterator[VirtualLoop]:
+        self.loop = loop = VirtualLoop()
+        loop.now_us = self.now_us
+        try:
+            yield loop
+        finally:
+            if not loop.is_closed():
+                finish(loop)
+            self.now_us = loop.now_us
+            self.loop = None
+            assert [] == loop.complaints

@@ -15,13 +15,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from telling import nothing, now_s, starts_s, stubborn
-from virtual import EPOCH_US, VirtualLoop, finish
+from telling import Lives, nothing, now_s, starts_s, stubborn
+from virtual import VirtualLoop, finish
 
 from kaiju_app import Application, ExecPolicy, Health, Scheduler, Service, ServiceState, service
 from kaiju_app._keeper import PROMPT_S
 from kaiju_app.errors import InvalidArgument, StartFailed, WrongState
-from kaiju_app.scheduler import Clock
 
 CLOSED, STARTING, READY, CLOSING = ServiceState
 
@@ -1603,31 +1602,6 @@ async def test_an_application_can_be_started_again_with_nothing_doubled(
         assert [each for each in journal if "post" not in each] == [
             "init a", "health a", "init b", "health b", "close b", "close a",
         ]  # fmt: skip
-
-
-class Lives:
-    """A scheduler that lives in one loop after the other, on a clock that outlives them."""
-
-    def __init__(self) -> None:
-        self.now_us = 5_000_000
-        self.loop: VirtualLoop | None = None
-        self.scheduler = Scheduler(clock=Clock(steady=self._now, wall=lambda: EPOCH_US + self._now()))
-
-    def _now(self) -> int:
-        return self.now_us if self.loop is None else self.loop.now_us
-
-    @contextlib.contextmanager
-    def life(self) -> Iterator[VirtualLoop]:
-        self.loop = loop = VirtualLoop()
-        loop.now_us = self.now_us
-        try:
-            yield loop
-        finally:
-            if not loop.is_closed():
-                finish(loop)
-            self.now_us = loop.now_us
-            self.loop = None
-            assert [] == loop.complaints
 
 
 def test_an_application_can_live_in_one_loop_after_the_other(journal: list[str]) -> None:

@@ -14,11 +14,11 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from telling import ENDING, endings, nothing, now_s, reached, starts_s, stubborn
-from virtual import EPOCH_US, VirtualLoop, finish
+from telling import ENDING, Lives, endings, nothing, now_s, reached, starts_s, stubborn
+from virtual import VirtualLoop, finish
 
 from kaiju_app.errors import OwnRun, WrongState
-from kaiju_app.scheduler import Clock, ExecPolicy, Missed, Run, ScheduledTask, Scheduler, current_run
+from kaiju_app.scheduler import ExecPolicy, Missed, Run, ScheduledTask, Scheduler, current_run
 
 user: ContextVar[str] = ContextVar("user", default="nobody")
 
@@ -29,30 +29,6 @@ def gate() -> Iterator[threading.Event]:
     gate = threading.Event()
     yield gate
     gate.set()
-
-
-class Lives:
-    """A scheduler that lives in one loop after the other, on a clock that outlives them."""
-
-    def __init__(self) -> None:
-        self.now_us = 5_000_000
-        self.loop: VirtualLoop | None = None
-        self.scheduler = Scheduler(clock=Clock(steady=self._now, wall=lambda: EPOCH_US + self._now()))
-
-    def _now(self) -> int:
-        return self.now_us if self.loop is None else self.loop.now_us
-
-    @contextlib.contextmanager
-    def life(self) -> Iterator[VirtualLoop]:
-        self.loop = loop = VirtualLoop()
-        loop.now_us = self.now_us
-        try:
-            yield loop
-        finally:
-            finish(loop)
-            self.now_us = loop.now_us
-            self.loop = None
-            assert [] == loop.complaints
 
 
 @pytest.fixture

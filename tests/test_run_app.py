@@ -1146,13 +1146,9 @@ BLOCKED = {
     "computing with care": "while True:\n        try: sum(range(1000))\n        except Exception: pass",
 }
 
-each_blockade = pytest.mark.parametrize(
-    ("kind", "loop"), [("sleeping", "asyncio"), ("sleeping", "uvloop"), ("computing with care", "asyncio")]
-)
 
-
-@each_blockade
-def test_sigint_again_and_again_interrupts_a_loop_that_is_blocked(start, kind, loop):
+def start_blocked(start: Start, kind: str, loop: str) -> Program:
+    """Start a program, and return when its loop is blocked."""
     program = start(
         f"""
 async def block():
@@ -1166,6 +1162,17 @@ serve(app)
         loop,
     )
     program.until("^blocking")
+    return program
+
+
+each_blockade = pytest.mark.parametrize(
+    ("kind", "loop"), [("sleeping", "asyncio"), ("sleeping", "uvloop"), ("computing with care", "asyncio")]
+)
+
+
+@each_blockade
+def test_sigint_again_and_again_interrupts_a_loop_that_is_blocked(start, kind, loop):
+    program = start_blocked(start, kind, loop)
     press(program, signal.SIGINT)
 
     assert program.took_s() < PROMPT_S
@@ -1175,19 +1182,7 @@ serve(app)
 
 @each_blockade
 def test_sigterm_again_and_again_kills_a_loop_that_is_blocked(start, kind, loop):
-    program = start(
-        f"""
-async def block():
-    say("blocking")
-    {BLOCKED[kind]}
-
-app = shop(Told(name="a"))
-app.scheduler.schedule_task(block, interval_s=3600)
-serve(app)
-""",
-        loop,
-    )
-    program.until("^blocking")
+    program = start_blocked(start, kind, loop)
     press(program, signal.SIGTERM)
 
     assert program.took_s() < PROMPT_S

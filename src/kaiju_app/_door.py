@@ -67,7 +67,7 @@ def spec(
         catchup=duration_us("catchup_s", catchup_s),
         threaded=threaded,
         punctual=_punctual(gap, grace),
-        early=min(_decide.EARLY, gap // 2),  # Otherwise the next tick of the shortest interval would be due at once.
+        early=_early(gap),
         hasty=0 < limit < gap,
     )
 
@@ -102,9 +102,14 @@ def respec(old: Spec, interval_s: float | timedelta | None, trigger: Every | Non
         first_run=first_run,
         grace=grace,
         punctual=_punctual(gap, grace),
-        early=min(_decide.EARLY, gap // 2),  # Otherwise the next tick of the shortest interval would be due at once.
+        early=_early(gap),
         hasty=0 < limit < gap,
     )
+
+
+def _early(gap: int) -> int:
+    """Return how early a tick counts as due: not so much that the next one of a short interval is due at once."""
+    return min(_decide.EARLY, gap // 2)
 
 
 def _punctual(gap: int, grace: int | None) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Sequence
+from dataclasses import Field
 from typing import TYPE_CHECKING
 
-from ._wiring import needs
 from .errors import InvalidArgument
-from .service import NOT_ADDED, UNNAMED_LOGGER, Service
+from .service import NEED, NOT_ADDED, UNNAMED_LOGGER, Service
 
 if TYPE_CHECKING:
     from .app import Application
@@ -53,8 +53,12 @@ def _check(app: Application, service: Service, others: Sequence[Service]) -> Non
         raise InvalidArgument("services", service, "must be added once each")
     if service.app is not NOT_ADDED and service.app is not app:
         raise InvalidArgument("services", service, f"must be in one application: this one is in {service.app!r}")
-    for _ in needs(service):  # Refuses a class that was forgotten to be made a dataclass.
-        pass
+    for kind in type(service).__mro__:
+        for name, value in vars(kind).items():
+            if isinstance(value, Field) and NEED in value.metadata:  # A decorator would have taken it away.
+                raise InvalidArgument(
+                    "services", kind, f"must be dataclasses to have the field {name} = service(): add @dataclass"
+                )
     for phase in PHASES:
         method = getattr(type(service), phase)
         if inspect.isfunction(method) and not inspect.iscoroutinefunction(inspect.unwrap(method)):

@@ -28,7 +28,9 @@ def run_app(
 ) -> None:
     """Run *app* until SIGINT or SIGTERM, which end it in order, during its start too; a second one cuts that short.
 
-    A task or service may end it as well: ``await self.app.stop()``.
+    A task or service may end it as well: ``await self.app.stop()``. The same signal within a tenth of a second is taken
+    for an echo. Where the loop does not turn for half a second, a third signal goes to the handlers that were there
+    before, so that Ctrl-C is not without effect on a program that is blocked.
 
     Return if it ended in order; otherwise the exit status tells: 1, it could not start, or something did not end as
     it should, of which the log told; 128 + n, cut short by a second signal, of number n. Where threads hang, for
@@ -98,9 +100,8 @@ class _Program:
                 return
         else:
             log.warning("application %r: %s again: cancelling what it waits for", self.app.name, number.name)
-            if (
-                self.app._course is not None
-            ):  # Two cancellations before the task has seen the first are one for asyncio.
+            # Not by cancelling alone: two cancellations before the task has seen the first are one for asyncio.
+            if self.app._course is not None:
                 self.app._course.hurried = True
         if self._current is not None:
             self._current.cancel()

@@ -17,7 +17,6 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ._words import described, shown
-from .errors import InvalidArgument
 from .service import NEED, Need, Service
 
 
@@ -72,17 +71,7 @@ def wire(services: Sequence[Service]) -> Wiring:
 
 
 def needs(service: Service) -> Iterator[tuple[str, Need]]:
-    """Yield the fields of *service* that are declared with ``service()``.
-
-    Raises:
-        InvalidArgument: There are some, but the class was not made a dataclass.
-    """
-    for kind in type(service).__mro__:
-        for name, value in vars(kind).items():
-            if isinstance(value, dataclasses.Field) and NEED in value.metadata:
-                raise InvalidArgument(
-                    "services", kind, f"must be dataclasses to have the field {name} = service(): add @dataclass"
-                )
+    """Yield the fields of *service* that are declared with ``service()``."""
     for each in dataclasses.fields(service):
         if NEED in each.metadata:
             yield each.name, each.metadata[NEED]
