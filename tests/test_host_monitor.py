@@ -6,15 +6,12 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import sqlite3
-import subprocess
 import sys
-import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -22,7 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
-from telling import wait_out_the_echo
+from processes import PATIENCE_S, Watched
 
 pytestmark = pytest.mark.realtime
 
@@ -31,37 +28,10 @@ EXAMPLE = ROOT / "examples" / "host_monitor.py"
 DATABASE = "host_monitor.db"
 TASKS = ["sample", "save", "roll up minutes", "refresh cache", "prune", "check database", "check name://localhost"]
 ONLY_IN_MEMORY = '"not saved yet": [1-9]'  # What health() tells of samples that are nowhere else yet.
-PATIENCE_S = 20  # Far beyond what anything here takes: a process that hangs is ended, and its test fails.
 
 
-class Monitor:
-    """A running example whose lines are read one by one; what it wrote so far is in ``text``."""
-
-    def __init__(self, directory: Path, command: Sequence[str], cwd: Path, **environment: str) -> None:
-        self.directory = directory
-        self.text = ""
-        self._signalled = 0.0
-        self._errors = (directory / "stderr.txt").open("w+")
-        self._process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, "PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error", **environment},
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            start_new_session=True,  # So that it is in a process group of its own, as behind a shell's prompt.
-        )
-        self._guard = threading.Timer(PATIENCE_S, self._kill)
-        self._guard.start()
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read lines up to the first that matches."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.text += line
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"no line matches {pattern!r} in:\n{self.text}{self.errors()}")
+class Monitor(Watched):
+    """A running example."""
 
     def page(self, path: str = "") -> str:
         """Return the status page."""
@@ -86,27 +56,9 @@ class Monitor:
         while str(path.resolve()) not in [file.path for file in process.open_files()]:
             time.sleep(0.01)
 
-    def signal(self, number: signal.Signals) -> None:
-        wait_out_the_echo(self._signalled)
-        self._process.send_signal(number)
-        self._signalled = time.monotonic()
-
-    def signal_group(self, number: signal.Signals) -> None:
-        """Do what a terminal does."""
-        wait_out_the_echo(self._signalled)
-        os.killpg(self._process.pid, number)
-        self._signalled = time.monotonic()
-
     def stop_reading(self) -> None:
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-    def status(self) -> int:
-        """Read what is left, and return the exit status."""
-        assert self._process.stdout is not None
-        if not self._process.stdout.closed:
-            self.text += self._process.stdout.read()
-        return self._process.wait()
 
     def is_gone(self) -> bool:
         """Return whether no process of the group is left, or soon will be."""
@@ -118,10 +70,6 @@ class Monitor:
                 return True
             time.sleep(0.01)
         return False
-
-    def errors(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read()
 
     def log(self) -> str:
         path = (self.directory / DATABASE).with_suffix(".log")
@@ -144,18 +92,6 @@ class Monitor:
         with closing(sqlite3.connect(self.directory / DATABASE)) as db:
             assert [("ok",)] == db.execute("PRAGMA integrity_check").fetchall()
             return [at for (at,) in db.execute("SELECT DISTINCT at FROM sample ORDER BY at")]
-
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self.signal_group(signal.SIGKILL)
-
-    def close(self) -> None:
-        self._guard.cancel()
-        self._kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._errors.close()
 
 
 @pytest.fixture

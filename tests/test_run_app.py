@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from telling import wait_out_the_echo
+from processes import Watched
 
 from kaiju_app import Application, Service, run_app
 from kaiju_app.errors import InvalidArgument, KaijuError, WrongState
@@ -23,7 +20,6 @@ from kaiju_app.errors import InvalidArgument, KaijuError, WrongState
 pytestmark = pytest.mark.realtime
 
 PROGRAMS = Path(__file__).parent / "programs"
-PATIENCE_S = 20  # Far beyond what anything here takes: a process that hangs is ended, and its test fails.
 PROMPT_S = 4.0  # Two seconds for what is still to be done and one for threads; less than the usual grace, which is 5 s.
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -36,78 +32,29 @@ each_pair = pytest.mark.parametrize(
 )
 
 
-class Program:
-    """A running program whose lines are read one by one; what it wrote so far is in ``lines``."""
+class Program(Watched):
+    """A running program, and how it took its end."""
 
-    def __init__(self, directory: Path, *arguments: str, loop: str = "asyncio") -> None:
-        self.lines: list[str] = []
-        self._directory = directory
-        self._errors = (directory / "stderr.txt").open("w+")
-        self._process = subprocess.Popen(
-            [sys.executable, "-X", "dev", "-W", "error", *arguments],
-            cwd=directory,
-            env={**os.environ, "PYTHONPATH": str(PROGRAMS), "LOOP": loop, "COLUMNS": "120"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-        self._guard = threading.Timer(PATIENCE_S, self._process.kill)
-        self._guard.start()
-        self._asked = time.monotonic()
-
-    def until(self, pattern: str) -> re.Match[str]:
-        """Read lines up to the first that matches."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line.rstrip("\n"))
-            if match := re.search(pattern, line):
-                return match
-        raise AssertionError(f"no line matches {pattern!r} in:\n" + "\n".join([*self.lines, self.errors()]))
-
-    def signal(self, number: signal.Signals) -> None:
-        wait_out_the_echo(self._asked)
-        self._asked = time.monotonic()
-        self._process.send_signal(number)
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
 
     def signal_again(self, number: signal.Signals) -> None:
         """Send a signal however soon it comes after the one before."""
-        self._asked = time.monotonic()
+        self._signalled = time.monotonic()
         self._process.send_signal(number)
 
     def is_running(self) -> bool:
         return self._process.poll() is None
 
-    def status(self) -> int:
-        """Read what is left, and return the exit status."""
-        assert self._process.stdout is not None
-        self.lines += self._process.stdout.read().splitlines()
-        return self._process.wait()
-
     def took_s(self) -> float:
         """Wait for the end; return the seconds since the last signal."""
         self.status()
-        return time.monotonic() - self._asked
-
-    def errors(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read()
+        return time.monotonic() - self._signalled
 
     def kept(self) -> set[str]:
         """Return the services whose close() came to its end."""
-        return {path.stem for path in self._directory.glob("*.kept")}
-
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    def close(self) -> None:
-        self._guard.cancel()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._errors.close()
+        return {path.stem for path in self.directory.glob("*.kept")}
 
 
 Start = Callable[..., Program]
@@ -121,7 +68,8 @@ def launch(tmp_path: Path) -> Iterator[Start]:
     def begin(*arguments: str, loop: str = "asyncio") -> Program:
         if loop == "uvloop":
             pytest.importorskip("uvloop")
-        launched.append(Program(tmp_path, *arguments, loop=loop))
+        environment = {"PYTHONPATH": str(PROGRAMS), "LOOP": loop, "COLUMNS": "120"}
+        launched.append(Program(tmp_path, [sys.executable, *arguments], tmp_path, **environment))
         return launched[-1]
 
     yield begin
@@ -336,7 +284,7 @@ def test_a_second_signal_cuts_a_hanging_close_and_the_rest_is_closed_in_order(st
     assert ["close c", "closed c", "close b", "cut b", "close a", "closed a"] == said
     assert {"a", "c"} == program.kept()
     assert f"WARNING application 'shop': {second.name} again: cancelling what it waits for" in program.lines
-    assert "ERROR application 'shop': service 'b' failed in close: cut short" in program.text()
+    assert "ERROR application 'shop': service 'b' failed in close: cut short" in program.text
     assert "" == program.errors()
 
 
@@ -442,7 +390,7 @@ def test_a_second_signal_cuts_a_shielded_run(start, number, loop):
 
     assert "transfer cut" in program.lines
     assert {"a"} == program.kept()
-    assert "'scheduled:transfer'" in program.text()
+    assert "'scheduled:transfer'" in program.text
     assert "" == program.errors()
 
 
@@ -1060,7 +1008,7 @@ def test_a_thread_that_ends_within_the_grace_is_in_order(start_thread, kind, tmp
 
     assert 0 == program.status(), program.errors()
     assert "returned" == program.lines[-1]
-    assert "waiting for threads" not in program.text()
+    assert "waiting for threads" not in program.text
 
 
 @each_signal
@@ -1808,10 +1756,10 @@ def test_the_help_is_for_whoever_types_the_command(launch, arguments):
 
     assert 0 == program.status()
 
-    assert "python -m kaiju_app" in program.text()
-    assert "run" in program.text()
+    assert "python -m kaiju_app" in program.text
+    assert "run" in program.text
     for word in ("loop_factory", "Args:", "Raises:", "WrongState"):
-        assert word not in program.text(), "what a caller of run_app() has to know"
+        assert word not in program.text, "what a caller of run_app() has to know"
 
 
 def test_without_a_command_the_usage_is_shown_with_status_2(launch):
