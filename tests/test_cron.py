@@ -7,7 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 
 import hypothesis.strategies as st
@@ -155,6 +155,9 @@ def test_a_rule_agrees_with_whoever_looks_at_the_clock(
 
     assert cron.fixed == rule.fixed
     assert walked(cron, start, end) == ticks
+    for moment in [start, *(start + timedelta(seconds=second) for second in seconds[:2])]:
+        later = ticks[bisect_right(ticks, moment) :]
+        assert later == list(takewhile(lambda tick: tick <= end, cron.ticks(moment)))
     for tick, following in pairwise(ticks):
         for moment in (tick, tick + timedelta(microseconds=1), following - timedelta(microseconds=1)):
             assert cron.at_or_before(moment) == tick
@@ -227,7 +230,7 @@ def test_a_zone_that_is_not_known_is_refused(tz: object) -> None:
 
 def test_a_naive_moment_is_refused() -> None:
     rule = Cron("* * * * *")
-    for ask in (rule.after, rule.at_or_before):
+    for ask in (rule.after, rule.at_or_before, rule.ticks, rule.stretch):
         with pytest.raises(InvalidArgument, match="must be an aware datetime"):
             ask(datetime(2026, 1, 1))  # noqa: DTZ001
 
@@ -276,4 +279,180 @@ def test_at_the_ends_of_the_calendar_there_is_no_tick() -> None:
     rule = Cron("0 0 1 1 *", "America/New_York")
 
     assert rule.after(datetime(9999, 6, 1, tzinfo=UTC)) is None
+    assert 1 == len(list(rule.ticks(datetime(9998, 6, 1, tzinfo=UTC))))
     assert rule.at_or_before(datetime(1, 1, 1, tzinfo=UTC)) is None
+
+
+# --- one walk ---
+
+SIX_FIELDS = st.builds(
+    lambda seconds, rule: f"{','.join(map(str, seconds))} {rule.text}", numbers(0, 59, 3), RULES
+) | st.just("*/20 * * * * *")
+
+
+@settings(max_examples=60)
+@given(where=moments(), expression=SIX_FIELDS, second=st.integers(0, 2 * 86_400))
+@example(("Europe/Berlin", datetime(2026, 10, 25, tzinfo=UTC)), "*/20 * * * * *", 0)
+@example(("Australia/Lord_Howe", datetime(2026, 4, 4, tzinfo=UTC)), "*/20 */30 1 * * *", 0)
+@example(("America/Havana", datetime(2026, 11, 1, tzinfo=UTC)), "59 59 0 * * *", 0)
+def test_one_walk_yields_what_asking_for_one_tick_after_the_other_does(
+    where: tuple[str, datetime], expression: str, second: int
+) -> None:
+    zone, day = where
+    cron = Cron(expression, zone)
+    start = day - DAY / 2 + timedelta(seconds=second, microseconds=3)
+    asked: list[datetime] = []
+    moment = start
+    while len(asked) < 400 and (tick := cron.after(moment)) is not None:
+        asked.append(tick)
+        moment = tick
+
+    assert asked == list(islice(cron.ticks(start), 400))
+    assert all(first < second for first, second in pairwise(asked))
+    assert {UTC} == {tick.tzinfo for tick in asked}
+
+
+@settings(max_examples=100)
+@given(where=moments(), rule=RULES, minutes=st.integers(0, 3 * 1440), length=st.integers(0, 3 * 1440))
+def test_local_ticks_are_those_of_the_calendar_alone(
+    where: tuple[str, datetime], rule: Rule, minutes: int, length: int
+) -> None:
+    zone, day = where
+    start = day.replace(tzinfo=None) + MINUTE * minutes
+    every = [start + MINUTE * number for number in range(length)]
+
+    assert list(filter(rule.matches, every)) == list(Cron(rule.text, zone).local_ticks(start, start + MINUTE * length))
+
+
+def test_local_ticks_begin_with_the_start_and_end_before_the_end() -> None:
+    rule = Cron("30 2 * * *", "Europe/Berlin")
+    night = datetime(2026, 3, 29, 2, 30)  # noqa: DTZ001  # In the gap.
+
+    assert [night] == list(rule.local_ticks(night, night + DAY))
+    assert [night + DAY] == list(rule.local_ticks(night + timedelta(microseconds=1), night + DAY + MINUTE))
+    assert [] == list(rule.local_ticks(night + MINUTE, night))
+    with pytest.raises(InvalidArgument, match="start must be a naive local datetime"):
+        rule.local_ticks(datetime(2026, 3, 29, tzinfo=UTC), night)
+
+
+def test_what_comes_twice_comes_twice_in_the_last_year_of_the_calendar_too() -> None:
+    rule = Cron("*/30 2 31 10 *", "Europe/Berlin")
+
+    found = list(rule.ticks(datetime(9999, 1, 1, tzinfo=UTC)))
+
+    assert ["00:00", "00:30", "01:00", "01:30"] == [tick.isoformat()[11:16] for tick in found]
+
+
+# --- what a rule covers ---
+
+
+@settings(max_examples=150)
+@given(where=moments(), rule=RULES, us=st.integers(0, 3 * 86_400 * 1_000_000), six=st.booleans())
+@example(
+    ("Europe/Berlin", datetime(2026, 10, 24, tzinfo=UTC)),
+    Rule((0,), (0,), None, None, True, True),
+    93_000_000_000,
+    False,
+)
+@example(
+    ("Pacific/Apia", datetime(2011, 12, 29, tzinfo=UTC)), Rule((0,), (0,), None, None, True, True), 93_000_000_000, True
+)
+def test_a_stretch_is_covered_from_its_begin_to_its_end(
+    where: tuple[str, datetime], rule: Rule, us: int, six: bool
+) -> None:
+    zone, day = where
+    cron = Cron(f"* {rule.text}" if six else rule.text, zone)
+    moment = day - DAY + timedelta(microseconds=us)
+
+    def matches(instant: datetime) -> bool:
+        return rule.matches(instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None, second=0, microsecond=0))
+
+    stretch = cron.stretch(moment)
+    event(f"length: {stretch and stretch[1] - stretch[0]}")
+
+    assert matches(moment) == (stretch is not None)
+    if stretch is not None:
+        start, end = stretch
+        assert start <= moment < end <= start + DAY
+        inside = [start + MINUTE * number for number in range((end - start) // MINUTE)]
+        assert all(map(matches, [*inside, end - timedelta(microseconds=1)]))
+
+
+@pytest.mark.parametrize(
+    ("expression", "moment", "start", "end"),
+    [
+        ("* * 25,26 12 *", "2026-12-25T10:20:30.5+01:00", "2026-12-25T00:00+01:00", "2026-12-26T00:00+01:00"),
+        ("* 22,23 * * *", "2026-12-25T22:20:30.5+01:00", "2026-12-25T22:00+01:00", "2026-12-25T23:00+01:00"),
+        ("20 22 * * *", "2026-12-25T22:20:30.5+01:00", "2026-12-25T22:20+01:00", "2026-12-25T22:21+01:00"),
+        ("* 20 22 * * *", "2026-12-25T22:20:30.5+01:00", "2026-12-25T22:20+01:00", "2026-12-25T22:21+01:00"),
+        ("30 20 22 * * *", "2026-12-25T22:20:30.5+01:00", "2026-12-25T22:20:30+01:00", "2026-12-25T22:20:31+01:00"),
+        ("30 * * * * *", "2026-12-25T22:20:30.5+01:00", "2026-12-25T22:20:30+01:00", "2026-12-25T22:20:31+01:00"),
+        ("* * 22 * * *", "2026-12-25T22:20:30.5+01:00", "2026-12-25T22:00+01:00", "2026-12-25T23:00+01:00"),
+        # The clocks are put forward on this day, and back on that: only the hour is sure, or only the minute.
+        ("* * * * *", "2026-03-29T10:20:30.5+02:00", "2026-03-29T10:00+02:00", "2026-03-29T11:00+02:00"),
+        ("* * * * *", "2026-10-25T02:20:30.5+01:00", "2026-10-25T02:00+01:00", "2026-10-25T03:00+01:00"),
+        ("30 2 * * *", "2026-10-25T02:30:30.5+01:00", "2026-10-25T02:30+01:00", "2026-10-25T02:31+01:00"),
+    ],
+)
+def test_a_stretch_is_as_long_as_the_fields_allow(expression: str, moment: str, start: str, end: str) -> None:
+    found = Cron(expression, "Europe/Berlin").stretch(datetime.fromisoformat(moment))
+
+    assert (datetime.fromisoformat(start), datetime.fromisoformat(end)) == found
+
+
+@pytest.mark.parametrize(
+    ("expression", "moment"),
+    [
+        ("* * 25,26 12 *", "2026-12-24T23:30:00+00:00"),  # Half past midnight in Berlin.
+        ("* * 25,26 12 *", "2026-12-26T22:30:00+00:00"),
+        ("30 2 * * *", "2026-10-25T00:30:00+00:00"),  # Both passes of the fold: no rule of Debian's here.
+        ("30 2 * * *", "2026-10-25T01:30:00+00:00"),
+    ],
+)
+def test_what_is_covered_is_local_time_and_nothing_else(expression: str, moment: str) -> None:
+    assert Cron(expression, "Europe/Berlin").stretch(datetime.fromisoformat(moment)) is not None
+
+
+@pytest.mark.parametrize(
+    ("expression", "moment"),
+    [
+        ("30 2 * * *", "2026-03-29T01:00:00+00:00"),  # In the gap, whose ticks come behind it.
+        ("30 2 * * *", "2026-03-29T01:30:00+00:00"),
+        ("* * 25,26 12 *", "2026-11-25T12:00:00+00:00"),
+        ("* * 25,26 12 *", "2026-12-24T22:59:59+00:00"),
+        ("30 * * * * *", "2026-12-25T12:00:31+00:00"),
+    ],
+)
+def test_any_other_time_is_not_covered(expression: str, moment: str) -> None:
+    assert Cron(expression, "Europe/Berlin").stretch(datetime.fromisoformat(moment)) is None
+
+
+def test_a_change_of_the_clocks_within_a_minute_leaves_the_second() -> None:
+    """At 7:00 UTC, Mexico's clocks were put from 0:23:24 to 0:00."""
+    moment = datetime(1922, 1, 1, 6, 59, 50, 7, tzinfo=UTC)
+    start = moment.replace(microsecond=0)
+
+    assert (start, start + timedelta(seconds=1)) == Cron("* * * * *", "America/Mexico_City").stretch(moment)
+    assert Cron("24 0 * * *", "America/Mexico_City").stretch(moment) is None
+
+
+@given(rule=RULES)
+def test_a_rule_is_told_in_one_line_and_as_json(rule: Rule) -> None:
+    cron = Cron(rule.text, "Europe/Berlin")
+
+    assert 1 == len(str(cron).splitlines())
+    assert {"cron": rule.text, "tz": "Europe/Berlin"} == cron.json_repr()
+
+
+def test_a_gap_that_ends_within_a_minute_loses_no_tick() -> None:
+    """Liberia went from 23:59:59 to 00:44:30: the first full minute behind the gap is 00:45."""
+    rule = Cron("30 0 * * *", "Africa/Monrovia")
+    gap_ends = datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC)
+    tick = datetime(1972, 1, 7, 0, 45, tzinfo=UTC)
+
+    for second in range(-1, 30):
+        moment = gap_ends + timedelta(seconds=second)
+        assert rule.after(moment) == next(rule.ticks(moment)) == tick
+    assert rule.after(tick) == datetime(1972, 1, 8, 0, 30, tzinfo=UTC)
+    for moment in (tick, tick + DAY - timedelta(minutes=16)):
+        assert rule.at_or_before(moment) == tick

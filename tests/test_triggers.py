@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from fractions import Fraction
+from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kaiju_app._triggers import At, Every, Trigger, never, stretch, ticks, upcoming
 from kaiju_app.errors import InvalidArgument
-from kaiju_app.scheduler import Every, Trigger
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = datetime(2027, 1, 15, 12, 0, 0, tzinfo=UTC)
@@ -22,6 +26,34 @@ zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(mi
 moments = st.datetimes(NAIVE.replace(year=1200), NAIVE.replace(year=2800), timezones=zones)
 gaps = st.integers(1_000, 100 * 366 * 86_400 * 1_000_000).map(lambda us: timedelta(microseconds=us))
 rules = st.builds(Every, gaps, st.none() | moments)
+
+
+class Noon:
+    """Somebody else's trigger: every day at noon, five hours west."""
+
+    zone = timezone(timedelta(hours=-5))
+
+    def after(self, moment: datetime, /) -> datetime:
+        noon = self.at_or_before(moment)
+        return noon + timedelta(days=1)
+
+    def at_or_before(self, moment: datetime, /) -> datetime:
+        local = moment.astimezone(self.zone)
+        noon = local.replace(hour=12, minute=0, second=0, microsecond=0)
+        return noon if noon <= local else noon - timedelta(days=1)
+
+
+class Walker(Noon):
+    """One that can walk."""
+
+    def ticks(self, after: datetime) -> Iterator[datetime]:
+        yield self.after(after)
+
+
+class Listed(Noon):
+    """One that calls something else so."""
+
+    ticks = (NOON,)
 
 
 class Winter(tzinfo):
@@ -157,6 +189,144 @@ def test_any_tick_of_a_grid_may_be_its_anchor(rule: Every, moment: datetime, num
     assert same.at_or_before(moment) == rule.at_or_before(moment)
 
 
+# --- certain moments ---
+
+some_moments = st.lists(moments, min_size=1, max_size=20)
+
+
+@given(some_moments, moments)
+def test_at_ticks_at_its_moments_and_no_other(several: list[datetime], moment: datetime) -> None:
+    rule = At(*several)
+
+    for asked in [moment, *several]:
+        assert min((each for each in several if each > asked), default=None) == rule.after(asked)
+        assert max((each for each in several if each <= asked), default=None) == rule.at_or_before(asked)
+    assert sorted(set(several)) == list(rule.ticks(min(several) - US))
+
+
+@given(some_moments, st.randoms(use_true_random=False))
+def test_moments_are_kept_once_in_order_and_in_utc(several: list[datetime], draw: random.Random) -> None:
+    shuffled = [*several, several[0].astimezone(UTC)]
+    draw.shuffle(shuffled)
+    rule = At(*several)
+
+    assert rule == At(*shuffled)
+    assert hash(rule) == hash(At(*shuffled))
+    assert tuple(sorted(set(several))) == rule.moments
+    assert {UTC} == {each.tzinfo for each in rule.moments}
+
+
+@pytest.mark.parametrize(
+    ("moments", "why"),
+    [
+        ((), r"moments must be at least one aware datetime, got \(\)"),
+        ((NOON, NAIVE), "moments must be an aware datetime such as"),
+        (("2027-01-15T12:00:00+00:00",), "moments must be an aware datetime such as"),
+        (([NOON],), "moments must be an aware datetime such as"),
+        ((None,), "moments must be an aware datetime such as"),
+    ],
+)
+def test_moments_that_are_none_are_refused(moments: tuple[datetime, ...], why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why) as refused:
+        At(*moments)
+
+    assert "moments" == refused.value.argument
+
+
+def test_at_says_its_first_moments() -> None:
+    days = [NOON + timedelta(days=number) for number in range(5)]
+
+    assert "at 2027-01-15T12:00:00+00:00" == str(At(NOON))
+    assert "at 2027-01-15T12:00:00+00:00, 2027-01-16T12:00:00+00:00" == str(At(*days[:2]))
+    assert str(At(*days[:3])).endswith(", 2027-01-17T12:00:00+00:00")
+    assert str(At(*days)).endswith(", 2027-01-17T12:00:00+00:00 and 2 more")
+
+
+# --- several ticks ---
+
+
+@given(rules, moments, st.integers(0, 30))
+def test_upcoming_are_the_next_ones(rule: Every, moment: datetime, n: int) -> None:
+    gap = timedelta(microseconds=rule.gap_us)
+    first = rule.after(moment)
+    try:
+        last = first + n * gap
+    except OverflowError:
+        return
+
+    assert [first + number * gap for number in range(n)] == rule.upcoming(moment, n)
+    assert rule.upcoming(moment, n) == upcoming(rule, moment, n) == list(islice(ticks(rule, moment), n))
+    assert last == rule.upcoming(moment, n + 1)[-1]
+
+
+def test_fewer_are_upcoming_if_there_are_fewer() -> None:
+    assert [NOON] == At(NOON).upcoming(NOON - US, 5)
+    assert [] == At(NOON).upcoming(NOON, 5)
+    assert [] == Every(60).upcoming(NOON, 0)
+
+
+def test_at_the_end_of_the_calendar_ticks_end() -> None:
+    year = NOON.replace(year=9999, month=1, day=1)
+
+    assert 1 == len(Every(timedelta(days=300)).upcoming(year, 5))
+
+
+@pytest.mark.parametrize("rule", [Noon(), Walker(), Listed()])
+def test_any_trigger_can_be_walked_and_its_ticks_are_utc(rule: Trigger) -> None:
+    first = next(ticks(rule, NOON))
+
+    assert NOON.replace(hour=17) == first
+    assert first.tzinfo is UTC
+    assert [first] == upcoming(rule, NOON, 1)
+
+
+def test_a_trigger_that_can_walk_is_left_to_do_it() -> None:
+    assert 1 == len(upcoming(Walker(), NOON, 5))
+    assert 5 == len(upcoming(Listed(), NOON, 5))
+
+
+@pytest.mark.parametrize("n", [-1, True, 1.0, None, "1"])
+def test_a_number_of_ticks_that_is_none_is_refused(n: int) -> None:
+    for ask in (lambda: Every(60).upcoming(NOON, n), lambda: upcoming(Noon(), NOON, n)):
+        with pytest.raises(InvalidArgument, match="n must be a whole number, at least 0, got") as refused:
+            ask()
+        assert "n" == refused.value.argument
+
+
+@pytest.mark.parametrize("rule", [Every(60), At(NOON), Noon(), Walker()])
+def test_ticks_after_a_moment_that_could_be_any_instant_are_refused_at_once(rule: Trigger) -> None:
+    with pytest.raises(InvalidArgument, match="after must be an aware datetime"):
+        ticks(rule, NAIVE)
+    with pytest.raises(InvalidArgument, match="after must be an aware datetime"):
+        upcoming(rule, NAIVE, 0)
+
+
+# --- what a rule covers where it is excluded; never ---
+
+
+@pytest.mark.parametrize("rule", [Every(3600), At(NOON), Noon()])
+def test_a_rule_covers_its_ticks_and_nothing_else(rule: Trigger) -> None:
+    tick = rule.at_or_before(NOON)
+    assert tick is not None
+
+    assert (tick, tick + US) == stretch(rule, tick)
+    assert stretch(rule, tick + US) is None
+    assert stretch(rule, tick - US) is None
+
+
+def test_a_rule_without_any_tick_never_ticks() -> None:
+    class Nothing:
+        def after(self, moment: datetime, /) -> None: ...
+        def at_or_before(self, moment: datetime, /) -> None: ...
+
+    assert never(Nothing())
+
+
+@pytest.mark.parametrize("rule", [Every(60), Noon(), At(NOON), At(EPOCH), At(EPOCH, NOON)])
+def test_a_rule_with_a_tick_at_some_time_does_tick(rule: Trigger) -> None:
+    assert not never(rule)
+
+
 # --- what it is ---
 
 
@@ -182,6 +352,7 @@ def test_a_rule_cannot_be_changed() -> None:
 
 def test_a_rule_says_what_it_is() -> None:
     assert str(Every(90)) == "every 90 s"
+    assert str(Every(timedelta(days=36_500, microseconds=1))) == "every 3153600000.000001 s"
     assert str(Every(0.25, anchor=NOON)) == "every 0.25 s counted from 2027-01-15T12:00:00+00:00"
 
 
@@ -205,6 +376,17 @@ def test_a_rule_says_what_it_is() -> None:
 )
 def test_a_gap_is_kept_in_whole_microseconds(seconds: float | timedelta, gap_us: int) -> None:
     assert Every(seconds).gap_us == gap_us
+
+
+@settings(max_examples=1000)
+@given(st.integers(1_000, 100 * 366 * 86_400 * 1_000_000))
+def test_seconds_are_taken_to_the_microsecond(gap_us: int) -> None:
+    assert gap_us == Every(gap_us / 1e6).gap_us
+
+
+@given(st.floats(0.001, 100 * 366 * 86_400))
+def test_seconds_are_rounded_and_nothing_else(seconds: float) -> None:
+    assert abs(Every(seconds).gap_us - Fraction(seconds) * 1_000_000) <= Fraction(1, 2)
 
 
 @given(st.integers(1_000, 3_155_760_000_000_000))
@@ -240,7 +422,7 @@ def test_a_gap_out_of_range_is_refused(seconds: float | timedelta) -> None:
     assert str(refused.value).startswith("seconds must be at least 0.001 seconds and at most 100 years, got ")
 
 
-@pytest.mark.parametrize("seconds", [True, False, None, "60", b"60", 1j, [60], NOON])
+@pytest.mark.parametrize("seconds", [True, False, None, "60", b"60", 1j, [60], NOON, Fraction(1)])
 def test_a_gap_that_is_no_number_is_refused(seconds: object) -> None:
     with pytest.raises(InvalidArgument) as refused:
         Every(seconds)  # type: ignore[arg-type]

@@ -7,16 +7,19 @@ are put back. Both directions ask the same question, so that they cannot disagre
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from heapq import heappop, heappush
+from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
 from ._clock import EPOCH
-from ._triggers import aware
+from ._triggers import MICROSECOND, BaseTrigger, Stretch, aware
 from .errors import InvalidArgument
 
 FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
@@ -24,12 +27,15 @@ ALLOWED = ("0-59", "0-59", "0-23", "1-31, L, LW", "1-12, JAN-DEC", "0-7, SUN-SAT
 
 SOME_DAY = datetime(2000, 1, 1)  # noqa: DTZ001  # Naive, as cronsim is asked; from here a rule is tried out.
 
+NOTHING = timedelta()
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Cron:
+class Cron(BaseTrigger):
     """A tick whenever the local time of a zone matches an expression, as in Debian's cron.
 
     Where the clocks are put forward or back, the rule of Debian's cron holds. A rule for certain times of day, whose
@@ -57,7 +63,7 @@ class Cron:
     def __post_init__(self) -> None:
         parts = _parts(self.expression)
         object.__setattr__(self, "expression", " ".join(parts))
-        object.__setattr__(self, "zone", _zone(self.tz))
+        object.__setattr__(self, "zone", known_zone("tz", self.tz))
         object.__setattr__(self, "tz", self.zone.key)
         minute, hour = parts[-5], parts[-4]
         object.__setattr__(self, "fixed", len(parts) == 5 and not minute.startswith("*") and not hour.startswith("*"))
@@ -66,27 +72,16 @@ class Cron:
 
     def after(self, moment: datetime, /) -> datetime | None:
         """Return the first tick strictly later than the aware *moment*; None if there is none for 50 years."""
-        moment = aware("moment", moment)
-        best: datetime | None = None
-        with suppress(OverflowError):  # The end of the calendar.
-            local, fold = self._local(moment)
-            # From the length of the fold before: what is past in its first pass may come again in its second.
-            for tick in CronSim(self.expression, local - fold):
-                for instant in self._instants(tick):
-                    if instant > moment and (best is None or instant < best):
-                        best = instant
-                if best is not None and self._utc(tick, 0) >= best:
-                    break
-        return best
+        return next(self._walk(aware("moment", moment)), None)
 
     def at_or_before(self, moment: datetime, /) -> datetime | None:
         """Return the last tick not later than the aware *moment*; None if there is none for 50 years."""
         moment = aware("moment", moment)
         best: datetime | None = None
         with suppress(OverflowError):  # The beginning of the calendar.
-            local, fold = self._local(moment)
+            local, reach = self._local(moment)
             # To the length of the fold behind: in its second pass, all of the first one is past.
-            start = (local + fold).replace(microsecond=0) + SECOND
+            start = (local + reach).replace(microsecond=0) + SECOND
             for tick in CronSim(self.expression, start, reverse=True):
                 for instant in self._instants(tick):
                     if instant <= moment and (best is None or instant > best):
@@ -95,25 +90,111 @@ class Cron:
                     break
         return best
 
+    def ticks(self, after: datetime, /) -> Iterator[datetime]:
+        """Yield the ticks strictly later than the aware *after*, in order, until there is none for 50 years.
+
+        One walk through the calendar: cheaper than to ask for one tick after the other.
+        """
+        return self._walk(aware("after", after))
+
+    def local_ticks(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Yield the ticks as the calendar alone has them, whatever happens to the clocks.
+
+        Args:
+            start: Naive local time from which on they are told, itself included.
+            end: Naive local time before which they are told.
+
+        Raises:
+            InvalidArgument: *start* or *end* is aware.
+        """
+        start, end = _naive("start", start), _naive("end", end)
+        return takewhile(lambda tick: tick < end, CronSim(self.expression, start - MICROSECOND))
+
+    def stretch(self, moment: datetime, /) -> Stretch | None:
+        """Return from when until when around the aware *moment* every local minute matches; None if its own does not.
+
+        With six fields, every local second. There may be more on either side: a stretch is one minute, hour or day, and
+        none in which the clocks are changed.
+        """
+        local = aware("moment", moment).astimezone(self.zone).replace(tzinfo=None, fold=0)
+        rule = self._rule
+        if not (
+            (len(self._parts) == 5 or local.second in rule.seconds)
+            and local.minute in rule.minutes
+            and local.hour in rule.hours
+            and local.month in rule.months
+            and rule.match_day(local.date())
+        ):
+            return None
+        return unbroken(moment, self.zone, (around(local, unit) for unit in self._units))
+
+    def json_repr(self) -> dict[str, object]:
+        """Return the rule as JSON values."""
+        return {"cron": self.expression, "tz": self.tz}
+
     def __str__(self) -> str:
         return f"{self._rule.explain()}, {self.tz} ({self.expression})"
+
+    # --- what is parsed once ---
 
     @cached_property
     def _rule(self) -> CronSim:
         return CronSim(self.expression, SOME_DAY)
 
+    @cached_property
+    def _parts(self) -> list[str]:
+        return self.expression.split()
+
+    @cached_property
+    def _units(self) -> list[timedelta]:
+        """All of each of these matches if one second of it does; longest first."""
+        rule = self._rule
+        minute = len(self._parts) == 5 or len(rule.seconds) == 60
+        hour = minute and len(rule.minutes) == 60
+        day = hour and len(rule.hours) == 24
+        return [unit for unit, whole in ((DAY, day), (HOUR, hour), (MINUTE, minute), (SECOND, True)) if whole]
+
     # --- local time and instants ---
 
+    def _walk(self, moment: datetime) -> Iterator[datetime]:
+        with suppress(OverflowError):  # The end of the calendar.
+            local, reach = self._local(moment)
+            # From the length of the fold before: what is past in its first pass may come again in its second.
+            for instant in self._in_order(local - reach):
+                if instant > moment:  # Several ticks in a gap are one, and one behind it may be the same.
+                    yield instant
+                    moment = instant
+
+    def _in_order(self, local: datetime) -> Iterator[datetime]:
+        """Yield the instants of all ticks later than *local* time in order; of equal ones, all."""
+        waiting: list[datetime] = []  # The second pass of a fold waits until its first one is over.
+        with suppress(OverflowError):
+            for tick in CronSim(self.expression, local):
+                instants = self._instants(tick)
+                for instant in instants:
+                    heappush(waiting, instant)
+                # No later tick of the calendar comes before the first instant of this one.
+                while instants and waiting and waiting[0] <= instants[0]:
+                    yield heappop(waiting)
+        yield from sorted(waiting)
+
     def _local(self, moment: datetime) -> tuple[datetime, timedelta]:
-        """Return *moment* in naive local time, and the length of the fold that this is in: usually 0."""
+        """Return *moment* in naive local time, and from how far away a tick of the calendar may belong here: mostly 0.
+
+        In a fold, its length; less than a minute behind a gap, that of the gap, which may have ended within the minute.
+        """
         local = moment.astimezone(self.zone).replace(tzinfo=None, fold=0)
-        return local, max(timedelta(), self._offset(local, 0) - self._offset(local, 1))
+        reach = max(NOTHING, self._offset(local, 0) - self._offset(local, 1))
+        if self.fixed and local - datetime.min > MINUTE:  # noqa: DTZ901  # Naive as well.
+            gap = self._offset(local - MINUTE, 1) - self._offset(local - MINUTE, 0)
+            reach = max(reach, gap + MINUTE if gap > NOTHING else NOTHING)
+        return local, reach
 
     def _instants(self, local: datetime) -> list[datetime]:
         """Return when it is a tick of *local* time, in order."""
         before, behind = self._offset(local, 0), self._offset(local, 1)
         if before == behind:
-            return [self._utc(local, 0)]
+            return [(local - before).replace(tzinfo=UTC)]
         if before > behind:
             return [self._utc(local, 0)] if self.fixed else [self._utc(local, 0), self._utc(local, 1)]
         return [self._end_of_gap(local)] if self.fixed else []
@@ -177,12 +258,46 @@ def _is_right(place: int, part: str) -> bool:
     return True
 
 
-def _zone(tz: object) -> ZoneInfo:
-    if isinstance(tz, ZoneInfo) and tz.key:
-        return tz
+def known_zone(argument: str, value: object) -> ZoneInfo:
+    """Return the time zone *value*, or the one whose key it is.
+
+    Raises:
+        InvalidArgument: There is no such zone.
+    """
+    if isinstance(value, ZoneInfo) and value.key:
+        return value
     try:
-        if isinstance(tz, str):
-            return ZoneInfo(tz)
+        if isinstance(value, str):
+            return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # Not there; not the form of a key; a folder.
         pass
-    raise InvalidArgument("tz", tz, "must be the key of an IANA time zone, such as 'Europe/Berlin'")
+    raise InvalidArgument(argument, value, "must be the key of an IANA time zone, such as 'Europe/Berlin'")
+
+
+def around(local: datetime, unit: timedelta) -> tuple[datetime, datetime]:
+    """Return begin and end of the second, minute, hour or day, whichever *unit* is, that naive *local* time is in."""
+    start = local - (local - datetime.min) % unit  # noqa: DTZ901  # Naive as well, and a midnight.
+    return start, start + unit
+
+
+def unbroken(moment: datetime, zone: ZoneInfo, stretches: Iterable[tuple[datetime, datetime]]) -> Stretch | None:
+    """Return, in UTC, the first of the *stretches* in which the clocks are not changed.
+
+    Args:
+        moment: Aware datetime.
+        zone: Where the clocks are.
+        stretches: Begin and end, naive local times, each around *moment* and at most a day long. No zone ever changed
+            its clocks twice in three days, so that comparing the ends is enough; and none within a second.
+    """
+    offset = moment.astimezone(zone).utcoffset() or timedelta()
+    for first, last in stretches:
+        start, end = ((local - offset).replace(tzinfo=UTC) for local in (first, last))
+        if all(each.astimezone(zone).utcoffset() == offset for each in (start, end - MICROSECOND)):
+            return start, end
+    return None
+
+
+def _naive(argument: str, value: object) -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is not None:
+        raise InvalidArgument(argument, value, "must be a naive local datetime")
+    return value

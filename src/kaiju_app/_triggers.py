@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from itertools import islice
 from typing import Protocol, runtime_checkable
 
 from ._clock import EPOCH, epoch_us, utc
@@ -11,6 +16,14 @@ from .errors import InvalidArgument
 
 MIN_GAP_S = 0.001  # The loop's timers have a resolution of one millisecond.
 MAX_GAP_S = 100 * 366 * 86_400  # A century: longer is a mistake in the unit, not a schedule.
+
+MICROSECOND = timedelta(microseconds=1)
+SHOWN = 3  # Moments of an At in words; more do not fit a line.
+
+SOME_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
+
+Stretch = tuple[datetime, datetime]
+"""Aware UTC datetimes, from the first to, not including, the second."""
 
 
 @runtime_checkable
@@ -24,8 +37,46 @@ class Trigger(Protocol):
         """Return the last tick not later than the aware *moment*; None if there is none."""
 
 
+class BaseTrigger(ABC):
+    """What the triggers of this package can do beyond the two questions."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def after(self, moment: datetime, /) -> datetime | None:
+        """Return the first tick strictly later than the aware *moment*; None if there is none."""
+
+    @abstractmethod
+    def at_or_before(self, moment: datetime, /) -> datetime | None:
+        """Return the last tick not later than the aware *moment*; None if there is none."""
+
+    @abstractmethod
+    def json_repr(self) -> dict[str, object]:
+        """Return the rule as JSON values.
+
+        Raises:
+            InvalidArgument: It holds a trigger that is none of this package's.
+        """
+
+    def ticks(self, after: datetime, /) -> Iterator[datetime]:
+        """Yield the ticks strictly later than the aware *after*, in order."""
+        return _asked_again(self, aware("after", after))
+
+    def upcoming(self, after: datetime, n: int) -> list[datetime]:
+        """Return the next *n* ticks strictly later than the aware *after*; fewer if there are fewer.
+
+        Raises:
+            InvalidArgument: *n* is no whole number or below 0, or *after* is naive.
+        """
+        return upcoming(self, after, n)
+
+    def stretch(self, moment: datetime, /) -> Stretch | None:
+        """Return what is covered around the aware *moment* where this rule is excluded: by itself, a tick alone."""
+        return _tick_alone(self, aware("moment", moment))
+
+
 @dataclass(frozen=True, slots=True, init=False)
-class Every:
+class Every(BaseTrigger):
     """A tick every so often, on a fixed grid.
 
     Args:
@@ -53,9 +104,125 @@ class Every:
         us = epoch_us(aware("moment", moment))
         return utc(us - (us - epoch_us(self.anchor)) % self.gap_us)
 
+    def json_repr(self) -> dict[str, object]:
+        """Return the rule as JSON values; the anchor as UTC ISO text."""
+        form: dict[str, object] = {"every": self._seconds}
+        return form if self.anchor == EPOCH else form | {"anchor": self.anchor.isoformat()}
+
     def __str__(self) -> str:
         since = "" if self.anchor == EPOCH else f" counted from {self.anchor.isoformat()}"
-        return f"every {self.gap_us / 1e6:.15g} s{since}"
+        return f"every {self._seconds} s{since}"
+
+    @property
+    def _seconds(self) -> int | float:
+        whole, rest = divmod(self.gap_us, 1_000_000)
+        return self.gap_us / 1e6 if rest else whole
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class At(BaseTrigger):
+    """A tick at each of some moments, and no other.
+
+    Args:
+        moments: Aware datetimes, at least one, in any order; equal ones are one.
+
+    Raises:
+        InvalidArgument: There is none, or one is naive.
+    """
+
+    moments: tuple[datetime, ...]
+
+    def __init__(self, *moments: datetime) -> None:
+        if not moments:
+            raise InvalidArgument("moments", moments, "must be at least one aware datetime")
+        object.__setattr__(self, "moments", tuple(sorted({aware("moments", each) for each in moments})))
+
+    def after(self, moment: datetime, /) -> datetime | None:
+        """Return the first of the moments strictly later than the aware *moment*; None if there is none."""
+        place = bisect_right(self.moments, aware("moment", moment))
+        return self.moments[place] if place < len(self.moments) else None
+
+    def at_or_before(self, moment: datetime, /) -> datetime | None:
+        """Return the last of the moments not later than the aware *moment*; None if there is none."""
+        place = bisect_right(self.moments, aware("moment", moment))
+        return self.moments[place - 1] if place else None
+
+    def json_repr(self) -> dict[str, object]:
+        """Return the rule as JSON values; moments as UTC ISO text."""
+        return {"at": [each.isoformat() for each in self.moments]}
+
+    def __str__(self) -> str:
+        told = ", ".join(each.isoformat() for each in self.moments[:SHOWN])
+        more = len(self.moments) - SHOWN
+        return f"at {told} and {more} more" if more > 0 else f"at {told}"
+
+
+# --- what any trigger can be asked ---
+
+
+def ticks(trigger: Trigger, after: datetime) -> Iterator[datetime]:
+    """Yield the ticks of *trigger* strictly later than the aware *after*, in order.
+
+    A trigger with a method ``ticks(after)`` is left to do it; any other is asked for one after the other.
+    """
+    after = aware("after", after)
+    if isinstance(trigger, BaseTrigger):
+        return trigger.ticks(after)
+    own: Callable[[datetime], Iterator[datetime]] | None = getattr(trigger, "ticks", None)
+    return (aware("tick", tick) for tick in own(after)) if callable(own) else _asked_again(trigger, after)
+
+
+def upcoming(trigger: Trigger, after: datetime, n: int) -> list[datetime]:
+    """Return the next *n* ticks of *trigger* strictly later than the aware *after*; fewer if there are fewer.
+
+    Raises:
+        InvalidArgument: *n* is no whole number or below 0, or *after* is naive.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise InvalidArgument("n", n, "must be a whole number, at least 0")
+    return list(islice(ticks(trigger, after), n))
+
+
+def stretch(trigger: Trigger, moment: datetime) -> Stretch | None:
+    """Return what *trigger* covers around *moment* where it is excluded; None if *moment* is not covered."""
+    moment = aware("moment", moment)
+    return trigger.stretch(moment) if isinstance(trigger, BaseTrigger) else _tick_alone(trigger, moment)
+
+
+def never(trigger: Trigger) -> bool:
+    """Return whether *trigger* has no tick at all, as far as it can tell."""
+    return first_after(trigger, SOME_MOMENT) is None and last_until(trigger, SOME_MOMENT) is None
+
+
+def first_after(trigger: Trigger, moment: datetime) -> datetime | None:
+    """Return what ``trigger.after(moment)`` does, in UTC; None also behind the end of the calendar."""
+    try:
+        tick = trigger.after(moment)
+    except OverflowError:  # The year 10000.
+        return None
+    return None if tick is None else aware("tick", tick)
+
+
+def last_until(trigger: Trigger, moment: datetime) -> datetime | None:
+    """Return what ``trigger.at_or_before(moment)`` does, in UTC; None also before the beginning of the calendar."""
+    try:
+        tick = trigger.at_or_before(moment)
+    except OverflowError:  # The year 0.
+        return None
+    return None if tick is None else aware("tick", tick)
+
+
+def _asked_again(trigger: Trigger, moment: datetime) -> Iterator[datetime]:
+    while (tick := first_after(trigger, moment)) is not None:
+        yield tick
+        moment = tick
+
+
+def _tick_alone(trigger: Trigger, moment: datetime) -> Stretch | None:
+    return (moment, moment + MICROSECOND) if last_until(trigger, moment) == moment else None
+
+
+# --- arguments ---
 
 
 def gap_us(argument: str, value: object) -> int:
@@ -69,7 +236,10 @@ def gap_us(argument: str, value: object) -> int:
         raise InvalidArgument(argument, value, "must be a number of seconds or a timedelta")
     if not MIN_GAP_S <= seconds <= MAX_GAP_S:  # Refuses NaN and infinity too.
         raise InvalidArgument(argument, value, "must be at least 0.001 seconds and at most 100 years")
-    return round(seconds * 1_000_000)
+    if isinstance(value, timedelta):
+        return value // MICROSECOND
+    # A product of floats may miss by one, and what was divided by a million has to come back.
+    return round(Fraction(seconds) * 1_000_000)
 
 
 def aware(argument: str, value: object) -> datetime:
@@ -81,3 +251,16 @@ def aware(argument: str, value: object) -> datetime:
     if not isinstance(value, datetime) or value.utcoffset() is None:
         raise InvalidArgument(argument, value, "must be an aware datetime such as datetime.now(UTC)")
     return value.astimezone(UTC)
+
+
+def known_trigger(argument: str, value: object) -> Trigger:
+    """Return *value*, which is a trigger.
+
+    Raises:
+        InvalidArgument: It lacks one of the two methods, or is a class and not an object of it.
+    """
+    if isinstance(value, type) or not all(callable(getattr(value, name, None)) for name in ("after", "at_or_before")):
+        raise InvalidArgument(
+            argument, value, "must be a trigger such as Every(60), or have the methods after and at_or_before"
+        )
+    return value  # type: ignore[return-value]

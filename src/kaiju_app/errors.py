@@ -24,6 +24,7 @@ class InvalidArgument(KaijuError, ValueError):
         super().__init__(f"{argument} {rule}, got {shown(value)}")
         self.argument = argument
         self.value = value
+        self.rule = rule
 
 
 class WrongState(KaijuError, RuntimeError):

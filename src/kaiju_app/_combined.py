@@ -1,0 +1,324 @@
+"""WHEN, out of several rules: any of them, or one except for what others cover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from heapq import merge
+from zoneinfo import ZoneInfo
+
+from ._cron import DAY, HOUR, MINUTE, SECOND, around, unbroken
+from ._triggers import (
+    MICROSECOND,
+    BaseTrigger,
+    Stretch,
+    Trigger,
+    aware,
+    first_after,
+    known_trigger,
+    last_until,
+    stretch,
+    ticks,
+)
+from .errors import InvalidArgument
+
+MOST = 4_000  # Covered stretches in a row: ten years of days. A search has to end, and holds up the loop meanwhile.
+LONGEST = timedelta(days=50 * 366)  # As far as a Cron looks.
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class AnyOf(BaseTrigger):
+    """A tick whenever one of several rules has one; what several have at the same instant is one tick.
+
+    Args:
+        triggers: At least one. An AnyOf among them stands for those that it is made of.
+
+    Raises:
+        InvalidArgument: There is none, or one is no trigger.
+    """
+
+    triggers: tuple[Trigger, ...]
+
+    def __init__(self, *triggers: Trigger) -> None:
+        if not triggers:
+            raise InvalidArgument("triggers", triggers, "must be at least one, such as Every(60)")
+        parts: list[Trigger] = []
+        for place, each in enumerate(triggers):
+            known = known_trigger(f"triggers[{place}]", each)
+            parts.extend(known.triggers if isinstance(known, AnyOf) else [known])
+        object.__setattr__(self, "triggers", tuple(parts))
+
+    def after(self, moment: datetime, /) -> datetime | None:
+        """Return the first tick strictly later than the aware *moment*; None if there is none."""
+        moment = aware("moment", moment)
+        found = (first_after(each, moment) for each in self.triggers)
+        return min((tick for tick in found if tick is not None), default=None)
+
+    def at_or_before(self, moment: datetime, /) -> datetime | None:
+        """Return the last tick not later than the aware *moment*; None if there is none."""
+        moment = aware("moment", moment)
+        found = (last_until(each, moment) for each in self.triggers)
+        return max((tick for tick in found if tick is not None), default=None)
+
+    def ticks(self, after: datetime, /) -> Iterator[datetime]:
+        """Yield the ticks strictly later than the aware *after*, in order."""
+        return self._walk(aware("after", after))
+
+    def stretch(self, moment: datetime, /) -> Stretch | None:
+        """Return what any of the rules covers around the aware *moment*; None if none does."""
+        return _covered(self.triggers, aware("moment", moment))
+
+    def json_repr(self) -> dict[str, object]:
+        """Return the rule as JSON values.
+
+        Raises:
+            InvalidArgument: It holds a trigger that is none of this package's.
+        """
+        return {"any_of": [_form(f"triggers[{place}]", each) for place, each in enumerate(self.triggers)]}
+
+    def __str__(self) -> str:
+        return f"any of ({'; '.join(map(str, self.triggers))})"
+
+    def _walk(self, moment: datetime) -> Iterator[datetime]:
+        for tick in merge(*(ticks(each, moment) for each in self.triggers)):
+            if tick > moment:
+                yield tick
+                moment = tick
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What lies between two moments, as a maintenance window does.
+
+    Args:
+        start: Aware datetime from which on it covers.
+        end: Aware datetime at which it covers no more.
+
+    Raises:
+        InvalidArgument: One is naive, or *end* is not later than *start*.
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "start", aware("start", self.start))
+        object.__setattr__(self, "end", aware("end", self.end))
+        if self.start >= self.end:
+            raise InvalidArgument("end", self.end, f"must be later than the start, {self.start.isoformat()}")
+
+    def stretch(self, moment: datetime, /) -> Stretch | None:
+        """Return all of it if the aware *moment* is in it, else None."""
+        return (self.start, self.end) if self.start <= aware("moment", moment) < self.end else None
+
+    def json_repr(self) -> dict[str, object]:
+        """Return the window as JSON values; moments as UTC ISO text."""
+        return {"from": self.start.isoformat(), "to": self.end.isoformat()}
+
+    def __str__(self) -> str:
+        return f"from {self.start.isoformat()} to {self.end.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """What lies between two times of every day, as the clocks of a zone show them; over midnight if need be.
+
+    Args:
+        start: Time from which on it covers, with a ``ZoneInfo``.
+        end: Time at which it covers no more, with the same one: of the next day if it is not later than *start*.
+
+    Raises:
+        InvalidArgument: One is no time with a ``ZoneInfo``, the zones differ, or the times are equal.
+    """
+
+    start: time
+    end: time
+    tz: str = field(init=False)  # To be compared: to times, zones whose offset varies look alike.
+    zone: ZoneInfo = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        zone = _zone_of("start", self.start)
+        if _zone_of("end", self.end).key != zone.key:
+            raise InvalidArgument("end", self.end, f"must be in the zone of the start, {zone.key}")
+        object.__setattr__(self, "start", self.start.replace(tzinfo=zone, fold=0))
+        object.__setattr__(self, "end", self.end.replace(tzinfo=zone, fold=0))
+        object.__setattr__(self, "tz", zone.key)
+        object.__setattr__(self, "zone", zone)
+        start, end = self._times
+        if start == end:
+            raise InvalidArgument("end", self.end, "must differ from the start; whole days are a Cron('* * * * *')")
+
+    def stretch(self, moment: datetime, /) -> Stretch | None:
+        """Return from when until when around the aware *moment* the local time is in the window; None if it is not.
+
+        There may be more on either side if the clocks are changed while the window is open.
+        """
+        moment = aware("moment", moment)
+        local = moment.astimezone(self.zone).replace(tzinfo=None, fold=0)
+        start, end = self._times
+        first = datetime.combine(local.date(), start)
+        if first > local:
+            first -= DAY
+        last = datetime.combine(first.date(), end)
+        if last <= first:
+            last += DAY
+        if local >= last:
+            return None
+        parts = [around(local, unit) for unit in (HOUR, MINUTE, SECOND)]
+        inside = [(max(first, begin), min(last, finish)) for begin, finish in parts]
+        return unbroken(moment, self.zone, [(first, last), *inside])
+
+    def json_repr(self) -> dict[str, object]:
+        """Return the window as JSON values."""
+        return {"daily": [each.isoformat() for each in self._times], "tz": self.tz}
+
+    def __str__(self) -> str:
+        start, end = self._times
+        return f"daily from {start.isoformat()} to {end.isoformat()}, {self.tz}"
+
+    @property
+    def _times(self) -> tuple[time, time]:
+        """Start and end without the zone, whose offset is not that of a time but of a day."""
+        return self.start.replace(tzinfo=None), self.end.replace(tzinfo=None)
+
+
+Excluded = Trigger | Window | Daily
+"""What an Except keeps, in one form."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Except(BaseTrigger):
+    """The ticks of a rule that nothing excluded covers.
+
+    A search gives up, and tells that there is no tick, after 4,000 covered stretches in a row, or 50 years.
+
+    Args:
+        rule: Whose ticks they are.
+        excluded: At least one. A Cron covers every whole minute of its local time, with six fields every second:
+            holidays are ``Cron("* * 25,26 12 *", tz="Europe/Berlin")``. An AnyOf covers what its parts cover, any other
+            trigger its ticks alone. A pair of aware datetimes covers from the first to, not including, the second; a
+            pair of times with one ``ZoneInfo`` does so every day, by the clocks on the wall, and over midnight if the
+            second is not later: ``(time(22, tzinfo=BERLIN), time(6, tzinfo=BERLIN))``.
+
+    Raises:
+        InvalidArgument: *rule* is no trigger, nothing is excluded, or something that is neither trigger nor pair; a
+            datetime is naive, a time without zone, a second datetime not later, a second time equal or elsewhere.
+    """
+
+    rule: Trigger
+    excluded: tuple[Excluded, ...]
+
+    def __init__(
+        self, rule: Trigger, *excluded: Trigger | Window | Daily | tuple[datetime, datetime] | tuple[time, time]
+    ) -> None:
+        object.__setattr__(self, "rule", known_trigger("rule", rule))
+        if not excluded:
+            raise InvalidArgument("excluded", excluded, "must be at least one, such as a pair of aware datetimes")
+        found = tuple(_excluded(f"excluded[{place}]", each) for place, each in enumerate(excluded))
+        object.__setattr__(self, "excluded", found)
+
+    def after(self, moment: datetime, /) -> datetime | None:
+        """Return the first tick strictly later than the aware *moment*; None if there is none in reach."""
+        return next(self._walk(aware("moment", moment)), None)
+
+    def at_or_before(self, moment: datetime, /) -> datetime | None:
+        """Return the last tick not later than the aware *moment*; None if there is none in reach."""
+        moment = cursor = aware("moment", moment)
+        with suppress(OverflowError):  # The beginning of the calendar.
+            for _ in range(MOST):
+                tick = last_until(self.rule, cursor)
+                covered = None if tick is None else _covered(self.excluded, tick)
+                if covered is None:
+                    return tick
+                cursor = covered[0] - MICROSECOND
+                if moment - cursor > LONGEST:
+                    return None
+        return None
+
+    def ticks(self, after: datetime, /) -> Iterator[datetime]:
+        """Yield the ticks strictly later than the aware *after*, in order, while there is one in reach."""
+        return self._walk(aware("after", after))
+
+    def json_repr(self) -> dict[str, object]:
+        """Return the rule as JSON values.
+
+        Raises:
+            InvalidArgument: It holds a trigger that is none of this package's.
+        """
+        excluded = [_form(f"excluded[{place}]", each) for place, each in enumerate(self.excluded)]
+        return {"except": excluded, "rule": _form("rule", self.rule)}
+
+    def __str__(self) -> str:
+        return f"{self.rule}, except ({'; '.join(map(str, self.excluded))})"
+
+    def _walk(self, moment: datetime) -> Iterator[datetime]:
+        stretches = 0
+        with suppress(OverflowError):  # The end of the calendar.
+            walk = ticks(self.rule, moment)
+            tick = next(walk, None)
+            while tick is not None:
+                covered = _covered(self.excluded, tick)
+                if covered is None:
+                    yield tick
+                    moment, stretches = tick, 0
+                    tick = next(walk, None)
+                    continue
+                last = covered[1] - MICROSECOND
+                stretches += 1
+                if stretches == MOST or last - moment > LONGEST:
+                    return
+                tick = next(walk, None)
+                if tick is not None and tick <= last:  # There may be a million more of them: begin anew behind them.
+                    walk = ticks(self.rule, last)
+                    tick = next(walk, None)
+
+
+@contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Have the arguments that are refused inside called by other *names*: those that the caller knows."""
+    try:
+        yield
+    except InvalidArgument as exc:
+        raise InvalidArgument(names.get(exc.argument, exc.argument), exc.value, exc.rule) from None
+
+
+def _covered(excluded: Iterable[Excluded], moment: datetime) -> Stretch | None:
+    """Return the longest stretch around *moment* that is known to be covered; None if it is not covered."""
+    found = [
+        each
+        for part in excluded
+        if (each := part.stretch(moment) if isinstance(part, Window | Daily) else stretch(part, moment))
+    ]
+    # All of them are around the moment, so that nothing is left free between them.
+    return (min(start for start, _ in found), max(end for _, end in found)) if found else None
+
+
+def _excluded(argument: str, value: object) -> Excluded:
+    if isinstance(value, Window | Daily):
+        return value
+    with renamed(start=f"{argument}[0]", end=f"{argument}[1]"):
+        match value:
+            case (datetime() as start, datetime() as end):
+                return Window(start, end)
+            case (time() as first, time() as last):
+                return Daily(first, last)
+            case tuple() | list():
+                raise InvalidArgument(argument, value, "must be a pair of aware datetimes, or of times with a ZoneInfo")
+    return known_trigger(argument, value)
+
+
+def _zone_of(argument: str, value: object) -> ZoneInfo:
+    zone = value.tzinfo if isinstance(value, time) else None
+    if not isinstance(zone, ZoneInfo) or not zone.key:
+        raise InvalidArgument(
+            argument, value, "must be a time of day with a ZoneInfo, such as time(22, tzinfo=ZoneInfo('Europe/Berlin'))"
+        )
+    return zone
+
+
+def _form(argument: str, value: Excluded) -> dict[str, object]:
+    if isinstance(value, BaseTrigger | Window | Daily):
+        return value.json_repr()
+    raise InvalidArgument(argument, value, "has no JSON form: it is none of this package's triggers")
