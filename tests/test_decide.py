@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count, islice
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from kaiju_app import _decide, _door
 from kaiju_app._clock import Clock, epoch_us, utc
-from kaiju_app._decide import BACKLOG, EARLY, Late, Step
+from kaiju_app._decide import BACKLOG, EARLY, Step
 from kaiju_app._driver import Driver
 from kaiju_app._entry import (
     DISABLED,
@@ -29,9 +30,10 @@ from kaiju_app._entry import (
     Entry,
     Hold,
 )
+from kaiju_app._grid import Grid
 from kaiju_app._model import Kind, Reason, Settings, Spec
 from kaiju_app._run import Running
-from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Missed
+from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Missed, Trigger
 
 HOUR = 3_600_000_000
 CENTURY = 100 * 366 * 86_400_000_000
@@ -52,7 +54,9 @@ def make(
     retries: int = 0,
     retry_interval: int = 0,
     first_run: Any = None,
-    trigger: Every | None = None,
+    trigger: Trigger | None = None,
+    jitter: int = 0,
+    until: int | None = None,
 ) -> Spec:
     """Return a Spec as the door makes it, from microseconds."""
 
@@ -71,6 +75,8 @@ def make(
         missed,
         None if grace is None else s(grace),
         s(catchup),
+        s(jitter),
+        None if until is None else utc(until),
         False,
         3.0,
     )
@@ -204,11 +210,12 @@ def slow_missed(spec: Spec, due: int, now: int, *, held: bool) -> list[int]:
 @example(make(1_001), 0, 501, True)
 def test_missed_is_what_looking_at_each_tick_comes_to(spec: Spec, due: int, lateness: int, held: bool) -> None:
     now = due + lateness
-    late = _decide.missed(spec, due, now, held=held)
+    late = _decide.missed(Grid(spec), due, now, held=held)
     ticks = due_ticks(due, now, spec.gap)
 
-    assert late.dropped + late.kept == len(ticks)
-    assert ticks[late.dropped :] == slow_missed(spec, due, now, held=held)
+    assert late.dropped + len(late.kept) == len(ticks)
+    assert ticks[late.dropped :] == slow_missed(spec, due, now, held=held) == list(late.kept)
+    assert not late.dropped or late.last == ticks[late.dropped - 1]
     assert late.following == ticks[-1] + spec.gap
     assert late.following > now
 
@@ -216,11 +223,11 @@ def test_missed_is_what_looking_at_each_tick_comes_to(spec: Spec, due: int, late
 @given(specs(), instants, st.integers(-EARLY, 10 * CENTURY), st.booleans())
 def test_every_late_tick_is_dropped_or_kept(spec: Spec, due: int, lateness: int, held: bool) -> None:
     now = due + lateness
-    late = _decide.missed(spec, due, now, held=held)
+    late = _decide.missed(Grid(spec), due, now, held=held)
 
     assert late.dropped >= 0
-    assert 0 <= late.kept <= (BACKLOG if spec.missed is Missed.ALL else 1)
-    assert late.following == due + (late.dropped + late.kept) * spec.gap
+    assert 0 <= len(late.kept) <= (BACKLOG if spec.missed is Missed.ALL else 1)
+    assert late.following == due + (late.dropped + len(late.kept)) * spec.gap
     assert late.following > now
     assert late.following - spec.gap <= max(now, due)
 
@@ -229,10 +236,12 @@ def test_every_late_tick_is_dropped_or_kept(spec: Spec, due: int, lateness: int,
 def test_what_becomes_of_late_ticks_does_not_depend_on_the_age_of_the_machine(
     spec: Spec, due: int, lateness: int, held: bool, older: int
 ) -> None:
-    late = _decide.missed(spec, due, due + lateness, held=held)
-    later = _decide.missed(spec, due + older, due + older + lateness, held=held)
+    late = _decide.missed(Grid(spec), due, due + lateness, held=held)
+    later = _decide.missed(Grid(spec), due + older, due + older + lateness, held=held)
+    kept = [tick + older for tick in late.kept]
 
-    assert later == Late(late.dropped, late.kept, late.reason, late.following + older)
+    assert list(later.kept) == kept
+    assert replace(later, kept=()) == replace(late, kept=(), last=late.last + older, following=late.following + older)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +255,7 @@ def test_what_becomes_of_late_ticks_does_not_depend_on_the_age_of_the_machine(
     ],
 )
 def test_the_reason_of_a_skip_says_what_kept_the_tick(missed: Missed, held: bool, reason: Reason) -> None:
-    assert _decide.missed(make(1_000, missed=missed, catchup=0), 0, 10_500, held=held).reason is reason
+    assert _decide.missed(Grid(make(1_000, missed=missed, catchup=0)), 0, 10_500, held=held).reason is reason
 
 
 @pytest.mark.parametrize("missed", Missed)
@@ -265,7 +274,7 @@ def test_ten_years_at_a_millisecond_are_no_more_work_than_a_second(missed: Misse
     def work(lateness: int) -> int:
         nonlocal operations
         operations = 0
-        _decide.missed(make(1_000, missed=missed), Counting(0), Counting(lateness), held=False)
+        _decide.missed(Grid(make(1_000, missed=missed)), Counting(0), Counting(lateness), held=False)
         return operations
 
     assert work(10 * 365 * 86_400_000_000 + 1) == work(1_000_001) > 0
@@ -308,7 +317,7 @@ def test_a_cancel_run_is_replaced_by_the_tick_that_its_deadline_names(
         if _decide.overlap(ExecPolicy.CANCEL, tick, started, gap, cut=False, hung=False) is Step.REPLACE
     )
 
-    assert _decide.deadline(make(gap), kind, grid, due, started) == (replacing, Reason.REPLACED)
+    assert _decide.deadline(Grid(make(gap)), kind, grid, due, started) == (replacing, Reason.REPLACED)
 
 
 @given(runs(), st.integers(-5, 5), st.sampled_from([Kind.LIVE, Kind.MANUAL]))
@@ -316,10 +325,10 @@ def test_any_tick_of_the_rule_will_do_to_count_a_deadline_from(
     run: tuple[int, int, int, int], ticks: int, kind: Kind
 ) -> None:
     gap, grid, due, started = run
-    spec = make(gap)
+    rule = Grid(make(gap))
 
-    assert _decide.deadline(spec, kind, grid, due, started) == _decide.deadline(
-        spec, kind, grid + ticks * gap, due, started
+    assert _decide.deadline(rule, kind, grid, due, started) == _decide.deadline(
+        rule, kind, grid + ticks * gap, due, started
     )
 
 
@@ -328,8 +337,8 @@ def test_max_timeout_lowers_the_deadline_of_cancel_replaces_that_of_wait_and_ski
     run: tuple[int, int, int, int], policy: ExecPolicy, max_timeout: int, kind: Kind
 ) -> None:
     gap, grid, due, started = run
-    with_it = _decide.deadline(make(gap, policy, max_timeout=max_timeout), kind, grid, due, started)
-    default = _decide.deadline(make(gap, policy), kind, grid, due, started)
+    with_it = _decide.deadline(Grid(make(gap, policy, max_timeout=max_timeout)), kind, grid, due, started)
+    default = _decide.deadline(Grid(make(gap, policy)), kind, grid, due, started)
 
     if policy is ExecPolicy.SHIELD:
         assert (with_it, default) == (None, None)
@@ -349,7 +358,7 @@ def test_a_caught_up_run_has_one_gap_of_time_or_less(
     run: tuple[int, int, int, int], policy: ExecPolicy, max_timeout: int
 ) -> None:
     gap, grid, due, started = run
-    end = _decide.deadline(make(gap, policy, max_timeout=max_timeout), Kind.CAUGHT_UP, grid, due, started)
+    end = _decide.deadline(Grid(make(gap, policy, max_timeout=max_timeout)), Kind.CAUGHT_UP, grid, due, started)
 
     if policy is ExecPolicy.SHIELD:
         assert end is None
@@ -389,7 +398,7 @@ def test_a_first_run_at_an_instant_is_that_or_the_next_one_of_its_grid(
     gap: int, ahead: int, now: int, offset: int
 ) -> None:
     gap = max(gap, 1_000)
-    due, off_grid = _decide.first_tick(make(gap, first_run=utc(now + ahead + offset)), now, offset)
+    due, off_grid = _decide.first_tick(Grid(make(gap, first_run=utc(now + ahead + offset)), offset), now)
 
     assert not off_grid
     if ahead >= 0:
@@ -401,10 +410,10 @@ def test_a_first_run_at_an_instant_is_that_or_the_next_one_of_its_grid(
 
 @given(gaps, instants, offsets)
 def test_an_interval_starts_at_once_or_one_interval_from_now(gap: int, now: int, offset: int) -> None:
-    assert _decide.first_tick(make(gap), now, offset) == (now, False)
-    assert _decide.first_tick(make(gap, first_run=FirstRun.NOW), now, offset) == (now, False)
-    assert _decide.first_tick(make(gap, first_run=FirstRun.NEXT), now, offset) == (now + gap, False)
-    assert _decide.tick_after(make(gap), now, offset) == now + gap
+    assert _decide.first_tick(Grid(make(gap), offset), now) == (now, False)
+    assert _decide.first_tick(Grid(make(gap, first_run=FirstRun.NOW), offset), now) == (now, False)
+    assert _decide.first_tick(Grid(make(gap, first_run=FirstRun.NEXT), offset), now) == (now + gap, False)
+    assert Grid(make(gap), offset).after(now) == now + gap
 
 
 @given(gaps, st.integers(-CENTURY, CENTURY), instants, offsets, st.sampled_from([None, *FirstRun]))
@@ -412,19 +421,19 @@ def test_a_trigger_starts_at_its_next_tick_or_with_an_extra_one(
     gap: int, anchor: int, now: int, offset: int, first_run: FirstRun | None
 ) -> None:
     rule = Every(timedelta(microseconds=gap), utc(WALL + anchor))
-    spec = make(gap, trigger=rule, first_run=first_run)
-    following = _decide.tick_after(spec, now, offset)
+    grid = Grid(make(gap, trigger=rule, first_run=first_run), offset)
+    following = grid.after(now)
 
     assert now < following <= now + gap
     assert (following + offset - epoch_us(rule.anchor)) % gap == 0
-    assert _decide.first_tick(spec, now, offset) == ((now, True) if first_run is FirstRun.NOW else (following, False))
+    assert _decide.first_tick(grid, now) == ((now, True) if first_run is FirstRun.NOW else (following, False))
 
 
 @given(gaps, st.integers(0, CENTURY), instants, offsets)
 def test_an_instant_ahead_is_an_extra_tick_of_a_trigger(gap: int, ahead: int, now: int, offset: int) -> None:
     spec = make(gap, trigger=Every(timedelta(microseconds=gap)), first_run=utc(now + ahead + offset))
 
-    assert _decide.first_tick(spec, now, offset) == (now + ahead, True)
+    assert _decide.first_tick(Grid(spec, offset), now) == (now + ahead, True)
 
 
 # --- the driver does what is decided ---
@@ -439,7 +448,7 @@ class Went(Exception):
 
 
 def went(way: str) -> Callable[..., None]:
-    def recorder(entry: Entry, *facts: Any) -> None:
+    def recorder(entry: Entry, *facts: Any, **_: Any) -> None:
         raise Went(way, *facts)
 
     return recorder

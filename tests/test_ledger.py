@@ -61,6 +61,7 @@ async def test_a_run_tells_all_about_its_tick(scheduler: Scheduler) -> None:
             scheduled_at=ZERO + timedelta(seconds=10),
             last_scheduled_at=ZERO + timedelta(seconds=10),
             count=1,
+            more=False,
             due=ZERO + timedelta(seconds=10),
             started_at=ZERO + timedelta(seconds=10),
             finished_at=ZERO + timedelta(seconds=11.5),

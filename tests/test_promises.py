@@ -11,25 +11,58 @@ import contextlib
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
-from virtual import EPOCH_US, VirtualLoop, finish
+from virtual import VirtualLoop, finish
 
+from kaiju_app._clock import epoch_us, utc
 from kaiju_app._driver import Driver
-from kaiju_app._entry import Entry
+from kaiju_app._entry import OFF_GRID, Entry
 from kaiju_app._model import Kind, Reason
+from kaiju_app._triggers import ticks
 from kaiju_app.errors import KaijuError
-from kaiju_app.scheduler import ExecPolicy, FirstRun, Missed, Outcome, Run, ScheduledTask, Scheduler
+from kaiju_app.scheduler import (
+    Every,
+    ExecPolicy,
+    FirstRun,
+    Missed,
+    Outcome,
+    Run,
+    ScheduledTask,
+    Scheduler,
+    Trigger,
+)
 
 DEBUG = bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 BODIES = ["quick", "half", "long", "endless", "fails", "retries", "swallows", "suspends", "cancels itself", "base"]
-GAPS_S = [0.25, 1.0, 7.5]
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """A trigger as a user may write one: some ticks in every twelve seconds, at distances that differ."""
+
+    seconds: tuple[float, ...] = (0, 0.3, 2, 3, 7.5)
+
+    def after(self, moment: datetime) -> datetime:
+        return next(tick for tick in self.around(moment) if tick > moment)
+
+    def at_or_before(self, moment: datetime) -> datetime:
+        return [tick for tick in self.around(moment) if tick <= moment][-1]
+
+    def around(self, moment: datetime) -> list[datetime]:
+        start = epoch_us(moment) // 12_000_000 * 12_000_000
+        return [utc(start + round((12 * lap + each) * 1e6)) for lap in (-1, 0, 1) for each in self.seconds]
+
+
+INTERVALS = [0.25, 1.0, 7.5]
+RULES: list[float | Trigger] = [*INTERVALS, Every(1.5), Uneven(), Uneven((1.0, 1.2))]
+THREE_HOURS = 10_800_000_000
 
 
 class Catastrophe(BaseException):
@@ -41,12 +74,30 @@ class Subject:
     """One task under observation, and what its body saw."""
 
     task: ScheduledTask[Any]
-    gap_us: int
+    rule: float | Trigger
     active: int = 0
     most: int = 0
     holders: int = 0
     """Suspensions that have been entered and not left, by anybody but the body."""
     broken: list[str] = field(default_factory=list)
+    left_over: Counter[int] = field(default_factory=Counter)
+    """Ticks that were not over when the task was planned anew: their times may come again."""
+
+    @property
+    def gap_s(self) -> float:
+        """A gap of its rule, to say how long something takes."""
+        return self.rule if isinstance(self.rule, float) else 1.5
+
+    def ticks(self, first: int, end: int) -> list[int]:
+        """Return *first* and what comes after it by the rule, up to *end* exclusively."""
+        if isinstance(self.rule, float):
+            return list(range(first, end, round(self.rule * 1e6)))
+        found = [first] if first < end else []
+        for tick in ticks(self.rule, utc(first)):
+            if epoch_us(tick) >= end:
+                return found
+            found.append(epoch_us(tick))
+        return found
 
 
 class Promises(RuleBasedStateMachine):
@@ -62,6 +113,7 @@ class Promises(RuleBasedStateMachine):
         self.all_holders = 0
         self.book: dict[str, Counter[int]] = {}
         self.planned: dict[str, int] = {}
+        self.reached = 0
         self.background: list[asyncio.Task[Any]] = []
         self.raw_skip = self.driver.skip
         self.driver.skip = self.note_skip  # type: ignore[method-assign]
@@ -72,16 +124,24 @@ class Promises(RuleBasedStateMachine):
     # --- the book of ticks ---
 
     def note_skip(
-        self, entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, *, manual: bool = False
+        self,
+        entry: Entry,
+        first: int,
+        last: int,
+        number: int,
+        reason: Reason,
+        now: int,
+        *,
+        manual: bool = False,
+        **kws: Any,
     ) -> Any:
         if entry.name in self.subjects and not manual:
-            gap = self.subjects[entry.name].gap_us
-            ticks = [first + k * gap for k in range(number)]
-            assert ticks[-1] == last, "a skip covers what it says"
-            self.book.setdefault(entry.name, Counter()).update(ticks)
-        return self.raw_skip(entry, first, last, number, reason, now, manual=manual)
+            skipped = self.subjects[entry.name].ticks(self.key(entry, first), self.key(entry, last) + 1)
+            assert (len(skipped), skipped[-1]) == (number, self.key(entry, last)), "a skip covers what it says"
+            self.enter(entry.name, skipped)
+        return self.raw_skip(entry, first, last, number, reason, now, manual=manual, **kws)
 
-    def note_start(self, entry: Entry, due: int, now: int, *more: Any) -> None:
+    def note_start(self, entry: Entry, due: int, now: int, *more: Any, **kws: Any) -> None:
         """Nothing is started that is held, or disabled and not asked for, or going on, or stopped."""
         assert entry.run is None
         assert self.driver.planning
@@ -90,34 +150,50 @@ class Promises(RuleBasedStateMachine):
             task = self.subjects[entry.name].task
             if task.suspended or not (task.enabled or Kind.MANUAL in more):
                 self.subjects[entry.name].broken.append("started though it is held or disabled")
-        self.raw_start(entry, due, now, *more)
+        self.raw_start(entry, due, now, *more, **kws)
 
     def note_run(self, run: Run) -> None:
         if run.outcome is Outcome.SKIPPED or run.manual:
             return
-        tick = (run.scheduled_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) - EPOCH_US
-        self.book.setdefault(run.task, Counter())[tick] += 1
+        subject = self.subjects[run.task]
+        on_wall = epoch_us(run.scheduled_at)
+        steady = on_wall - self.driver.offset
+        left_over = next((tick for tick in (on_wall, steady) if subject.left_over[tick]), None)
+        self.enter(run.task, [left_over or (steady if isinstance(subject.rule, float) else on_wall)])
         assert run.started_at is not None
         assert run.lateness_s is not None
         assert run.lateness_s >= 0
 
+    def key(self, entry: Entry, tick: int) -> int:
+        """Return what *tick* is known by: a trigger's by the wall clock, an interval's by the one that never steps."""
+        return tick + (0 if entry.spec.trigger is None else self.driver.offset)
+
+    def enter(self, name: str, ticks: list[int]) -> None:
+        for tick in ticks:
+            if self.subjects[name].left_over[tick]:
+                self.subjects[name].left_over[tick] -= 1
+            else:
+                self.book.setdefault(name, Counter())[tick] += 1
+
+    def unfinished(self, entry: Entry) -> Counter[int]:
+        """Return the ticks that are going on or wait."""
+        waiting = [] if entry.waiting is None or entry.asked is not None else [entry.waiting]
+        found = Counter(self.key(entry, tick) for tick in [*waiting, *(entry.backlog or ())])
+        run = entry.run
+        if run is not None and run.kind is not Kind.MANUAL:
+            found[run.tick + (0 if run.spec.trigger is None else self.driver.offset)] += 1
+        return found
+
     def check_book(self, subject: Subject) -> None:
         """Every tick from the first one to the one that is next ended once, or is going on, or waits."""
         entry = subject.task._entry
-        book = self.book.get(entry.name, Counter())
-        pending = []
-        if entry.run is not None and entry.run.kind.name != "MANUAL":
-            pending.append(entry.run.due)
-        if entry.waiting is not None and entry.asked is None:
-            pending.append(entry.waiting)
-        if entry.backlog is not None:
-            pending += range(entry.backlog, entry.due, subject.gap_us)
-        ticks = sorted(Counter(pending) + book)
-        assert not [tick for tick, times in (Counter(pending) + book).items() if times != 1], "a tick ended twice"
+        found = self.unfinished(entry) - subject.left_over + self.book.get(entry.name, Counter())
+        assert not [tick for tick, times in found.items() if times != 1], "a tick ended twice"
         first = self.planned.get(entry.name)
-        if first is not None and ticks:
-            expected = [tick for tick in ticks if tick >= first]
-            assert expected == list(range(first, entry.due, subject.gap_us)), "a tick is missing, or off the grid"
+        if first is not None and found:
+            known = sorted(tick for tick in found if tick >= first)
+            expected = subject.ticks(first, self.key(entry, entry.due))
+            assert known == expected, "a tick is missing, or off the grid"
 
     # --- bodies ---
 
@@ -134,7 +210,7 @@ class Promises(RuleBasedStateMachine):
         return name
 
     async def act(self, subject: Subject, kind: str) -> None:
-        gap_s = subject.gap_us / 1e6
+        gap_s = subject.gap_s
         match kind:
             case "half":
                 await asyncio.sleep(gap_s / 2)
@@ -174,7 +250,7 @@ class Promises(RuleBasedStateMachine):
         """A new grid begins: the old one has to be complete."""
         entry = subject.task._entry
         self.book[entry.name] = Counter()
-        self.planned[entry.name] = entry.due
+        self.planned[entry.name] = self.key(entry, entry.due)
 
     @initialize()
     def first_start(self) -> None:
@@ -183,36 +259,40 @@ class Promises(RuleBasedStateMachine):
     @rule(
         target=tasks,
         kind=st.sampled_from(BODIES),
-        gap_s=st.sampled_from(GAPS_S),
+        rule=st.sampled_from(RULES),
         policy=st.sampled_from(ExecPolicy),
         missed=st.sampled_from(Missed),
         first_run=st.sampled_from(FirstRun),
         max_timeout_s=st.sampled_from([0.0, 0.0, 0.1, 3.3]),
+        jitter_s=st.sampled_from([0.0, 0.0, 0.15]),
     )
     def register(
         self,
         kind: str,
-        gap_s: float,
+        rule: float | Trigger,
         policy: ExecPolicy,
         missed: Missed,
         first_run: FirstRun,
         max_timeout_s: float,
+        jitter_s: float,
     ) -> Subject:
         name = f"{kind}-{len(self.subjects)}"
 
         async def schedule() -> Subject:
             task = self.scheduler.schedule_task(
                 self.body,
-                gap_s,
+                rule if isinstance(rule, float) else None,
                 (name, kind),
+                trigger=None if isinstance(rule, float) else rule,
                 name=name,
                 policy=policy,
                 missed=missed,
                 first_run=first_run,
                 max_timeout_s=max_timeout_s,
+                jitter_s=jitter_s,
                 retries=2 if kind == "retries" else 0,
             )
-            self.subjects[name] = Subject(task, round(gap_s * 1e6))  # Before the loop has its turn, and starts it.
+            self.subjects[name] = Subject(task, rule)  # Before the loop has its turn, and starts it.
             return self.subjects[name]
 
         subject: Subject = self.run(schedule())
@@ -226,12 +306,43 @@ class Promises(RuleBasedStateMachine):
 
     @rule(gaps=st.integers(1, 8), subject=tasks)
     def wait_for_ticks(self, gaps: int, subject: Subject) -> None:
-        self.run(asyncio.sleep(gaps * subject.gap_us / 1e6))
+        self.run(asyncio.sleep(gaps * subject.gap_s))
 
     @rule(seconds=st.sampled_from([0.1, 0.6, 2.1, 30.0, 300.0]))
     def block_the_loop(self, seconds: float) -> None:
         self.loop.block(seconds)
         self.run(asyncio.sleep(0))
+
+    @rule(seconds=st.sampled_from([2.1, 300.0]))
+    def close_the_lid(self, seconds: float) -> None:
+        self.loop.close_the_lid(seconds)
+        self.run(asyncio.sleep(60))  # Noticed within a minute: from now on every tick is on its own time again.
+
+    @rule(seconds=st.sampled_from([0.7, -0.7, 30.0, -30.0, 600.0, -600.0, -7_000.0, -40_000.0]))
+    def set_the_clock(self, seconds: float) -> None:
+        """A step that is noticed when the loop wakes; or is not, if one in the other direction comes before."""
+        self.loop.set_the_clock(seconds)
+        if self.scheduler.started:
+            self.run(self.call(self.notice))
+
+    def notice(self) -> None:
+        """Look at the clocks, as the timer does once a minute; where that plans anew, times come again."""
+        before = self.driver.offset
+        now = self.loop.now_us
+        step = self.loop.wall_us() - now - before
+        reached = max(self.reached, now + before)
+        anew = reached - (now + before + step) > THREE_HOURS
+        self.reached = now + before + step if anew else reached
+        on_wall = [subject for subject in self.subjects.values() if not isinstance(subject.rule, float)]
+        if anew:
+            for subject in on_wall:
+                subject.left_over = self.unfinished(subject.task._entry)
+        self.driver.read_offset(now)
+        for subject in on_wall:
+            entry = subject.task._entry
+            at_once = entry.flags & OFF_GRID and entry.spec.first_run is FirstRun.NOW  # It does not wait for a clock.
+            if self.driver.knows(entry) and (anew or at_once):
+                self.note_plan(subject)
 
     @rule(subject=tasks)
     def disable(self, subject: Subject) -> None:
@@ -264,21 +375,29 @@ class Promises(RuleBasedStateMachine):
         self.background.append(self.loop.create_task(ask()))
         self.run(asyncio.sleep(0))
 
-    @rule(subject=tasks, gap_s=st.sampled_from(GAPS_S))
-    def reschedule(self, subject: Subject, gap_s: float) -> None:
+    @rule(subject=tasks, rule=st.sampled_from(RULES))
+    def reschedule(self, subject: Subject, rule: float | Trigger) -> None:
         entry = subject.task._entry
         if not self.driver.knows(entry):
             return
-        going = entry.run
-        self.run(self.call(subject.task.reschedule, gap_s))
-        if self.scheduler.started and entry.name in self.planned:
-            book = self.book.get(entry.name, Counter())
-            ended = [tick for tick in book if tick >= self.planned[entry.name]]
-            if going is not None and going.kind is not Kind.MANUAL and going.due >= self.planned[entry.name]:
-                ended.append(going.due)
-            following = max(ended, default=self.planned[entry.name] - subject.gap_us) + subject.gap_us
-            assert following > self.loop.now_us, "a tick of the old grid is missing"
-        subject.gap_us = round(gap_s * 1e6)
+
+        async def change() -> None:
+            due = []
+            if self.scheduler.started and entry.name in self.planned:
+                due = subject.ticks(self.planned[entry.name], self.key(entry, self.loop.now_us - entry.spec.jitter) + 1)
+            book = self.book.setdefault(entry.name, Counter())
+            if entry.run is not None and entry.run.kind is not Kind.MANUAL:
+                book = book + Counter([self.key(entry, entry.run.tick)])
+            if isinstance(rule, float):
+                subject.task.reschedule(rule)
+            else:
+                subject.task.reschedule(trigger=rule)
+            missing = [tick for tick in due if not (book + self.book[entry.name])[tick]]
+            assert missing == [], "a tick of the old grid is missing"
+            subject.rule = rule
+
+        self.run(change())
+        subject.left_over = self.unfinished(entry)
         if self.scheduler.started:
             self.note_plan(subject)
         else:
@@ -287,6 +406,9 @@ class Promises(RuleBasedStateMachine):
     @rule(subject=tasks)
     def remove(self, subject: Subject) -> None:
         self.run(self.call(subject.task.remove))
+        if self.scheduler.started and subject.task.name in self.planned:
+            self.check_book(subject)
+        self.planned.pop(subject.task.name, None)
 
     @rule(target=suspensions, subject=tasks)
     def suspend(self, subject: Subject) -> tuple[Subject | None, asyncio.Event, asyncio.Task[None]]:
@@ -337,6 +459,7 @@ class Promises(RuleBasedStateMachine):
 
     def begin(self) -> None:
         self.loop.now_us += 1  # A tick is known by its instant: no two lives of a scheduler share one.
+        self.reached = self.loop.wall_us()
 
         async def plan() -> None:
             await self.scheduler.start()
@@ -394,12 +517,14 @@ class Promises(RuleBasedStateMachine):
     def what_waits_is_not_forgotten(self) -> None:
         """A tick that waits for an idle task is on its way: within some turns of the loop it starts."""
         entries = [subject.task._entry for subject in self.subjects.values() if not subject.task.suspended]
-        before = {entry: (entry.waiting, entry.backlog) for entry in entries if entry.run is None}
+        before = {
+            entry: (entry.waiting, entry.backlog and list(entry.backlog)) for entry in entries if entry.run is None
+        }
         for _ in range(3):
             self.run(asyncio.sleep(0))
         for entry, waited in before.items():
             if self.scheduler.started and entry.run is None and waited != (None, None):
-                assert (entry.waiting, entry.backlog) != waited
+                assert (entry.waiting, entry.backlog and list(entry.backlog)) != waited
 
     @invariant()
     def nobody_complains(self) -> None:

@@ -19,6 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual import EPOCH_US, VirtualLoop
 
+from kaiju_app._combined import AnyOf, Except
+from kaiju_app._cron import Cron
+from kaiju_app._triggers import At
 from kaiju_app.errors import InvalidArgument, KaijuError, RunCut
 from kaiju_app.scheduler import (
     Every,
@@ -858,7 +861,7 @@ def test_a_trigger_that_is_none_is_refused(door: Scheduler, trigger: Any) -> Non
     error = refused(door, job, trigger=trigger)
 
     assert (error.argument, error.value) == ("trigger", trigger)
-    assert "must be Every(...)" in str(error)
+    assert "must be a trigger such as Every(60)" in str(error)
 
 
 def test_a_trigger_lends_the_task_its_gap(door: Scheduler) -> None:
@@ -905,6 +908,164 @@ def test_a_grace_beside_a_limit_of_its_own_is_refused(door: Scheduler) -> None:
 
     assert (error.argument, error.value) == ("grace_s", 5)
     assert str(error) == "grace_s has no meaning with Missed.ALL: its limit is catchup_s, got 5"
+
+
+# --- rules, jitter, an end ---
+
+
+class Rule:
+    """Somebody's own trigger: every minute, but for what it is told to answer with, or to raise."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+
+    def _answer(self, method: str, moment: datetime) -> Any:
+        answer = self.answers.get(method, getattr(Every(60), method))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer(moment) if callable(answer) else answer
+
+    def after(self, moment: datetime) -> Any:
+        return self._answer("after", moment)
+
+    def at_or_before(self, moment: datetime) -> Any:
+        return self._answer("at_or_before", moment)
+
+    def __repr__(self) -> str:
+        return "<a rule>"
+
+
+@pytest.mark.parametrize(
+    ("expression", "tz", "parts"),
+    [
+        ("61 * * * *", "UTC", ["expression", "minute", "'61'", "0-59"]),
+        ("0 25 * * *", "UTC", ["expression", "hour", "'25'", "0-23"]),
+        ("0 6 * * someday", "UTC", ["expression", "day-of-week", "'someday'", "SUN-SAT"]),
+        ("* * * *", "UTC", ["expression", "has 4", "5 fields"]),
+        ("0 0 30 2 *", "UTC", ["expression", "'0 0 30 2 *'"]),
+        ("0 6 * * *", "Europe/Brelin", ["tz", "'Europe/Brelin'", "IANA"]),
+        (60, "UTC", ["expression", "60", "text"]),
+    ],
+)
+def test_a_calendar_that_is_wrong_is_refused_before_it_is_a_trigger(
+    door: Scheduler, expression: Any, tz: str, parts: list[str]
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        door.schedule_task(job, trigger=Cron(expression, tz))
+
+    assert [part for part in parts if part not in str(caught.value)] == []
+    assert dict(door.tasks) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "parts"),
+    [
+        (Rule(after=ConnectionError("it is away")), ["failed: ConnectionError: it is away"]),
+        (Rule(after=datetime(2030, 1, 1)), ["aware", "datetime(2030, 1, 1"]),  # noqa: DTZ001
+        (Rule(after=lambda moment: moment), ["not later"]),
+        (Rule(after=lambda moment: moment - timedelta(1)), ["not later"]),
+        (Rule(after="tomorrow"), ["aware", "tomorrow"]),
+        (Rule(after=5.0), ["aware"]),
+        (Rule(at_or_before=ConnectionError("it is away")), ["failed: ConnectionError: it is away"]),
+        (Rule(at_or_before=datetime(2000, 1, 1)), ["aware", "datetime(2000, 1, 1"]),  # noqa: DTZ001
+        (Rule(at_or_before=lambda moment: moment + timedelta(1)), ["later"]),
+        (Rule(after=None, at_or_before=None), ["must have a tick some day, and never has one"]),
+        (Except(Every(60), Cron("* * * * *")), ["must have a tick some day, and never has one"]),
+        (Except(Cron("0 6 * * *"), Cron("* 6 * * *")), ["must have a tick some day, and never has one"]),
+        (Cron, ["must be a trigger such as"]),
+        (Rule, ["must be a trigger such as"]),
+        (Every, ["must be a trigger such as"]),
+        ("0 6 * * *", ["must be a trigger such as"]),
+        (Cron("0 6 * * *").after, ["must be a trigger such as"]),
+    ],
+)
+def test_a_rule_that_does_not_work_when_tried_is_refused(door: Scheduler, rule: Any, parts: list[str]) -> None:
+    task = Scheduler().schedule_task(job, 60)
+
+    error = refused(door, job, trigger=rule)
+    with pytest.raises(InvalidArgument) as caught:
+        task.reschedule(trigger=rule)
+
+    assert (error.argument, error.value) == ("trigger", rule)
+    assert [part for part in parts if part not in str(error)] == []
+    assert str(caught.value) == str(error)
+    assert (task.interval_s, task.trigger) == (60, None)
+
+
+@pytest.mark.parametrize("rule", [{"interval_s": 60}, {"trigger": Cron("0 6 * * *")}])
+@pytest.mark.parametrize("argument", ["until", "first_run"])
+@pytest.mark.parametrize("value", [datetime(2030, 1, 1), "2030-01-01", 5])  # noqa: DTZ001
+def test_an_instant_that_is_none_or_naive_is_refused(
+    door: Scheduler, rule: dict[str, Any], argument: str, value: Any
+) -> None:
+    error = refused(door, job, **rule, **{argument: value})
+
+    assert (error.argument, error.value) == (argument, value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "jitter_s", "gap"),
+    [
+        ({"interval_s": 60}, 60, "60 s"),
+        ({"interval_s": 60}, 61, "60 s"),
+        ({"interval_s": 0.001}, timedelta(milliseconds=1), "0.001 s"),
+        ({"trigger": Every(60)}, 60, "60 s"),
+        ({"trigger": Cron("0 * * * *")}, 3600, "3600 s"),
+        ({"trigger": Cron("* * * * * *")}, 1.5, "1 s"),
+        ({"trigger": Cron("0,10 6 * * *")}, 600, "600 s"),
+        ({"trigger": Cron("0 6 * * mon-fri")}, 86_400, "86400 s"),
+        ({"trigger": Cron("0 2 * * *", "Europe/Berlin")}, 86_400, "s"),
+        ({"trigger": AnyOf(Cron("0 * * * *"), Cron("59 5 * * *"))}, 60, "60 s"),
+    ],
+)
+def test_a_jitter_that_could_exchange_two_ticks_is_refused(
+    door: Scheduler, rule: dict[str, Any], jitter_s: Any, gap: str
+) -> None:
+    error = refused(door, job, jitter_s=jitter_s, **rule)
+    task = door.schedule_task(job, jitter_s=0.0005, **rule)  # Less is taken.
+
+    assert error.argument == "jitter_s"
+    assert str(error).startswith("jitter_s must be less than the gap")
+    assert gap in str(error)
+    assert task.jitter_s == 0.0005
+
+
+@pytest.mark.parametrize("rule", [{"interval_s": 60}, {"trigger": Cron("0 * * * *")}])
+@pytest.mark.parametrize("jitter_s", [-1, -0.001, True, False, math.nan, math.inf, "1", None, timedelta(seconds=-1)])
+def test_a_jitter_that_is_no_duration_is_refused(door: Scheduler, rule: dict[str, Any], jitter_s: Any) -> None:
+    error = refused(door, job, jitter_s=jitter_s, **rule)
+
+    assert (error.argument, str(error.value)) == ("jitter_s", str(jitter_s))
+
+
+@pytest.mark.parametrize(
+    "shorter", [{"interval_s": 30}, {"trigger": Every(30)}, {"trigger": Cron("* * * * * *")}]
+)
+def test_a_reschedule_to_a_gap_shorter_than_the_jitter_is_refused(door: Scheduler, shorter: dict[str, Any]) -> None:
+    task = door.schedule_task(job, 60, jitter_s=45)
+
+    with pytest.raises(InvalidArgument) as caught:
+        task.reschedule(**shorter)
+
+    assert (caught.value.argument, caught.value.value) == ("jitter_s", 45)
+    assert (task.interval_s, task.trigger, task.jitter_s) == (60, None, 45)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        At(datetime(1990, 1, 1, tzinfo=UTC)),
+        At(datetime(2990, 1, 1, tzinfo=UTC)),
+        Cron("0 0 29 2 *"),
+        Except(Every(60), Cron("* * 25 12 *")),
+        AnyOf(Every(60), At(ZERO)),
+    ],
+)
+def test_a_rule_with_a_tick_some_day_is_taken(door: Scheduler, rule: Any) -> None:
+    task = door.schedule_task(job, trigger=rule, until=ZERO)
+
+    assert (task.trigger, task.until) == (rule, ZERO)
+    assert json.loads(json.dumps(task.json_repr()))["trigger"] == str(rule)
 
 
 # --- the rest ---

@@ -1979,6 +1979,7 @@ async def test_json_repr_of_a_run_is_json(scheduler: Scheduler) -> None:
             "scheduled_at": begun,
             "last_scheduled_at": begun,
             "count": 1,
+            "more": False,
             "due": begun,
             "started_at": begun,
             "finished_at": ended,

@@ -231,9 +231,8 @@ async def test_a_run_shorter_than_the_shortest_interval_has_its_time(scheduler: 
 
 
 @pytest.mark.parametrize("step_s", [HOUR, -HOUR, 0.002, -0.002])
-@pytest.mark.parametrize("rule", ["interval", "trigger"])
-async def test_a_step_of_the_wall_clock_moves_labels_and_no_runs(
-    scheduler: Scheduler, loop: VirtualLoop, step_s: float, rule: str
+async def test_a_step_of_the_wall_clock_moves_the_labels_of_an_interval_and_no_runs(
+    scheduler: Scheduler, loop: VirtualLoop, step_s: float
 ) -> None:
     calls: list[float] = []
     labels: list[float | None] = []
@@ -242,12 +241,7 @@ async def test_a_step_of_the_wall_clock_moves_labels_and_no_runs(
         calls.append(loop.time() - 5)
         labels.append(at(current_run().scheduled_at))
 
-    anchored = Every(10, ZERO)
-    task = (
-        scheduler.schedule_task(body, 10)
-        if rule == "interval"
-        else scheduler.schedule_task(body, trigger=anchored, first_run=FirstRun.NOW)
-    )
+    task = scheduler.schedule_task(body, 10)
     async with scheduler:
         await asyncio.sleep(15)
         loop.wall_step_us = round(step_s * 1e6)

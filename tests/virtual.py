@@ -45,21 +45,37 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.loop = self
         self.now_us = 5_000_000  # A machine that has just booted: less than most intervals.
         self.wall_step_us = 0
+        self.slept_us = 0
         self._clock_resolution = 1e-6
         self.complaints: list[dict[str, Any]] = []
         self.set_exception_handler(lambda _, context: self.complaints.append(context))
 
     def time(self) -> float:
-        return self.now_us / 1e6
+        return self.awake_us() / 1e6
+
+    def awake_us(self) -> int:
+        return self.now_us - self.slept_us
+
+    def wall_us(self) -> int:
+        return EPOCH_US + self.now_us + self.wall_step_us
 
     @property
     def clock(self) -> Clock:
         """The clocks of a scheduler in this loop."""
-        return Clock(steady=lambda: self.now_us, wall=lambda: EPOCH_US + self.now_us + self.wall_step_us)
+        return Clock(steady=lambda: self.now_us, wall=self.wall_us, awake=self.awake_us)
 
     def block(self, seconds: float) -> None:
-        """Let time pass without giving the loop back, as blocking code or a sleeping machine does."""
+        """Let time pass without giving the loop back, as blocking code does."""
         self.now_us += round(seconds * 1e6)
+
+    def close_the_lid(self, seconds: float) -> None:
+        """Let time pass while the machine sleeps: as on Linux, the clock of the loop stands still."""
+        self.block(seconds)
+        self.slept_us += round(seconds * 1e6)
+
+    def set_the_clock(self, seconds: float) -> None:
+        """Set the wall clock forward, or back."""
+        self.wall_step_us += round(seconds * 1e6)
 
 
 def finish(loop: asyncio.AbstractEventLoop) -> None:

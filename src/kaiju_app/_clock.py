@@ -32,17 +32,27 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
+def awake_us() -> int:
+    """Return microseconds on the clock of event loops, which on most systems stands still while the machine sleeps."""
+    return time.monotonic_ns() // 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The two clocks of a scheduler, to be replaced in tests.
+    """The clocks of a scheduler, to be replaced in tests.
 
     Args:
         steady: Microseconds that never step: what intervals and deadlines are counted on.
-        wall: Microseconds since the Unix epoch: what people are shown.
+        wall: Microseconds since the Unix epoch: what calendars live on, and what people are shown.
+        awake: As *steady*, but without the time that the machine sleeps; None: the two are not told apart.
     """
 
     steady: Callable[[], int] = steady_us
     wall: Callable[[], int] = wall_us
+    awake: Callable[[], int] | None = None
+
+
+REAL = Clock(awake=awake_us)
 
 
 def utc(us: int) -> datetime:

@@ -5,16 +5,41 @@ Two rules keep it pure: time is a parameter, in microseconds, and nothing here k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
+from fractions import Fraction
 
-from ._clock import epoch_us, utc
+from ._clock import epoch_us
+from ._grid import FOREVER, Grid
 from ._model import ExecPolicy, FirstRun, Kind, Missed, Reason, Spec
 
 EARLY = 1_000  # Loops wake up to a millisecond early (uvloop rounds to the nearest one): such a tick counts as due.
 BACKLOG = 1_000  # Missed.ALL catches up no more than this many ticks.
 LONGEST_RETRY_PAUSE = 30_000_000  # A default pause grows with the gap; with a trigger the gap says little about it.
+SKIP_GRACE = 1_000_000  # Missed.SKIP forgives a second, or a tenth of the gap if that is more.
+
+
+def with_gap(spec: Spec, gap: int) -> Spec:
+    """Return *spec* for ticks that the next one follows after *gap*: with everything that follows from that."""
+    grace = spec.given_grace
+    if grace is None and spec.missed is Missed.SKIP:
+        grace = max(SKIP_GRACE, gap // 10)
+    limit = 0 if spec.policy is ExecPolicy.SHIELD else spec.max_timeout
+    if not limit and gap < FOREVER and spec.policy in (ExecPolicy.WAIT, ExecPolicy.SKIP):
+        limit = round(gap * Fraction(spec.safe_mod))  # Exact, for a century too.
+    surely = max(1, gap - spec.jitter)  # The next tick may have less jitter than this one.
+    return replace(
+        spec,
+        gap=gap,
+        limit=limit,
+        retry_pause=spec.retry_interval or default_retry_pause(gap, spec.retries, triggered=spec.trigger is not None),
+        grace=grace,
+        punctual=surely if grace is None else min(surely, grace + 1),
+        early=min(EARLY, gap // 2),  # Not so much that the next tick of a short interval is due at once.
+        hasty=0 < limit < gap,
+    )
 
 
 class Step(Enum):
@@ -67,54 +92,73 @@ def overlap(policy: ExecPolicy, tick: int, started: int, gap: int, *, cut: bool,
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What becomes of the ticks from *due* to now: the first *dropped* are skipped, the next *kept* are to be run."""
+    """What becomes of the ticks from one on that are due: the first of them are skipped, the others are to be run."""
 
     dropped: int
-    kept: int
+    more: bool
+    """Whether more than that are skipped: they were not all counted."""
+    last: int
+    """The last tick that is skipped, if any is."""
+    kept: Sequence[int]
+    gap: int
+    """From the last tick to the next one of the rule."""
     reason: Reason
     following: int
-    """The first tick that is not due yet."""
+    """The first tick that is not due yet; FOREVER if there is none."""
 
 
-def missed(spec: Spec, due: int, now: int, *, held: bool) -> Late:
-    """Return what becomes of the ticks from *due* up to *now*; constant work however many they are.
+def missed(grid: Grid, first: int, now: int, *, held: bool) -> Late:
+    """Return what becomes of the ticks from *first*, which is due, up to *now*; bounded work however many they are.
 
     Args:
         held: A hold kept them back until now. A single one is then judged as several are: running it shortly before
             the next one would serve nobody.
     """
-    count = max(0, now - due) // spec.gap + 1
-    following = due + count * spec.gap
+    spec = grid.spec
+    now = max(now, grid.due(first))  # It may be due a little early.
+    passed = grid.passed(first, now)
+    kept: Sequence[int]
     if spec.missed is Missed.ALL:
-        too_old = -(-(now - spec.catchup - due) // spec.gap)
-        dropped = min(count, max(0, count - BACKLOG, too_old))
-        return Late(dropped, count - dropped, Reason.BACKLOG, following)
-    age = now - (following - spec.gap)
-    stale = spec.grace is not None and age > spec.grace
-    crowded = spec.missed is Missed.ONCE and (held or count > 1) and 2 * (following - now) < spec.gap
-    kept = 0 if stale or crowded else 1
-    return Late(count - kept, kept, Reason.SUSPENDED if held else Reason.MISSED, following)
+        reason = Reason.BACKLOG
+        kept = grid.tail(first, passed, BACKLOG, now - spec.catchup)
+    else:
+        reason = Reason.SUSPENDED if held else Reason.MISSED
+        grace = with_gap(spec, passed.gap).grace if spec.rule is not None else spec.grace
+        stale = grace is not None and now - grid.due(passed.last) > grace
+        several = held or passed.number > 1
+        crowded = spec.missed is Missed.ONCE and several and 2 * (grid.due(passed.following) - now) < passed.gap
+        kept = () if stale or crowded else (passed.last,)
+    dropped = passed.number - len(kept)
+    return Late(
+        dropped=dropped,
+        more=passed.more,
+        last=passed.last if not kept or not dropped else grid.before(kept[0]),
+        kept=kept,
+        gap=passed.gap,
+        reason=reason,
+        following=passed.following,
+    )
 
 
-def deadline(spec: Spec, kind: Kind, grid: int, due: int, started: int) -> tuple[int, Reason] | None:
+def deadline(grid: Grid, kind: Kind, tick: int, due: int, started: int) -> tuple[int, Reason] | None:
     """Return until when a run may go on, and why it is cut then; None: for ever.
 
     Args:
-        grid: Any tick of the rule: where CANCEL's next ticks are counted from.
+        tick: Any tick of the rule: where CANCEL's next ticks are counted from.
         due: When the run was due.
         started: When it began, which may be up to EARLY before that.
     """
+    spec = grid.spec
     if spec.policy is ExecPolicy.SHIELD:
         return None
-    if kind is Kind.CAUGHT_UP:
-        return started + min(spec.gap, spec.max_timeout or spec.gap), Reason.DEADLINE
     own = started + spec.limit if spec.limit else None
-    if spec.policy is ExecPolicy.CANCEL:
-        earliest = max(started + (spec.gap + 1) // 2, due + 1)
-        replaced = grid - (grid - earliest) // spec.gap * spec.gap
-        if own is None or replaced <= own:
+    if kind is Kind.CAUGHT_UP:
+        own = started + min(spec.gap, spec.max_timeout or spec.gap)
+    elif spec.policy is ExecPolicy.CANCEL:
+        replaced = grid.first_due(tick, max(started + (spec.gap + 1) // 2, due + 1))
+        if replaced < FOREVER and (own is None or replaced <= own):
             return replaced, Reason.REPLACED
-    return None if own is None else (own, Reason.DEADLINE)
+    return None if own is None or own >= FOREVER else (own, Reason.DEADLINE)
 
 
 def retry_at(spec: Spec, attempt: int, now: int, end: int | None) -> int | None:
@@ -131,26 +175,21 @@ def default_retry_pause(gap: int, retries: int, *, triggered: bool) -> int:
     return min(pause, LONGEST_RETRY_PAUSE) if triggered else pause
 
 
-def first_tick(spec: Spec, now: int, offset: int) -> tuple[int, bool]:
-    """Return a task's first tick from *now* on, and whether it stands outside the grid of its rule.
-
-    Args:
-        offset: Wall clock minus steady clock.
-    """
+def first_tick(grid: Grid, now: int) -> tuple[int, bool]:
+    """Return a task's first tick from *now* on, and whether it stands outside the grid of its rule."""
+    spec = grid.spec
     first = spec.first_run
     if isinstance(first, datetime):
-        anchor = epoch_us(first) - offset
+        anchor = epoch_us(first) - grid.offset
         if anchor >= now:
             return anchor, spec.trigger is not None
         if spec.trigger is None:
             return anchor - (anchor - now) // spec.gap * spec.gap, False
     elif first is FirstRun.NOW:
         return now, spec.trigger is not None
-    return tick_after(spec, now, offset), False
+    return grid.after(now), False
 
 
-def tick_after(spec: Spec, moment: int, offset: int) -> int:
-    """Return the first tick of the rule after *moment*: the grid of a trigger, or one interval on."""
-    if spec.trigger is None:
-        return moment + spec.gap
-    return epoch_us(spec.trigger.after(utc(moment + offset))) - offset
+def same_rule(spec: Spec, other: Spec) -> bool:
+    """Return whether both are of one rule, that is, whether the task was not rescheduled in between."""
+    return spec is other or (spec.rule is not None and spec.rule is other.rule)

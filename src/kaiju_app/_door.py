@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
-from fractions import Fraction
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from . import _decide
+from ._clock import epoch_us
+from ._grid import FOREVER, Rule
 from ._model import ExecPolicy, FirstRun, Missed, Spec
-from ._triggers import MAX_GAP_S, Every, aware, gap_us
+from ._triggers import MAX_GAP_S, Every, Trigger, aware, gap_us, known_trigger
+from ._words import described
 from .errors import InvalidArgument
 
 E = TypeVar("E", ExecPolicy, FirstRun, Missed)
 
 NO_KWS: Mapping[str, Any] = {}  # Shared by all tasks without any; never changed.
 
-SKIP_GRACE = 1_000_000  # Missed.SKIP forgives a second, or a tenth of the gap if that is more.
+SOME_DAY = epoch_us(datetime(2000, 1, 1, tzinfo=UTC))  # Rules are tried out here: the same verdict on every day.
+TRIED = 100  # Ticks whose gaps are looked at: four days of an hourly rule, eight years of a monthly one.
 
 
 @lru_cache(maxsize=512, typed=True)  # A million equal tasks are checked once and share one Spec; True is not 1 here.
 def spec(
     interval_s: float | timedelta | None,
-    trigger: Every | None,
+    trigger: Trigger | None,
     policy: ExecPolicy,
     max_timeout_s: float,
     retries: int,
@@ -34,6 +38,8 @@ def spec(
     missed: Missed,
     grace_s: float | None,
     catchup_s: float,
+    jitter_s: float,
+    until: datetime | None,
     threaded: bool,
     safe_mod: float,
 ) -> Spec:
@@ -42,34 +48,27 @@ def spec(
     Raises:
         InvalidArgument: One of them is wrong.
     """
-    gap = _gap(interval_s, trigger)
-    policy = _member("policy", policy, ExecPolicy)
+    gap, rule = _gap(interval_s, trigger)
     missed = _member("missed", missed, Missed)
-    max_timeout = duration_us("max_timeout_s", max_timeout_s)
-    retries = whole("retries", retries, at_least=0)
-    retry_interval = duration_us("retry_interval_s", retry_interval_s)
-    pause = retry_interval or _decide.default_retry_pause(gap, retries, triggered=trigger is not None)
-    grace = _grace(grace_s, missed, gap)
-    limit = _limit(policy, max_timeout, gap, safe_mod)
-    return Spec(
-        gap=gap,
+    checked = Spec(
         trigger=trigger,
-        policy=policy,
-        max_timeout=max_timeout,
-        limit=limit,
-        retries=retries,
-        retry_interval=retry_interval,
-        retry_pause=pause,
+        rule=rule,
+        policy=_member("policy", policy, ExecPolicy),
+        max_timeout=duration_us("max_timeout_s", max_timeout_s),
+        safe_mod=safe_mod,
+        retries=whole("retries", retries, at_least=0),
+        retry_interval=duration_us("retry_interval_s", retry_interval_s),
         retry_on=_exceptions(retry_on),
         first_run=_first_run(first_run, trigger),
         missed=missed,
-        grace=grace,
+        given_grace=_grace(grace_s, missed),
         catchup=duration_us("catchup_s", catchup_s),
+        jitter=duration_us("jitter_s", jitter_s),
+        until=None if until is None else epoch_us(aware("until", until)),
         threaded=threaded,
-        punctual=_punctual(gap, grace),
-        early=_early(gap),
-        hasty=0 < limit < gap,
     )
+    _check_jitter(checked, gap, jitter_s)
+    return _decide.with_gap(checked, gap)
 
 
 def known_spec(*given: Any) -> Spec:
@@ -80,72 +79,62 @@ def known_spec(*given: Any) -> Spec:
         return spec.__wrapped__(*given)
 
 
-def respec(old: Spec, interval_s: float | timedelta | None, trigger: Every | None, safe_mod: float) -> Spec:
+def respec(old: Spec, interval_s: float | timedelta | None, trigger: Trigger | None) -> Spec:
     """Return *old* with another rule; what was not given, but follows from the gap, follows from the new one.
 
     Raises:
-        InvalidArgument: Not exactly one of the two, or out of range.
+        InvalidArgument: Not exactly one of the two, or out of range, or its gap too short for the jitter.
     """
-    gap = _gap(interval_s, trigger)
+    gap, rule = _gap(interval_s, trigger)
     first_run = old.first_run
     if first_run is _default_first_run(old.trigger):
         first_run = _default_first_run(trigger)
-    was_default = old.grace == _grace(None, old.missed, old.gap)
-    grace = _grace(None, old.missed, gap) if was_default else old.grace
-    limit = _limit(old.policy, old.max_timeout, gap, safe_mod)
-    return replace(
-        old,
-        gap=gap,
-        trigger=trigger,
-        limit=limit,
-        retry_pause=old.retry_interval or _decide.default_retry_pause(gap, old.retries, triggered=trigger is not None),
-        first_run=first_run,
-        grace=grace,
-        punctual=_punctual(gap, grace),
-        early=_early(gap),
-        hasty=0 < limit < gap,
-    )
+    changed = replace(old, trigger=trigger, rule=rule, first_run=first_run)
+    _check_jitter(changed, gap, old.jitter / 1e6)
+    return _decide.with_gap(changed, gap)
 
 
-def _early(gap: int) -> int:
-    """Return how early a tick counts as due: not so much that the next one of a short interval is due at once."""
-    return min(_decide.EARLY, gap // 2)
-
-
-def _punctual(gap: int, grace: int | None) -> int:
-    return gap if grace is None else min(gap, grace + 1)
-
-
-def _gap(interval_s: float | timedelta | None, trigger: Every | None) -> int:
+def _gap(interval_s: float | timedelta | None, trigger: Trigger | None) -> tuple[int, Rule | None]:
+    """Return the gap of the rule; or, of one whose gaps vary, FOREVER and how to ask it."""
     if (interval_s is None) == (trigger is None):
         raise InvalidArgument(
             "interval_s", interval_s, "or trigger must be given, and not both: interval_s=60 or trigger=Every(60)"
         )
     if trigger is None:
-        return gap_us("interval_s", interval_s)
-    if not isinstance(trigger, Every):
-        raise InvalidArgument("trigger", trigger, "must be Every(...); calendar rules are not available yet")
-    return trigger.gap_us
+        return gap_us("interval_s", interval_s), None
+    if isinstance(trigger, Every):
+        return trigger.gap_us, None
+    rule = Rule(known_trigger("trigger", trigger))
+    never = rule.after(SOME_DAY) >= FOREVER and rule.at_or_before(SOME_DAY) is None
+    if rule.failure is not None:
+        raise InvalidArgument(
+            "trigger", trigger, f"must answer with aware datetimes or None, and failed: {described(rule.failure)}"
+        )
+    if never:
+        raise InvalidArgument("trigger", trigger, "must have a tick some day, and never has one")
+    return FOREVER, rule
 
 
-def _limit(policy: ExecPolicy, max_timeout: int, gap: int, safe_mod: float) -> int:
-    """Return the run's own deadline in microseconds from its start; 0: none. CANCEL's default is its next tick."""
-    if policy is ExecPolicy.SHIELD:
-        return 0
-    if max_timeout or policy is ExecPolicy.CANCEL:
-        return max_timeout
-    return round(gap * Fraction(safe_mod))  # Exact, for a century too.
+def _check_jitter(checked: Spec, gap: int, jitter_s: float) -> None:
+    """Refuse a jitter that could exchange two ticks."""
+    if not checked.jitter:
+        return
+    if checked.rule is not None:
+        some = [tick for tick, _ in zip(checked.rule.ticks(SOME_DAY), range(TRIED), strict=False)]
+        gap = min((later - tick for tick, later in pairwise(some)), default=FOREVER)
+    if checked.jitter >= gap:
+        raise InvalidArgument(
+            "jitter_s", jitter_s, f"must be less than the gap from a tick to the next, which may be {gap / 1e6:g} s"
+        )
 
 
-def _grace(grace_s: float | None, missed: Missed, gap: int) -> int | None:
-    if grace_s is None:
-        return max(SKIP_GRACE, gap // 10) if missed is Missed.SKIP else None
-    if missed is Missed.ALL:
+def _grace(grace_s: float | None, missed: Missed) -> int | None:
+    if grace_s is not None and missed is Missed.ALL:
         raise InvalidArgument("grace_s", grace_s, "has no meaning with Missed.ALL: its limit is catchup_s")
-    return duration_us("grace_s", grace_s)
+    return None if grace_s is None else duration_us("grace_s", grace_s)
 
 
-def _first_run(first_run: FirstRun | datetime | None, trigger: Every | None) -> FirstRun | datetime:
+def _first_run(first_run: FirstRun | datetime | None, trigger: Trigger | None) -> FirstRun | datetime:
     if first_run is None:
         return _default_first_run(trigger)
     if isinstance(first_run, datetime):
@@ -153,7 +142,7 @@ def _first_run(first_run: FirstRun | datetime | None, trigger: Every | None) -> 
     return _member("first_run", first_run, FirstRun)
 
 
-def _default_first_run(trigger: Every | None) -> FirstRun:
+def _default_first_run(trigger: Trigger | None) -> FirstRun:
     return FirstRun.NOW if trigger is None else FirstRun.NEXT
 
 

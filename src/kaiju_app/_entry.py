@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ OFF_GRID = 64  # The next tick is an extra first one; those of the rule follow.
 HUNG = 128  # The run in progress was asked to end and does not.
 SKIPPING = 512  # The latest record tells of skips and may still grow.
 RESUMED = 256  # The due tick, or ticks, were kept back by a hold that has ended.
+UNEVEN = 1024  # Its gaps vary, or it has jitter or an end: each of its ticks is worked out.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,12 +67,12 @@ class Entry(Hot):
 
     Attributes:
         host: Who runs it.
-        due: The first tick that nothing was decided about yet.
+        due: The first tick that nothing was decided about yet; FOREVER if there is none.
         seq: Number of the agenda item that will look at ``due``; 0 when parked.
         alarm: Number of the agenda item that will look at the run in progress; 0 for none.
         lift: Number of the agenda item that ends a pause; 0 for none.
         waiting: A tick that is to start as soon as the task is idle.
-        backlog: First of the missed ticks still to be run; they go up to ``due``.
+        backlog: The missed ticks still to be run, oldest first; those up to ``due`` are among them.
         asked: Where the ``run_now()`` whose tick is waiting wants its Run.
         called: Start of the last run before the latest skips; 0 for none.
         ring: The latest records, packed; ``errors``: their texts, by place.
@@ -107,7 +109,7 @@ class Entry(Hot):
         self.lift = 0
         self.run: Running | None = None
         self.waiting: int | None = None
-        self.backlog: int | None = None
+        self.backlog: deque[int] | None = None
         self.asked: Future[Run] | None = None
         self.holds: list[Hold] | None = None
         self.pause: Hold | None = None

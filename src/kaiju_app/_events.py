@@ -10,7 +10,7 @@ from ._entry import FAILING, Entry
 from ._functions import is_async, is_generator
 from ._model import Outcome, Reason, Run
 from ._record import NEVER, Record
-from ._words import shown
+from ._words import described, shown
 from .errors import InvalidArgument
 
 log = logging.getLogger("kaiju_app.scheduler")
@@ -50,6 +50,8 @@ class Events:
         self._instance = instance
         self._listeners: list[tuple[Listener]] = []
         self._repeated: dict[object, _Repeated] = {}
+        self.hushed = False
+        """Missed ticks are about to be told by their cause."""
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call *listener* with every Run from now on; return a function that ends this.
@@ -77,6 +79,7 @@ class Events:
     def forget(self, entry: Entry) -> None:
         """Drop what is remembered of a task that is gone."""
         self._repeated.pop(entry, None)
+        self._repeated.pop((entry, "rule"), None)
 
     def ended(self, entry: Entry, record: Record, exc: BaseException | None, now: int) -> None:
         """Tell that a run ended."""
@@ -95,10 +98,10 @@ class Events:
         if reason is Reason.MISSED or reason is Reason.BACKLOG:
             # For the scheduler, not for each task: what blocks the loop makes all of them late.
             repeated = self._repeat(reason, now)
-            if repeated.due(now):
+            if not self.hushed and repeated.due(now):
                 log.warning(
                     "%s: skipped (%s) with %d tick(s); %d time(s) in %.3g s, for any task. They could not run in time: "
-                    "the loop was blocked or has too much to do, or the machine slept",
+                    "the loop has too much to do",
                     _subject(entry, record), reason.value, record.number, repeated.count, (now - repeated.since) / 1e6,
                 )  # fmt: skip
         elif opened:
@@ -109,6 +112,14 @@ class Events:
     def closed(self, entry: Entry, record: Record, now: int) -> None:
         """Tell the listeners the last and the number of a record of skips that something else follows."""
         self._tell(entry, record, now)
+
+    def bad_rule(self, entry: Entry, failure: Exception, now: int) -> None:
+        """Tell that the trigger of *entry* raised, or said what cannot be."""
+        if self._repeat((entry, "rule"), now).due(now):
+            log.error(
+                "task %r: its trigger, %s, does not say when it runs: %s. It is asked again every minute",
+                entry.name, shown(entry.spec.trigger), described(failure), exc_info=failure,
+            )  # fmt: skip
 
     def _succeeded(self, entry: Entry, record: Record, now: int) -> None:
         if entry.flags & FAILING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ._entry import SKIPPING, Entry
-from ._model import Outcome, Reason
-from ._record import CODES, ENDINGS, NEVER, PACKED, SUCCESS, Record
+from ._model import Outcome
+from ._record import ENDINGS, NEVER, PACKED, SUCCESS, Record
 
 
 def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
@@ -23,28 +23,28 @@ def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
     return closed
 
 
-def keep_skip(
-    entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, offset: int, history: int, manual: bool
-) -> tuple[Record, Record | None, bool]:
-    """Record that *number* ticks from *first* to *last* are skipped.
+def keep_skip(entry: Entry, skipped: Record, now: int, history: int) -> tuple[Record, Record | None, bool]:
+    """Record that ticks are *skipped*.
 
     Returns:
         The record that tells it, the record of other skips that this closed, and whether a record was opened for it.
     """
-    code = CODES[Outcome.SKIPPED, reason]
     if entry.ring is not None:
         latest = _latest(entry)
-        if latest.is_open and latest.code == code and not (manual or latest.manual):
-            merged = latest._replace(last=last, number=latest.number + number)
+        if latest.is_open and latest.code == skipped.code and not (skipped.manual or latest.manual):
+            merged = latest._replace(
+                last=skipped.last + skipped.offset - latest.offset,  # The wall clock may have been stepped since.
+                number=latest.number + skipped.number,
+                more=latest.more or skipped.more,
+            )
             _write(entry, _index(entry), merged)
-            _count(entry, code, number)
+            _count(entry, skipped.code, skipped.number)
             return merged, None, False
         if latest.started != NEVER:
             entry.called = latest.started  # Skips may push its record out.
-    record = Record(first, last, number, NEVER, NEVER, offset, 0, code, manual)
-    closed = keep(entry, record, now, history)
+    closed = keep(entry, skipped, now, history)
     entry.flags |= SKIPPING
-    return record, closed, True
+    return skipped, closed, True
 
 
 def counts(entry: Entry) -> dict[Outcome, int]:

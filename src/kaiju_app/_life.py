@@ -123,7 +123,7 @@ def _report(driver: Driver, run: Running) -> None:
     log.error(
         "task %r, tick %s: still going on after stop(), %.3g s after its start; %s. Its task does not run again "
         "before it ends. It is at:%s",
-        run.entry.name, utc(run.due + driver.offset).isoformat(), (driver.now() - run.started) / 1e6,
+        run.entry.name, utc(run.tick + driver.offset).isoformat(), (driver.now() - run.started) / 1e6,
         "it is shielded, and the time limit of stop() is over" if run.cause is None else "it does not give way",
         where(run),
     )  # fmt: skip

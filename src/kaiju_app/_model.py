@@ -8,7 +8,8 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._triggers import Every
+    from ._grid import Rule
+    from ._triggers import Trigger
 
 
 class ExecPolicy(StrEnum):
@@ -76,6 +77,8 @@ class Reason(StrEnum):
     """A later tick was due as well, or the next one too near, or the tick older than its grace."""
     BACKLOG = "backlog full"
     """Missed.ALL: more ticks than are caught up, or older than ``catchup_s``."""
+    CLOCK = "clock set back"
+    """The wall clock was set back so far that the task was planned anew."""
     SUSPENDED = "suspended"
     """The task was still suspended when the scheduler was stopped or the task changed."""
     DISABLED = "disabled"
@@ -98,29 +101,38 @@ class Kind(Enum):
 class Spec:
     """The parameters of a task, validated; one object is shared by all tasks with equal ones.
 
-    Durations are microseconds; ``limit`` is the run's own deadline counted from its start, 0: none.
+    Durations are microseconds. The second half follows from the first and from the gap: of a rule whose gaps vary,
+    there is one for each.
     """
 
-    gap: int
-    trigger: Every | None
+    trigger: Trigger | None
+    rule: Rule | None
+    """The trigger, if it has not one gap for ever."""
     policy: ExecPolicy
     max_timeout: int
-    limit: int
+    safe_mod: float
     retries: int
     retry_interval: int
-    retry_pause: int
     retry_on: tuple[type[Exception], ...]
     first_run: FirstRun | datetime
     missed: Missed
-    grace: int | None
+    given_grace: int | None
     catchup: int
+    jitter: int
+    until: int | None
+    """Wall-clock microseconds after which there is no tick."""
     threaded: bool
 
-    punctual: int
-    """Lateness below which a tick is not missed: no later tick is due as well, and its grace is not over."""
-    early: int
+    gap: int = 0
+    limit: int = 0
+    """The run's own deadline counted from its start; 0: none."""
+    retry_pause: int = 0
+    grace: int | None = None
+    punctual: int = 0
+    """Lateness below which a tick is surely not missed: no later one is due as well, and its grace is not over."""
+    early: int = 0
     """How long before a tick it counts as due."""
-    hasty: bool
+    hasty: bool = False
     """``limit`` comes before the next tick, which would otherwise look after it."""
 
 
@@ -148,7 +160,8 @@ class Run:
     """What became of a tick: a run with its outcome, or a skip with its reason.
 
     Consecutive skips for one reason are one record: it tells the first and the last tick and their number, and is
-    open, with ``finished_at`` None, until something else happens to the task.
+    open, with ``finished_at`` None, until something else happens to the task. Ticks of a calendar are counted up to
+    10,000 at a time; beyond that ``more`` says that there were more.
     """
 
     task: str
@@ -158,6 +171,8 @@ class Run:
     """Nominal time of the last tick that this record covers."""
     count: int
     """Ticks that this record covers; 1 but for skips."""
+    more: bool
+    """Whether it covers more than ``count``."""
     due: datetime
     """``scheduled_at`` and the jitter."""
     started_at: datetime | None
@@ -191,6 +206,7 @@ class Run:
             "scheduled_at": self.scheduled_at.isoformat(),
             "last_scheduled_at": self.last_scheduled_at.isoformat(),
             "count": self.count,
+            "more": self.more,
             "due": self.due.isoformat(),
             "started_at": self.started_at and self.started_at.isoformat(),
             "finished_at": self.finished_at and self.finished_at.isoformat(),

@@ -20,7 +20,7 @@ ENDINGS: tuple[tuple[Outcome, Reason | None], ...] = tuple(product(Outcome, (Non
 CODES = {ending: code for code, ending in enumerate(ENDINGS)}
 SUCCESS = CODES[Outcome.SUCCEEDED, None]
 
-PACKED = Struct("=6qih?x")  # The fields of a Record but for its error, in their order; all zero: no record.
+PACKED = Struct("=7qih??")  # The fields of a Record but for its error, in their order; all zero: no record.
 
 
 class Record(NamedTuple):
@@ -29,12 +29,14 @@ class Record(NamedTuple):
     first: int
     last: int
     number: int
+    jitter: int
     started: int
     finished: int
     offset: int
     attempts: int
     code: int
     manual: bool
+    more: bool
     error: str | None = None
 
     @property
@@ -59,7 +61,8 @@ class Record(NamedTuple):
             scheduled_at=utc(self.first + self.offset),
             last_scheduled_at=utc(self.last + self.offset),
             count=self.number,
-            due=utc(self.first + self.offset),
+            more=self.more,
+            due=utc(self.first + self.jitter + self.offset),
             started_at=None if self.started == NEVER else utc(self.started + self.offset),
             finished_at=None if self.is_open else utc(self.finished + self.offset),
             outcome=self.outcome,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from . import _decide
 from ._clock import utc
 from ._entry import Entry
-from ._model import Kind, Outcome, Reason
+from ._grid import Grid
+from ._model import Kind, Outcome, Reason, Spec
 from .errors import RunCut
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Host(Protocol):
     offset: int
 
     def now(self) -> int: ...
+    def grid(self, entry: Entry, spec: Spec) -> Grid: ...
     def pool(self) -> Executor: ...
     def cut(self, run: Running, cause: Reason) -> None: ...
     def succeeded(self, run: Running, result: Any) -> None: ...
@@ -40,8 +42,9 @@ class Running:
     Attributes:
         spec: The parameters when it started: rescheduling does not touch it.
         started: When it began; until it does, when it was meant to.
-        grid: A tick of the rule, if ``due`` is none; CANCEL's next ticks are counted from here.
-        due: The tick that it is for; of a manual run, when it was asked for.
+        tick: The tick that it is for; of a manual run, when it was asked for.
+        due: When that was due: later by its jitter.
+        grid: A tick of the rule, if ``tick`` is none; CANCEL's next ticks are counted from here.
         cause: Why it was asked to end: whoever cuts a run says so first. None: nobody did.
         told: What ``task.cancel()`` was given.
         final: No attempt may follow the one that is going on.
@@ -62,7 +65,7 @@ class Running:
     def __init__(self, entry: Entry, due: int, started: int) -> None:
         self.entry = entry
         self.spec = entry.spec
-        self.due = due
+        self.tick = self.due = due
         self.started = started
         self.kind = Kind.LIVE
         self.attempt = 0
@@ -71,8 +74,9 @@ class Running:
 
     def deadline(self) -> tuple[int, Reason] | None:
         """Return when this run is cut, and why; None: never."""
-        grid = self.due if self.grid is None else self.grid
-        return _decide.deadline(self.spec, self.kind, grid, self.due, self.started)
+        tick = self.tick if self.grid is None else self.grid
+        grid = self.entry.host.grid(self.entry, self.spec)
+        return _decide.deadline(grid, self.kind, tick, self.due, self.started)
 
     def cut(self, cause: Reason, told: str | None = None) -> None:
         """Ask the run to end. The first cause stands."""
@@ -228,7 +232,7 @@ class CurrentRun:
     @property
     def scheduled_at(self) -> datetime:
         """Nominal time of the tick, aware UTC: what to use for file names and idempotency keys, not ``now()``."""
-        return utc(self._run.due + self._run.entry.host.offset)
+        return utc(self._run.tick + self._run.entry.host.offset)
 
     @property
     def attempt(self) -> int:

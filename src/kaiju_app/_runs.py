@@ -8,14 +8,15 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context, copy_context
 from typing import Any, Protocol
 
-from . import _ledger
+from . import _decide, _ledger
 from ._agenda import Agenda
 from ._clock import Clock, utc
 from ._decide import EARLY
-from ._entry import FAILING, HUNG, QUEUED, REMOVED, WATCHED, Entry
+from ._entry import FAILING, HUNG, QUEUED, REMOVED, UNEVEN, WATCHED, Entry
 from ._events import Events, Listener, log
-from ._model import Kind, Outcome, Reason, Run, Settings
-from ._record import CODES, PACKED, SUCCESS, Record
+from ._grid import Grid
+from ._model import Kind, Outcome, Reason, Run, Settings, Spec
+from ._record import CODES, NEVER, PACKED, SUCCESS, Record
 from ._run import Running, execute
 from ._words import described, stack_of
 from .errors import WrongState
@@ -31,6 +32,7 @@ pack_into = PACKED.pack_into
 SIZE = PACKED.size
 
 STEP = 1_000  # A wall clock that is off by more than a millisecond was stepped, or slewed for a while.
+PATIENCE = 10  # Readings of the clocks, at most, until one is quick enough to tell a step from a wait.
 
 
 class Runs:
@@ -57,11 +59,26 @@ class Runs:
     def read_offset(self, now: int) -> None:
         """Set ``offset``, from the steady clock to the wall clock, when the latter was stepped.
 
-        Reading two clocks one after the other makes a noise that must not move the labels of ticks.
+        Reading two clocks one after the other makes a noise that must not move ticks.
         """
-        offset = self.wall() - now
-        if abs(offset - self.offset) > STEP:
-            self.offset = offset
+        step = self.wall() - now - self.offset
+        if -STEP <= step <= STEP:
+            return
+        for _ in range(PATIENCE):  # This process may have had to wait between the two readings.
+            before, wall, behind = self.now(), self.wall(), self.now()
+            if behind - before <= STEP:
+                break
+        step = wall - before - self.offset
+        if not -STEP <= step <= STEP:
+            self.on_step(step, before)
+
+    def on_step(self, step: int, now: int) -> None:
+        """Go on with a wall clock that was set forward by *step*, or back if that is negative."""
+        self.offset += step
+
+    def grid(self, entry: Entry, spec: Spec | None = None) -> Grid:
+        """Return the ticks of *entry*, as the clocks stand."""
+        return Grid(spec or entry.spec, self.offset, (self.instance, entry.name))
 
     def open(self, loop: asyncio.AbstractEventLoop, spawn: Spawn) -> None:
         """Begin to plan: from now on ticks come due, in a copy of the caller's context."""
@@ -93,24 +110,28 @@ class Runs:
     def start_run(
         self,
         entry: Entry,
-        due: int,
+        tick: int,
         now: int,
         kind: Kind = Kind.LIVE,
         grid: int | None = None,
         asked: asyncio.Future[Run] | None = None,
+        gap: int | None = None,
     ) -> None:
         """Start a run of *entry*, which is idle.
 
         Args:
-            due: The tick it is for.
+            tick: What it is for.
             kind: Where that comes from.
-            grid: Any tick of the rule, if *due* may be none.
+            grid: Any tick of the rule, if *tick* may be none.
             asked: Gets its Run.
+            gap: From *tick* to the next one of the rule, if that is known.
         """
-        entry.run = run = Running(entry, due, now)
+        entry.run = run = Running(entry, tick, now)
         if grid is not None:
             run.kind = kind
             run.grid = grid
+            if entry.flags & UNEVEN:
+                self._suit(run, gap)
         if asked is not None:
             self.watch(entry, asked)
         coro = execute(run)
@@ -127,6 +148,17 @@ class Runs:
                 task.cancel()
             if grid is not None or run.spec.hasty:
                 self.guard(entry)
+
+    def _suit(self, run: Running, gap: int | None) -> None:
+        """Give *run*, whose task is uneven, what its own tick asks for."""
+        grid = self.grid(run.entry)
+        manual = run.kind is Kind.MANUAL
+        if run.spec.rule is not None:
+            gap = grid.gap_around(run.tick) if gap is None else gap
+            if gap != run.spec.gap:
+                run.spec = _decide.with_gap(run.spec, gap)
+        if not manual:
+            run.due = grid.due(run.tick)
 
     def _on_no_task(self, run: Running, coro: Coroutine[Any, Any, None], exc: BaseException) -> None:
         """Take note of a run that no asyncio task could be made for; an eager one may have ended the program."""
@@ -172,7 +204,7 @@ class Runs:
         limit = run.spec.limit
         if (
             entry.seq
-            and run.spec is entry.spec
+            and _decide.same_rule(run.spec, entry.spec)
             and run.kind is Kind.LIVE
             and (limit == 0 or run.started + limit >= entry.due)
         ):
@@ -194,12 +226,13 @@ class Runs:
     def succeeded(self, run: Running, result: Any) -> None:
         """Take note of a run whose function returned *result*."""
         entry = run.entry
-        due = run.due
+        tick = run.tick
         now = self.now()
         entry.result = result
         if entry.flags or entry.alarm or entry.errors or self._loud:
             manual = run.kind is Kind.MANUAL
-            record = Record(due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
+            jitter = run.due - tick
+            record = Record(tick, tick, 1, jitter, run.started, now, self.offset, run.attempt, SUCCESS, manual, False)
             self._end(run, record, None, now)
             return
         # What _end() comes to after a success, when there is nobody to tell: nearly every run goes this way.
@@ -212,27 +245,38 @@ class Runs:
         place = entry.kept % self.history * SIZE
         entry.kept += 1
         manual = run.kind is Kind.MANUAL
-        pack_into(ring, place, due, due, 1, run.started, now, self.offset, run.attempt, SUCCESS, manual)
+        pack_into(ring, place, tick, tick, 1, 0, run.started, now, self.offset, run.attempt, SUCCESS, manual, False)
 
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
         """Take note of a run that did not succeed."""
-        due = run.due
+        tick, jitter = run.tick, run.due - run.tick
         now = self.now()
         code = CODES[outcome, reason]
         error = run.told
         if error is None and not (run.cause is not None and isinstance(exc, asyncio.CancelledError)):
             error = described(exc)  # That a run which was cut was cancelled says nothing more.
         manual = run.kind is Kind.MANUAL
-        record = Record(due, due, 1, run.started, now, self.offset, run.attempt, code, manual, error)
+        offset = self.offset
+        record = Record(tick, tick, 1, jitter, run.started, now, offset, run.attempt, code, manual, False, error)
         self._end(run, record, exc, now)
 
     def skip(
-        self, entry: Entry, first: int, last: int, number: int, reason: Reason, now: int, *, manual: bool = False
+        self,
+        entry: Entry,
+        first: int,
+        last: int,
+        number: int,
+        reason: Reason,
+        now: int,
+        *,
+        more: bool = False,
+        manual: bool = False,
     ) -> Record:
-        """Take note of *number* ticks from *first* to *last* that do not run."""
-        record, closed, opened = _ledger.keep_skip(
-            entry, first, last, number, reason, now, self.offset, self.history, manual
-        )
+        """Take note of *number* ticks, or *more*, from *first* to *last* that do not run."""
+        jitter = self.grid(entry).due(first) - first if entry.spec.jitter and not manual else 0
+        code = CODES[Outcome.SKIPPED, reason]
+        skipped = Record(first, last, number, jitter, NEVER, NEVER, self.offset, 0, code, manual, more)
+        record, closed, opened = _ledger.keep_skip(entry, skipped, now, self.history)
         if closed is not None:
             self.events.closed(entry, closed, now)
         self.events.skipped(entry, record, opened, now)
@@ -292,7 +336,7 @@ class Runs:
         log.warning(
             "task %r, tick %s: hung: asked to end (%s) %.3g s ago and still going on, %.3g s after its start. Later "
             "ticks are skipped until it ends; no second copy is started. It is at:%s",
-            entry.name, utc(run.due + self.offset).isoformat(), run.cause and run.cause.value,
+            entry.name, utc(run.tick + self.offset).isoformat(), run.cause and run.cause.value,
             self.settings.cancel_grace / 1e6, (now - run.started) / 1e6, where(run),
         )  # fmt: skip
 

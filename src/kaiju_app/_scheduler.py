@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from . import _door
-from ._clock import Clock
+from ._clock import REAL, Clock
 from ._driver import Driver
 from ._entry import Entry
 from ._events import Listener
@@ -19,7 +19,7 @@ from ._life import Life
 from ._model import ExecPolicy, FirstRun, Missed, Settings
 from ._suspend import Suspension
 from ._task import ScheduledTask
-from ._triggers import Every, aware
+from ._triggers import Trigger, aware
 from .errors import InvalidArgument
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Scheduler:
         if isinstance(safe_mod, bool) or not isinstance(safe_mod, int | float) or not 1 <= safe_mod <= 1e6:
             raise InvalidArgument("wait_task_timeout_safe_mod", safe_mod, "must be a number of at least 1")
         self._driver = Driver(
-            clock or Clock(),
+            clock or REAL,
             Settings(
                 cancel_grace=_door.duration_us("cancel_grace_s", cancel_grace_s),
                 history=_door.whole("history", history, at_least=1),
@@ -78,7 +78,7 @@ class Scheduler:
         args: Sequence[Any] = (),
         kws: Mapping[str, Any] = ...,
         *,
-        trigger: Every | None = None,
+        trigger: Trigger | None = None,
         policy: ExecPolicy = ExecPolicy.CANCEL,
         max_timeout_s: float | timedelta = 0,
         retries: int = 0,
@@ -89,6 +89,8 @@ class Scheduler:
         missed: Missed = Missed.ONCE,
         grace_s: float | timedelta | None = None,
         catchup_s: float | timedelta = DAY_S,
+        jitter_s: float | timedelta = 0,
+        until: datetime | None = None,
     ) -> ScheduledTask[T]: ...
 
     @overload
@@ -99,7 +101,7 @@ class Scheduler:
         args: Sequence[Any] = (),
         kws: Mapping[str, Any] = ...,
         *,
-        trigger: Every | None = None,
+        trigger: Trigger | None = None,
         policy: ExecPolicy = ExecPolicy.CANCEL,
         max_timeout_s: float | timedelta = 0,
         retries: int = 0,
@@ -110,6 +112,8 @@ class Scheduler:
         missed: Missed = Missed.ONCE,
         grace_s: float | timedelta | None = None,
         catchup_s: float | timedelta = DAY_S,
+        jitter_s: float | timedelta = 0,
+        until: datetime | None = None,
     ) -> ScheduledTask[T]: ...
 
     def schedule_task(
@@ -119,7 +123,7 @@ class Scheduler:
         args: Sequence[Any] = (),
         kws: Mapping[str, Any] = _door.NO_KWS,
         *,
-        trigger: Every | None = None,
+        trigger: Trigger | None = None,
         policy: ExecPolicy = ExecPolicy.CANCEL,
         max_timeout_s: float | timedelta = 0,
         retries: int = 0,
@@ -130,6 +134,8 @@ class Scheduler:
         missed: Missed = Missed.ONCE,
         grace_s: float | timedelta | None = None,
         catchup_s: float | timedelta = DAY_S,
+        jitter_s: float | timedelta = 0,
+        until: datetime | None = None,
     ) -> ScheduledTask[Any]:
         """Run *func* periodically; return its task. Legal before there is a loop; never calls *func* itself.
 
@@ -138,7 +144,8 @@ class Scheduler:
             interval_s: Seconds from a tick to the next, or a ``timedelta``: from 1 ms to 100 years.
             args: Arguments by position.
             kws: Arguments by name.
-            trigger: A rule instead of an interval.
+            trigger: A rule instead of an interval: ``Cron``, ``Every``, ``At``, ``AnyOf``, ``Except``, or anything with
+                their two methods. It lives on the wall clock; an interval does not notice how that is set.
             policy: What a tick does to a run that is still going on.
             max_timeout_s: Seconds for all attempts of a run together; 0: the policy's own limit.
             retries: Attempts that may follow the first one.
@@ -149,8 +156,11 @@ class Scheduler:
                 the first tick; a past one is where the grid is counted from, or with a trigger of no effect.
             missed: What becomes of ticks that could not run in time.
             grace_s: Seconds after which a tick is too old to run; by default no limit, for Missed.SKIP 1 s or a tenth
-                of the gap.
+                of the gap, if that is more.
             catchup_s: Seconds after which Missed.ALL makes no more up for a tick.
+            jitter_s: Each tick is due up to so many seconds later, less than the gap: another time for each task, tick
+                and process, so that many of them do not come at once.
+            until: Aware datetime of the last possible tick.
 
         Raises:
             InvalidArgument: An argument is wrong; nothing was registered.
@@ -162,6 +172,8 @@ class Scheduler:
         check_args(func, known, args, kws)
         if isinstance(first_run, datetime):
             first_run = aware("first_run", first_run)  # Here: in the hour that comes twice, two instants are equal.
+        if isinstance(until, datetime):
+            until = aware("until", until)
         checked = _door.known_spec(
             interval_s,
             trigger,
@@ -174,6 +186,8 @@ class Scheduler:
             missed,
             grace_s,
             catchup_s,
+            jitter_s,
+            until,
             known.threaded,
             driver.settings.safe_mod,
         )

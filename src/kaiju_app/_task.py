@@ -12,13 +12,14 @@ from typing import Any, Generic, TypeVar
 from . import _door
 from ._clock import utc
 from ._driver import Driver
-from ._entry import DISABLED, HUNG, Entry, Hold
+from ._entry import DISABLED, HUNG, OFF_GRID, Entry, Hold
+from ._grid import FOREVER
 from ._ledger import counts, records
 from ._model import ExecPolicy, Outcome, Reason, Run
 from ._record import NEVER
 from ._run import current_running
 from ._suspend import Suspension
-from ._triggers import Every
+from ._triggers import Trigger
 from .errors import InvalidArgument, OwnRun, TaskBusy, TaskHeld, WrongState
 
 T = TypeVar("T")
@@ -40,7 +41,8 @@ class ScheduledTask(Generic[T]):
         return hash(self._entry)
 
     def __repr__(self) -> str:
-        return f"<ScheduledTask {self.name!r} {self.policy} every {self.interval_s:g} s: {self.state}>"
+        rule = f"every {self.interval_s:g} s" if self.trigger is None else str(self.trigger)
+        return f"<ScheduledTask {self.name!r} {self.policy} {rule}: {self.state}>"
 
     # --- what it is ---
 
@@ -65,14 +67,25 @@ class ScheduledTask(Generic[T]):
         return MappingProxyType(dict(self._entry.kws))
 
     @property
-    def interval_s(self) -> float:
-        """Seconds from a tick to the next one."""
-        return self._entry.spec.gap / 1e6
+    def interval_s(self) -> float | None:
+        """Seconds from a tick to the next one; None for a trigger whose ticks are not evenly spaced."""
+        return None if self._entry.spec.rule is not None else self._entry.spec.gap / 1e6
 
     @property
-    def trigger(self) -> Every | None:
+    def trigger(self) -> Trigger | None:
         """The rule that was given instead of an interval."""
         return self._entry.spec.trigger
+
+    @property
+    def jitter_s(self) -> float:
+        """Seconds by which its ticks may be due later than the rule says."""
+        return self._entry.spec.jitter / 1e6
+
+    @property
+    def until(self) -> datetime | None:
+        """When the last possible tick is, aware UTC; None: it has no end."""
+        until = self._entry.spec.until
+        return None if until is None else utc(until)
 
     @property
     def policy(self) -> ExecPolicy:
@@ -113,7 +126,10 @@ class ScheduledTask(Generic[T]):
 
     @property
     def state(self) -> str:
-        """The first that holds of: hung, running, disabled, paused, suspended, stopped, waiting."""
+        """The first that holds of: hung, running, disabled, paused, suspended, stopped, over, waiting.
+
+        Over means that its rule has no further tick.
+        """
         entry = self._entry
         running = self.running
         return (
@@ -123,16 +139,33 @@ class ScheduledTask(Generic[T]):
             else "paused" if entry.pause is not None
             else "suspended" if self.suspended
             else "stopped" if not self._driver.planning or not self._is_known()
+            else "over" if entry.due >= FOREVER and not entry.seq  # Not only unknown, because its trigger failed.
             else "waiting"
         )  # fmt: skip
 
     @property
     def next_run_at(self) -> datetime | None:
-        """When the next tick is due, aware UTC; None if nothing is planned: disabled, held, stopped, or removed."""
-        entry = self._entry
-        if not self._driver.planning or not self.enabled or self.suspended or not self._is_known():
-            return None
-        return utc(entry.due + self._driver.offset)
+        """When the next tick is due, aware UTC; None if none is planned: disabled, held, stopped, removed, or over."""
+        found = self.upcoming(1)
+        return found[0] if found else None
+
+    def upcoming(self, n: int) -> list[datetime]:
+        """Return when the next *n* ticks are due, aware UTC; fewer if the rule has fewer, none if nothing is planned.
+
+        Raises:
+            InvalidArgument: *n* is negative or not a whole number.
+        """
+        _door.whole("n", n, at_least=0)
+        driver, entry = self._driver, self._entry
+        if not driver.planning or not self.enabled or self.suspended or not self._is_known():
+            return []
+        grid = driver.grid(entry)
+        tick = entry.due
+        found: list[datetime] = []
+        while len(found) < n and tick < FOREVER:
+            found.append(utc(grid.due(tick) + driver.offset))
+            tick = grid.after(tick) if entry.flags & OFF_GRID and len(found) == 1 else grid.following(tick)
+        return found
 
     @property
     def result(self) -> T | None:
@@ -220,21 +253,20 @@ class ScheduledTask(Generic[T]):
         self._driver.cut(run, Reason.REQUESTED, reason)
         return True
 
-    def reschedule(self, interval_s: float | timedelta | None = None, *, trigger: Every | None = None) -> None:
+    def reschedule(self, interval_s: float | timedelta | None = None, *, trigger: Trigger | None = None) -> None:
         """Change when it runs. The first tick is one new gap from now.
 
-        A run in progress goes on with its old deadline; a tick that waits is dropped, with a record.
+        A run in progress goes on with its old deadline; a tick that waits is dropped, with a record. Jitter and end
+        stay what they are.
 
         Raises:
-            InvalidArgument: Not exactly one of the two, or out of range.
+            InvalidArgument: Not exactly one of the two, or out of range, or a gap too short for the jitter.
             WrongState: The task was removed.
         """
         self._driver.check_thread("task.reschedule")
         if not self._is_known():
             raise WrongState(f"task {self.name!r} was removed: schedule it anew")
-        self._driver.change(
-            self._entry, _door.respec(self._entry.spec, interval_s, trigger, self._driver.settings.safe_mod)
-        )
+        self._driver.change(self._entry, _door.respec(self._entry.spec, interval_s, trigger))
 
     def remove(self) -> None:
         """Let no more ticks come. A run in progress goes on, and ``stop()`` awaits it; then the name is free."""
@@ -303,6 +335,8 @@ class ScheduledTask(Generic[T]):
             "called_at": self._called_at(),
             "state": self.state,
             "trigger": None if self.trigger is None else str(self.trigger),
+            "jitter_s": self.jitter_s,
+            "until": None if self.until is None else self.until.isoformat(),
             "missed": entry.spec.missed.value,
             "next_run_at": None if next_run_at is None else next_run_at.isoformat(),
             "holds": [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Iterable
 
 from . import _decide
 from ._clock import Clock
@@ -18,15 +20,23 @@ class Waiting(Runs):
         super().__init__(clock, settings)
         self.holds: list[Hold] = []
 
-    def limit_backlog(self, entry: Entry, now: int) -> None:
-        """Skip the oldest of the ticks to be caught up if they are too many."""
-        first, gap = entry.backlog, entry.spec.gap
-        if first is None:
-            return
-        too_many = (entry.due - first) // gap - _decide.BACKLOG
+    def catch_up(self, entry: Entry, ticks: Iterable[int], now: int) -> None:
+        """Let *ticks* run one after another, behind those that do so already; skip the oldest if they are too many."""
+        if entry.backlog is None:
+            entry.backlog = deque()
+        backlog = entry.backlog
+        backlog.extend(ticks)
+        too_many = len(backlog) - _decide.BACKLOG
         if too_many > 0:
-            entry.backlog = first + too_many * gap
-            self.skip(entry, first, entry.backlog - gap, too_many, Reason.BACKLOG, now)
+            dropped = [backlog.popleft() for _ in range(too_many)]
+            self.skip(entry, dropped[0], dropped[-1], too_many, Reason.BACKLOG, now)
+        self.queue(entry)
+
+    def drop_backlog(self, entry: Entry, reason: Reason, now: int) -> None:
+        """Skip the ticks that are to be caught up."""
+        backlog, entry.backlog = entry.backlog, None
+        if backlog:
+            self.skip(entry, backlog[0], backlog[-1], len(backlog), reason, now)
 
     def ask(self, entry: Entry, asked: asyncio.Future[Run]) -> None:
         """Run one extra tick, now or when the run in progress is over; under CANCEL, cut that run."""
@@ -65,9 +75,9 @@ class Waiting(Runs):
             kind = Kind.LIVE if asked is None else Kind.MANUAL
             self.start_run(entry, tick, now, kind, entry.due, asked)
         elif entry.backlog is not None:
-            tick = entry.backlog
-            following = tick + entry.spec.gap
-            entry.backlog = following if following < entry.due else None
+            tick = entry.backlog.popleft()
+            if not entry.backlog:
+                entry.backlog = None
             self.unqueue(entry)
             self.start_run(entry, tick, now, Kind.CAUGHT_UP, tick)
 
@@ -83,27 +93,23 @@ class Waiting(Runs):
         if entry.asked is None and entry.waiting is not None:
             tick, entry.waiting = entry.waiting, None
             self.skip(entry, tick, tick, 1, reason, now)
-        if entry.backlog is not None:
-            self.skip_range(entry, entry.backlog, entry.due, reason, now)
-            entry.backlog = None
+        self.drop_backlog(entry, reason, now)
         self.unqueue(entry)
         if entry.flags & DISABLED:
             reason = Reason.DISABLED
         elif entry.flags & HELD or self.holds:
             reason = Reason.SUSPENDED
-        if entry.due <= now and entry.flags & OFF_GRID:
-            tick = entry.due
+        grid = self.grid(entry)
+        first = entry.due
+        if grid.due(first) <= now and entry.flags & OFF_GRID:
             entry.flags &= ~OFF_GRID
-            entry.due = _decide.tick_after(entry.spec, tick, self.offset)
-            self.skip(entry, tick, tick, 1, reason, now)
-        if entry.due <= now:
+            entry.due = grid.after(first)
+            self.skip(entry, first, first, 1, reason, now)
             first = entry.due
-            entry.due = first + ((now - first) // entry.spec.gap + 1) * entry.spec.gap
-            self.skip_range(entry, first, entry.due, reason, now)
-
-    def skip_range(self, entry: Entry, first: int, end: int, reason: Reason, now: int) -> None:
-        gap = entry.spec.gap
-        self.skip(entry, first, end - gap, (end - first) // gap, reason, now)
+        if grid.due(first) <= now:
+            passed = grid.passed(first, now)
+            entry.due = passed.following
+            self.skip(entry, first, passed.last, passed.number, reason, now, more=passed.more)
 
     def skip_asked(self, entry: Entry, reason: Reason, now: int) -> None:
         """Skip the tick of a ``run_now()`` that still waits, and say so to whoever awaits it."""

@@ -1,16 +1,23 @@
 """The public names of the scheduler."""
 
 from ._clock import Clock
+from ._combined import AnyOf, Except
+from ._cron import Cron
+from ._forms import trigger_from_json
 from ._model import ExecPolicy, FirstRun, Missed, Outcome, Reason, Run
 from ._run import CurrentRun, current_run
 from ._scheduler import Scheduler
 from ._task import ScheduledTask
-from ._triggers import Every, Trigger
+from ._triggers import At, Every, Trigger
 
 __all__ = [
+    "AnyOf",
+    "At",
     "Clock",
+    "Cron",
     "CurrentRun",
     "Every",
+    "Except",
     "ExecPolicy",
     "FirstRun",
     "Missed",
@@ -21,4 +28,5 @@ __all__ = [
     "Scheduler",
     "Trigger",
     "current_run",
+    "trigger_from_json",
 ]

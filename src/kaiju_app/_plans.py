@@ -1,0 +1,306 @@
+"""DO, the plans: which tick of each task comes next, and what changes that: registration, switches, holds, clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+
+from . import _decide
+from ._clock import Clock
+from ._entry import DISABLED, HELD, OFF_GRID, QUEUED, REMOVED, RESUMED, UNEVEN, Entry, Hold
+from ._events import log
+from ._grid import FOREVER, Rule
+from ._model import FirstRun, Kind, Reason, Settings, Spec
+from ._run import Running
+from ._runs import Spawn
+from ._upsets import FAR_BACK, Upsets
+from ._waiting import Waiting
+from .errors import WrongThread
+
+ASK_AGAIN = 60_000_000  # A trigger that failed may be better a minute later.
+
+
+class Plans(Waiting):
+    """The plans of one scheduler."""
+
+    def __init__(self, clock: Clock, settings: Settings) -> None:
+        super().__init__(clock, settings)
+        self._parked: dict[Entry, None] = {}
+        self._thread = 0
+        self.upsets = Upsets(clock)
+        self._reached = 0
+        """What the wall clock has shown at the most since the start, or since tasks were planned anew."""
+
+    # --- planning ---
+
+    def plan(self, entry: Entry, due: int, *, off_grid: bool = False) -> None:
+        """Set the next tick of *entry*, in place of the one that was planned."""
+        self.unplan(entry)
+        if off_grid:
+            entry.flags |= OFF_GRID
+        self._put(entry, due)
+        self._arm()
+
+    def _put(self, entry: Entry, due: int) -> None:
+        """Put the next tick of *entry* on the agenda, if there is one."""
+        if not entry.flags & UNEVEN:
+            entry.due = due
+            entry.seq = self._agenda.push(due, entry)
+            return
+        grid = self.grid(entry)
+        rule = entry.spec.rule
+        entry.due = due = grid.clipped(due)
+        if due < FOREVER:
+            if rule is not None and (gap := grid.gap(due)) != entry.spec.gap:
+                entry.spec = _decide.with_gap(entry.spec, gap)
+            entry.seq = self._agenda.push(grid.due(due), entry)
+        if rule is not None and rule.failure is not None:
+            self._on_bad_rule(entry, rule, rule.failure)
+        elif due >= FOREVER:
+            log.info("task %r: there is no further tick of its rule, %s", entry.name, entry.spec.trigger)
+
+    def _on_bad_rule(self, entry: Entry, rule: Rule, failure: Exception) -> None:
+        """Say that the trigger of *entry* could not be asked, and ask it again later if the next tick is not known."""
+        rule.failure = None
+        now = self.now()
+        self.events.bad_rule(entry, failure, now)
+        if not entry.seq:
+            entry.seq = self._agenda.push(now + ASK_AGAIN, entry)
+
+    def _replan(self, entry: Entry) -> None:
+        self.plan(entry, entry.due, off_grid=bool(entry.flags & OFF_GRID))
+
+    def open(self, loop: asyncio.AbstractEventLoop, spawn: Spawn) -> None:
+        """Begin to plan, every task anew, in a copy of the caller's context."""
+        super().open(loop, spawn)
+        self._thread = threading.get_ident()
+        now = self.now()
+        self.offset = self.wall() - now
+        self._reached = now + self.offset
+        self.upsets.begin()
+        for entry in self.entries.values():
+            self.plan_first(entry, now)
+
+    def check_thread(self, call: str) -> None:
+        """Refuse a *call* from another thread than the loop's.
+
+        Raises:
+            WrongThread: This is another thread.
+        """
+        if self.planning and threading.get_ident() != self._thread:
+            raise WrongThread(call)
+
+    def add(self, entry: Entry) -> None:
+        """Take *entry* in."""
+        _mark(entry)
+        self.entries[entry.name] = entry
+        if self.planning:
+            now = self.now()
+            self.read_offset(now)
+            self.plan_first(entry, now)
+
+    def plan_first(self, entry: Entry, now: int) -> None:
+        """Set the first tick of *entry*, and look after what an earlier life has left: a run, a pause."""
+        if not entry.flags & REMOVED:  # It is here for a run that outlived stop(), and has no ticks.
+            due, off_grid = _decide.first_tick(self.grid(entry), now)
+            if off_grid:
+                entry.flags |= OFF_GRID
+            self._put(entry, due)
+        if entry.pause is not None:
+            self._lift_in_time(entry)
+        if entry.run is not None:
+            run = self.alive(entry)
+            if run is not None and run.cause is not None:
+                entry.alarm = self._agenda.push(now + self.settings.cancel_grace, entry)
+            self.guard(entry)
+        self._arm()
+
+    def unplan(self, entry: Entry) -> None:
+        """Let no tick of *entry* come due."""
+        entry.flags &= ~(OFF_GRID | RESUMED)
+        self._parked.pop(entry, None)
+        if entry.seq:
+            entry.seq = 0
+            self._agenda.dropped()
+
+    def change(self, entry: Entry, spec: Spec) -> None:
+        """Give *entry* another rule: its first tick is one new gap from now; the run in progress keeps its deadline."""
+        now = self.now()
+        if self.planning:
+            self.read_offset(now)
+            self.settle(entry, Reason.RESCHEDULED, now)
+        entry.spec = spec
+        _mark(entry)
+        if self.planning:
+            self.plan(entry, self.grid(entry).after(now))
+            self.guard(entry)
+
+    def disable(self, entry: Entry) -> None:
+        """Let ticks pass from now on; the run in progress goes on."""
+        if entry.flags & DISABLED:
+            return
+        if self.planning and not entry.flags & REMOVED:
+            self.settle(entry, Reason.DISABLED, self.now())
+            self._replan(entry)
+        entry.flags |= DISABLED
+
+    def enable(self, entry: Entry) -> None:
+        """Go on with the grid, without making up for anything."""
+        if self.planning and entry.flags & DISABLED and not entry.flags & REMOVED:
+            self.settle(entry, Reason.DISABLED, self.now())
+            self._replan(entry)
+        entry.flags &= ~DISABLED
+
+    def knows(self, entry: Entry) -> bool:
+        """Return whether *entry* is one of the tasks, and not on its way out."""
+        return self.entries.get(entry.name) is entry and not entry.flags & REMOVED
+
+    def remove(self, entry: Entry) -> None:
+        """Let no more ticks come; the entry is forgotten when no run is going on."""
+        if entry.flags & REMOVED:
+            return
+        entry.flags |= REMOVED
+        if self.planning:
+            self.settle(entry, Reason.REMOVED, self.now())
+            self.skip_asked(entry, Reason.REMOVED, self.now())
+        self.unplan(entry)
+        if self.alive(entry) is None:
+            self._forget(entry)
+        else:
+            self.guard(entry)
+
+    def halt(self) -> None:
+        """Plan nothing more, and end every tick that is due, with the reason why it does not run."""
+        self.planning = False
+        now = self.now()
+        for entry in list(self.entries.values()):  # A listener may register or remove tasks.
+            if entry.flags & QUEUED or (self.grid(entry).due(entry.due) <= now and not entry.flags & REMOVED):
+                self.settle(entry, Reason.SHUTDOWN, now)
+                self.skip_asked(entry, Reason.SHUTDOWN, now)
+            entry.flags &= ~(OFF_GRID | RESUMED)
+            entry.seq = entry.alarm = entry.lift = 0
+        self._agenda.clear()
+        self._parked.clear()
+
+    # --- the wall clock ---
+
+    def on_step(self, step: int, now: int) -> None:
+        """Move what lives on the wall clock with it; if that was set back by hours, plan anew from what it shows."""
+        self._reached = max(self._reached, now + self.offset)
+        anew = self._reached - (now + self.offset + step) > FAR_BACK
+        moved = [entry for entry in self.entries.values() if entry.spec.trigger is not None]
+        if anew:
+            self._reached = now + self.offset + step
+            for entry in moved:
+                if not entry.flags & REMOVED:
+                    self.settle(entry, Reason.CLOCK, now)
+        super().on_step(step, now)
+        for entry in self.entries.values():
+            if entry.run is not None and entry.run.spec.trigger is not None:  # Also one from before a reschedule().
+                _shift_run(entry.run, step)
+        for entry in moved:
+            _shift(entry, step)
+            if not entry.flags & REMOVED:
+                self._move(entry, step, now, anew=anew)
+        self.upsets.stepped(step, len(moved), now + self.offset, anew=anew)
+
+    def _move(self, entry: Entry, step: int, now: int, *, anew: bool) -> None:
+        """Plan *entry* again: its next tick is another one, or comes at another time of the steady clock."""
+        kept = entry.flags & (OFF_GRID | RESUMED)
+        if anew:
+            self.plan(entry, self.grid(entry).after(now))
+        elif entry.due < FOREVER and not (kept & OFF_GRID and entry.spec.first_run is FirstRun.NOW):
+            self.plan(entry, entry.due - step)
+            entry.flags |= kept
+
+    # --- holds ---
+
+    def hold(self, entry: Entry | None, hold: Hold) -> None:
+        """Keep *entry*, or with None every task, from starting runs."""
+        if entry is None:
+            self.holds.append(hold)
+            return
+        if entry.holds is None:
+            entry.holds = []
+        entry.holds.append(hold)
+        entry.flags |= HELD
+
+    def unhold(self, entry: Entry | None, hold: Hold) -> None:
+        """Take *hold* back, and look again at what it kept back."""
+        if entry is None:
+            self.holds.remove(hold)
+            self._released_all()
+            return
+        holds = entry.holds or []
+        holds.remove(hold)
+        if not holds:
+            entry.holds = None
+            entry.flags &= ~HELD
+            self._released(entry)
+
+    def pause(self, entry: Entry, hold: Hold | None) -> None:
+        """Set, change or end the operator's hold of *entry*."""
+        old, entry.pause = entry.pause, hold
+        if entry.lift:
+            entry.lift = 0
+            self._agenda.dropped()
+        if hold is not None:
+            self.hold(entry, hold)
+            self._lift_in_time(entry)
+        if old is not None:
+            self.unhold(entry, old)
+
+    def is_held(self, entry: Entry) -> bool:
+        """Return whether something holds *entry*; while nothing is planned, no timer ends a pause."""
+        pause = entry.pause
+        if not self.planning and pause is not None and pause.until is not None and pause.until <= self.now():
+            self.pause(entry, None)
+        return bool(entry.flags & HELD or self.holds)
+
+    def _lift_in_time(self, entry: Entry) -> None:
+        if self.planning and entry.pause is not None and entry.pause.until is not None:
+            entry.lift = self._agenda.push(entry.pause.until, entry)
+            self._arm()
+
+    def _released(self, entry: Entry) -> None:
+        """Look again at what a hold of *entry* kept back."""
+        if entry.flags & HELD or self.holds or not self.planning:
+            return
+        if entry in self._parked:
+            self._replan(entry)
+            entry.flags |= RESUMED
+        if entry.flags & QUEUED:
+            self.pump_soon(entry)
+
+    def _released_all(self) -> None:
+        """Look again at what a hold of the whole scheduler kept back."""
+        if self.holds or not self.planning:
+            return
+        kept_back = [*self._parked, *(entry for entry in self.entries.values() if entry.flags & QUEUED)]
+        for entry in dict.fromkeys(kept_back):
+            self._released(entry)
+
+
+def _mark(entry: Entry) -> None:
+    """Mark *entry* if each of its ticks has to be worked out."""
+    spec = entry.spec
+    entry.flags &= ~UNEVEN
+    if spec.rule is not None or spec.jitter or spec.until is not None:
+        entry.flags |= UNEVEN
+
+
+def _shift(entry: Entry, step: int) -> None:
+    """Keep the ticks of *entry* that wait what they were on a wall clock that was set by *step*."""
+    if entry.waiting is not None and entry.asked is None:
+        entry.waiting -= step
+    if entry.backlog is not None:
+        entry.backlog = deque(tick - step for tick in entry.backlog)
+
+
+def _shift_run(run: Running, step: int) -> None:
+    if run.grid is not None:
+        run.grid -= step
+    if run.kind is not Kind.MANUAL:
+        run.tick -= step
+        run.due -= step
