@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -50,6 +51,19 @@ def test_the_plain_script_runs_as_it_is_printed() -> None:
     assert done.returncode == 0
     assert "scheduled:refresh SUCCEEDED" in done.stdout
     assert "prune SUCCEEDED" in done.stdout
+
+
+# --- on a calendar ---
+
+
+def test_the_calendar_rules_say_what_the_comments_say() -> None:
+    code = snippet("trigger_from_json")
+    done = python(*STRICT, "-c", code)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    described, upcoming = done.stdout.splitlines()
+    assert described in code  # As the comment has it.
+    assert upcoming == repr([datetime(2026, 12, 27, 5, minute, tzinfo=UTC) for minute in (0, 15)])
 
 
 # --- in a web application ---
@@ -189,13 +203,13 @@ def test_the_policies_table_tells_the_default_deadlines() -> None:
     told = {}
     for policy in ExecPolicy:
         spec = scheduler.schedule_task(print, 10, policy=policy)._entry.spec
-        told[policy.value] = f"{spec.limit // spec.gap} intervals" if spec.limit else None
+        told[policy.value] = f"{spec.limit // spec.gap} gaps" if spec.limit else None
 
-    assert told == {"CANCEL": None, "WAIT": "3 intervals", "SKIP": "3 intervals", "SHIELD": None}
+    assert told == {"CANCEL": None, "WAIT": "3 gaps", "SKIP": "3 gaps", "SHIELD": None}
     assert rows == {
         "CANCEL": "the next tick",
-        "WAIT": "3 intervals",
-        "SKIP": "3 intervals",
+        "WAIT": "3 gaps",
+        "SKIP": "3 gaps",
         "SHIELD": "none: it is never cancelled",
     }
 

@@ -23,6 +23,12 @@ class Limits:
     close_s: float
 
 
+class Unasked(Part):
+    """A service that need not say how it is before it counts as started."""
+
+    async def _check(self) -> None: ...
+
+
 class Course:
     """One life of an application: begun once, and ended once, wherever it had come to.
 
@@ -53,9 +59,13 @@ class Course:
             StartFailed: A service that is not optional could not start.
             CancelledError: The caller was cancelled, and with it what was going on.
         """
+        await self.begin_services()
+        await self._scheduler.start()
+
+    async def begin_services(self) -> None:
+        """Start the services in order; see ``begin()``."""
         for part in self.parts:
             await self._start(part)
-        await self._scheduler.start()
 
     def go_on(self) -> None:
         """Let ``post_init()`` of all services run in the background."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from . import _door
-from ._course import Course, Limits
+from ._course import Course, Limits, Unasked
 from ._keeper import log
 from ._part import Part
 from ._roster import join
@@ -119,24 +119,9 @@ class Application:
             BadWiring: A service that another one needs is missing, or they need each other in a circle.
             StartFailed: A service that is not optional could not start.
         """
-        if self._state is not ServiceState.CLOSED:
-            raise WrongState(f"start(): application {self.name!r} is {self._state}; await stop() first")
-        if self._scheduler.started:
-            raise WrongState(
-                f"start(): the scheduler of application {self.name!r} is started already, so that tasks would run "
-                "before the services are ready; leave it to the application"
-            )
-        self._course = course = Course(self.name, self._scheduler, self._wired(), self._limits)
-        self._loop = loop = asyncio.get_running_loop()
-        self._gone = loop.create_future()
+        loop = asyncio.get_running_loop()
         began = loop.time()
-        self._state = ServiceState.STARTING
-        try:
-            await course.begin()
-        except BaseException:
-            with contextlib.suppress(asyncio.CancelledError):  # What went wrong first is what has to be told.
-                await self._end(course)
-            raise
+        course = await self._begin(Part, Course.begin)
         self._state = ServiceState.READY
         course.go_on()
         log.info(
@@ -144,7 +129,40 @@ class Application:
             self.name, loop.time() - began, sum(part.open for part in course.parts), len(self._scheduler.tasks),
         )  # fmt: skip
 
-    def _wired(self) -> list[Part]:
+    @contextlib.asynccontextmanager
+    async def _initialised(self) -> AsyncIterator[Course]:
+        """Have the services through their ``init()`` and nothing more, for who looks at what they schedule there.
+
+        They are closed behind it; see ``start()`` for what it raises.
+        """
+        course = await self._begin(Unasked, Course.begin_services)
+        try:
+            yield course
+        finally:
+            await self._end(course)
+
+    async def _begin(self, kind: type[Part], begin: Callable[[Course], Awaitable[None]]) -> Course:
+        """Begin a new course, which is ended again if that fails."""
+        if self._state is not ServiceState.CLOSED:
+            raise WrongState(f"start(): application {self.name!r} is {self._state}; await stop() first")
+        if self._scheduler.started:
+            raise WrongState(
+                f"start(): the scheduler of application {self.name!r} is started already, so that tasks would run "
+                "before the services are ready; leave it to the application"
+            )
+        self._course = course = Course(self.name, self._scheduler, self._wired(kind), self._limits)
+        self._loop = loop = asyncio.get_running_loop()
+        self._gone = loop.create_future()
+        self._state = ServiceState.STARTING
+        try:
+            await begin(course)
+        except BaseException:
+            with contextlib.suppress(asyncio.CancelledError):  # What went wrong first is what has to be told.
+                await self._end(course)
+            raise
+        return course
+
+    def _wired(self, kind: type[Part]) -> list[Part]:
         """Return the services in the order of their start, with what they need in their fields."""
         wiring = wire(self._services)
         names = [each.name for each in self._services]
@@ -157,7 +175,7 @@ class Application:
         for link in wiring.links:
             setattr(link.service, link.field, link.target)
         return [
-            Part(self.name, each, [link for link in wiring.links if link.service is each], each.name in self._optional)
+            kind(self.name, each, [link for link in wiring.links if link.service is each], each.name in self._optional)
             for each in wiring.order
         ]
 

@@ -4,6 +4,7 @@ from ._clock import Clock
 from ._combined import AnyOf, Except
 from ._cron import Cron
 from ._forms import trigger_from_json
+from ._lint import Finding, Level, Report, lint
 from ._model import ExecPolicy, FirstRun, Missed, Outcome, Reason, Run
 from ._run import CurrentRun, current_run
 from ._scheduler import Scheduler
@@ -19,14 +20,18 @@ __all__ = [
     "Every",
     "Except",
     "ExecPolicy",
+    "Finding",
     "FirstRun",
+    "Level",
     "Missed",
     "Outcome",
     "Reason",
+    "Report",
     "Run",
     "ScheduledTask",
     "Scheduler",
     "Trigger",
     "current_run",
+    "lint",
     "trigger_from_json",
 ]
