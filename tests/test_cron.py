@@ -170,6 +170,95 @@ def test_a_rule_agrees_with_whoever_looks_at_the_clock(
             assert cron.after(moment) == ticks[place]
 
 
+@dataclass(frozen=True)
+class Minute:
+    """A minute as a clock on the wall shows it, and the minutes that it passed over to get there."""
+
+    moment: datetime
+    local: datetime
+    second_time: bool
+    passed_over: tuple[datetime, ...]
+
+    def is_tick_of(self, rule: Rule) -> bool:
+        if rule.fixed:
+            return any(map(rule.matches, self.passed_over)) or (rule.matches(self.local) and not self.second_time)
+        return rule.matches(self.local)
+
+
+def minutes(zone: str, start: datetime, days: int) -> list[Minute]:
+    info = ZoneInfo(zone)
+    found = []
+    before = start.astimezone(info).replace(tzinfo=None)
+    for number in range(1, days * 1440):
+        moment = start + MINUTE * number
+        local = moment.astimezone(info)
+        now = local.replace(tzinfo=None, fold=0)
+        passed_over = tuple(before + MINUTE * number for number in range(1, int((now - before) / MINUTE)))
+        found.append(Minute(moment, now, bool(local.fold), passed_over))
+        before = now
+    return found
+
+
+def a_rule(draw: random.Random) -> Rule:
+    def some(low: int, high: int, most: int) -> tuple[int, ...]:
+        return tuple(sorted(draw.sample(range(low, high + 1), draw.randint(1, most))))
+
+    return Rule(
+        minutes=some(0, 59, 4),
+        hours=some(0, 4, 3) if draw.random() < 0.7 else some(0, 23, 4),
+        days=None if draw.random() < 0.6 else some(1, 28, 10),
+        weekdays=None if draw.random() < 0.6 else some(0, 6, 4),
+        every_minute=draw.random() < 0.2,
+        every_hour=draw.random() < 0.5,
+    )
+
+
+@pytest.mark.slow
+def test_in_every_zone_twelve_thousand_rules_agree_with_a_look_at_every_minute() -> None:
+    """Where the clocks are changed in some year, if they are: the next and the last tick, from any instant there."""
+    draw = random.Random(2)
+    seen = {"next": 0, "last": 0, "changes": 0}
+    for zone in ZONES:
+        years = (draw.randint(*ends) for ends in [(1973, 1990), (1973, 1990), (1991, 2010), (2011, 2099)])
+        days = next(filter(None, (changes(zone, year) for year in years)), None)
+        seen["changes"] += bool(days)
+        middle = draw.choice(days) if days else datetime(2050, 1, 1, tzinfo=UTC) + DAY * draw.randrange(365)
+        clock = minutes(zone, middle - DAY, 3)
+        for _ in range(-(-12_000 // len(ZONES))):
+            rule = a_rule(draw)
+            cron = Cron(rule.text, zone)
+            place = draw.randrange(720, 2_880)
+            moment = clock[place].moment + timedelta(seconds=draw.choice([0, 0, 0.000001, 59.999999]))
+            told, last = cron.after(moment), cron.at_or_before(moment)
+            coming = next((each.moment for each in clock[place + 1 :] if each.is_tick_of(rule)), None)
+            gone = next((each.moment for each in reversed(clock[: place + 1]) if each.is_tick_of(rule)), None)
+            seen["next"] += coming is not None
+            seen["last"] += gone is not None
+
+            assert told is not None
+            assert last is not None
+            assert told == coming or (coming is None and told > clock[-1].moment), (zone, rule.text, moment)
+            assert last == gone or (gone is None and last < clock[0].moment), (zone, rule.text, moment)
+    assert min(seen["next"], seen["last"]) > 8_000, "the days that were looked at have ticks"
+    assert seen["changes"] > 300, "and changes of the clocks"
+
+
+@pytest.mark.slow
+def test_in_every_zone_ticks_grow_and_each_stays_the_last_one_until_the_next() -> None:
+    """From 1970 to 2100, also where offsets have seconds, in both passes of a fold."""
+    draw = random.Random(3)
+    for zone in ZONES:
+        for year in (draw.randint(1970, 2000), draw.randint(2001, 2100)):
+            for day in changes(zone, year) or [datetime(year, 6, 1, tzinfo=UTC)]:
+                cron = Cron(a_rule(draw).text, zone)
+                ticks = list(takewhile(lambda tick, end=day + 2 * DAY: tick < end, cron.ticks(day - DAY / 2)))
+                for tick, following in draw.sample(list(pairwise(ticks)), min(10, max(0, len(ticks) - 1))):
+                    spread = (following - tick) * draw.random()
+                    for moment in (tick, tick + spread, following - timedelta(microseconds=1)):
+                        assert cron.at_or_before(moment) == tick, (cron, moment)
+                        assert cron.after(moment) == following, (cron, moment)
+
+
 def a_field(draw: random.Random, low: int, high: int) -> str:
     kind = draw.random()
     if kind < 0.3:
