@@ -8,17 +8,20 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from telling import at
+from telling import at, endings
 from virtual import EPOCH_US, VirtualLoop, finish
 
+from kaiju_app._clock import utc
 from kaiju_app._decide import BACKLOG
 from kaiju_app.scheduler import (
+    At,
     Clock,
     Every,
     ExecPolicy,
     FirstRun,
     Missed,
     Outcome,
+    Reason,
     Run,
     ScheduledTask,
     Scheduler,
@@ -1090,3 +1093,95 @@ async def test_no_number_of_bad_endings_stops_a_task(scheduler: Scheduler, endin
         assert task.last_run is not None
         assert (task.last_run.outcome, at(task.last_run.scheduled_at)) == (Outcome.SUCCEEDED, 10_010)
         assert covered(task) == 1_002
+
+
+# --- clocks that are set while something else goes on ---
+
+
+async def test_a_step_that_is_noticed_at_a_registration_leaves_the_agenda_in_order(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    async with scheduler:
+        loop.set_the_clock(100)
+        task = scheduler.schedule_task(job, trigger=Every(10, ZERO))
+        agenda = scheduler._driver._agenda
+        assert [(item[2].name, item[1]) for item in agenda.heap] == [(task.name, task._entry.seq)]
+        await asyncio.sleep(95)
+
+        assert agenda.dead == 0
+        assert starts(task) == list(range(110, 200, 10))
+
+
+async def test_a_listener_that_registers_a_task_while_all_are_planned_anew(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    added: list[ScheduledTask[Any]] = []
+
+    def listen(run: Run) -> None:
+        if run.reason is Reason.CLOCK and not added:
+            added.append(scheduler.schedule_task(job, trigger=Every(1000, ZERO), name="added"))
+
+    task = scheduler.schedule_task(asyncio.sleep, None, (5000,), trigger=Every(1000, ZERO), policy=ExecPolicy.WAIT)
+    scheduler.subscribe(listen)
+    async with scheduler:
+        await asyncio.sleep(2500)  # One runs, one waits.
+        loop.set_the_clock(-20_000)
+        await asyncio.sleep(60)
+
+        assert endings(task.history()) == [("SKIPPED", "clock set back", 1)]
+        assert task.next_run_at == added[0].next_run_at == after(-17_000)
+        assert utc(loop.wall_us()) == after(2560 - 20_000)
+        await asyncio.sleep(500)
+        assert starts(added[0]) == [-17_000]
+
+
+class Moody:
+    """A trigger that fails while it is told to."""
+
+    broken = False
+
+    def after(self, moment: datetime) -> datetime:
+        if self.broken:
+            raise ConnectionError("the calendar cannot be reached")
+        return Every(10, ZERO).after(moment)
+
+    def at_or_before(self, moment: datetime) -> datetime:
+        return Every(10, ZERO).at_or_before(moment)
+
+
+async def test_a_trigger_that_failed_is_asked_again_though_the_task_is_disabled_and_enabled(
+    scheduler: Scheduler,
+) -> None:
+    rule = Moody()
+    task = scheduler.schedule_task(job, trigger=rule)
+    async with scheduler:
+        await asyncio.sleep(12)
+        rule.broken = True
+        await asyncio.sleep(23)
+        task.disable()
+        task.enable()
+        async with task.suspend():
+            await asyncio.sleep(1)
+        rule.broken = False
+        await asyncio.sleep(60)
+
+        assert task.state == "waiting"
+        await asyncio.sleep(20)
+        assert starts(task)[:3] == [10, 20, 30]  # These were known before.
+        assert starts(task)[-1] == 110
+
+
+async def test_a_moment_that_was_reached_does_not_come_again_after_enable(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    task = scheduler.schedule_task(job, trigger=At(after(1000)))
+    async with scheduler:
+        await asyncio.sleep(1500)
+        loop.set_the_clock(-1000)
+        scheduler.schedule_task(job, 10)  # It is noticed.
+        task.disable()
+        task.enable()
+        await asyncio.sleep(5000)
+
+        assert starts(task) == [1000]
+        assert task.state == "over"

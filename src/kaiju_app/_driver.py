@@ -106,7 +106,7 @@ class Driver(Plans):
         flags = entry.flags
         grid = self.grid(entry)
         if entry.due >= FOREVER:  # Its trigger failed when it was asked before.
-            self.plan(entry, grid.after(now))
+            self.plan(entry, self.next_tick(entry, now))
             return
         step = _decide.on_tick(
             spec,

@@ -69,7 +69,12 @@ class Plans(Waiting):
             entry.seq = self._agenda.push(now + ASK_AGAIN, entry)
 
     def _replan(self, entry: Entry) -> None:
-        self.plan(entry, entry.due, off_grid=bool(entry.flags & OFF_GRID))
+        due = entry.due if entry.due < FOREVER else self.next_tick(entry, self.now())
+        self.plan(entry, due, off_grid=bool(entry.flags & OFF_GRID))
+
+    def next_tick(self, entry: Entry, now: int) -> int:
+        """Return the next tick of *entry*, whose trigger had none or failed: none that came already."""
+        return self.grid(entry).after(max(now, self._reached - self.offset))
 
     def open(self, loop: asyncio.AbstractEventLoop, spawn: Spawn) -> None:
         """Begin to plan, every task anew, in a copy of the caller's context."""
@@ -94,10 +99,11 @@ class Plans(Waiting):
     def add(self, entry: Entry) -> None:
         """Take *entry* in."""
         _mark(entry)
+        now = self.now()
+        if self.planning:
+            self.read_offset(now)
         self.entries[entry.name] = entry
         if self.planning:
-            now = self.now()
-            self.read_offset(now)
             self.plan_first(entry, now)
 
     def plan_first(self, entry: Entry, now: int) -> None:
@@ -175,7 +181,8 @@ class Plans(Waiting):
         self.planning = False
         now = self.now()
         for entry in list(self.entries.values()):  # A listener may register or remove tasks.
-            if entry.flags & QUEUED or (self.grid(entry).due(entry.due) <= now and not entry.flags & REMOVED):
+            is_due = entry.due <= now and not entry.flags & REMOVED and self.grid(entry).due(entry.due) <= now
+            if entry.flags & QUEUED or is_due:
                 self.settle(entry, Reason.SHUTDOWN, now)
                 self.skip_asked(entry, Reason.SHUTDOWN, now)
             entry.flags &= ~(OFF_GRID | RESUMED)
@@ -189,12 +196,10 @@ class Plans(Waiting):
         """Move what lives on the wall clock with it; if that was set back by hours, plan anew from what it shows."""
         self._reached = max(self._reached, now + self.offset)
         anew = self._reached - (now + self.offset + step) > FAR_BACK
-        moved = [entry for entry in self.entries.values() if entry.spec.trigger is not None]
         if anew:
             self._reached = now + self.offset + step
-            for entry in moved:
-                if not entry.flags & REMOVED:
-                    self.settle(entry, Reason.CLOCK, now)
+            self._settle_all(now)
+        moved = [entry for entry in self.entries.values() if entry.spec.trigger is not None]
         super().on_step(step, now)
         for entry in self.entries.values():
             if entry.run is not None and entry.run.spec.trigger is not None:  # Also one from before a reschedule().
@@ -204,6 +209,14 @@ class Plans(Waiting):
             if not entry.flags & REMOVED:
                 self._move(entry, step, now, anew=anew)
         self.upsets.stepped(step, len(moved), now + self.offset, anew=anew)
+
+    def _settle_all(self, now: int) -> None:
+        """Skip what is due or waits by the clock as it was, before the times come again."""
+        self.stepping = True  # A listener may register tasks, and must not find the same step again.
+        for entry in list(self.entries.values()):
+            if entry.spec.trigger is not None and not entry.flags & REMOVED:
+                self.settle(entry, Reason.CLOCK, now)
+        self.stepping = False
 
     def _move(self, entry: Entry, step: int, now: int, *, anew: bool) -> None:
         """Plan *entry* again: its next tick is another one, or comes at another time of the steady clock."""

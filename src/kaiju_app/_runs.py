@@ -42,6 +42,7 @@ class Runs:
         self.now = clock.steady
         self.wall = clock.wall
         self.offset = clock.wall() - clock.steady()
+        self.stepping = False
         self.settings = settings
         self.history = settings.history
         self._ring_size = settings.history * SIZE
@@ -62,7 +63,7 @@ class Runs:
         Reading two clocks one after the other makes a noise that must not move ticks.
         """
         step = self.wall() - now - self.offset
-        if -STEP <= step <= STEP:
+        if -STEP <= step <= STEP or self.stepping:
             return
         for _ in range(PATIENCE):  # This process may have had to wait between the two readings.
             before, wall, behind = self.now(), self.wall(), self.now()

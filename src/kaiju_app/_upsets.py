@@ -73,7 +73,10 @@ class Upsets:
     def tell(self) -> None:
         """Say what was noticed, and what became of the ticks."""
         what = " and ".join(self._found)
-        log.warning("%s; of the ticks meanwhile %d run late, %d are skipped", what, self._run, self._skipped)
+        if self._run or self._skipped:
+            log.warning("%s; of the ticks that were missed %d run now, %d are skipped", what, self._run, self._skipped)
+        else:
+            log.warning("%s; no tick was missed", what)
         self.begin()
 
     def _all_sleep(self) -> int:
