@@ -1038,9 +1038,7 @@ def test_a_jitter_that_is_no_duration_is_refused(door: Scheduler, rule: dict[str
     assert (error.argument, str(error.value)) == ("jitter_s", str(jitter_s))
 
 
-@pytest.mark.parametrize(
-    "shorter", [{"interval_s": 30}, {"trigger": Every(30)}, {"trigger": Cron("* * * * * *")}]
-)
+@pytest.mark.parametrize("shorter", [{"interval_s": 30}, {"trigger": Every(30)}, {"trigger": Cron("* * * * * *")}])
 def test_a_reschedule_to_a_gap_shorter_than_the_jitter_is_refused(door: Scheduler, shorter: dict[str, Any]) -> None:
     task = door.schedule_task(job, 60, jitter_s=45)
 

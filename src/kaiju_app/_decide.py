@@ -25,7 +25,7 @@ def with_gap(spec: Spec, gap: int) -> Spec:
     """Return *spec* for ticks that the next one follows after *gap*: with everything that follows from that."""
     grace = spec.given_grace
     if grace is None and spec.missed is Missed.SKIP:
-        grace = max(SKIP_GRACE, gap // 10)
+        grace = max(SKIP_GRACE, gap // 10) if gap < FOREVER else SKIP_GRACE
     limit = 0 if spec.policy is ExecPolicy.SHIELD else spec.max_timeout
     if not limit and gap < FOREVER and spec.policy in (ExecPolicy.WAIT, ExecPolicy.SKIP):
         limit = round(gap * Fraction(spec.safe_mod))  # Exact, for a century too.
@@ -140,13 +140,13 @@ def missed(grid: Grid, first: int, now: int, *, held: bool) -> Late:
     )
 
 
-def deadline(grid: Grid, kind: Kind, tick: int, due: int, started: int) -> tuple[int, Reason] | None:
+def deadline(grid: Grid, kind: Kind, tick: int, past: int, started: int) -> tuple[int, Reason] | None:
     """Return until when a run may go on, and why it is cut then; None: for ever.
 
     Args:
         tick: Any tick of the rule: where CANCEL's next ticks are counted from.
-        due: When the run was due.
-        started: When it began, which may be up to EARLY before that.
+        past: Ticks that are due up to here do not replace it: its own, above all.
+        started: When it began, which may be up to EARLY before its tick.
     """
     spec = grid.spec
     if spec.policy is ExecPolicy.SHIELD:
@@ -155,7 +155,7 @@ def deadline(grid: Grid, kind: Kind, tick: int, due: int, started: int) -> tuple
     if kind is Kind.CAUGHT_UP:
         own = started + min(spec.gap, spec.max_timeout or spec.gap)
     elif spec.policy is ExecPolicy.CANCEL:
-        replaced = grid.first_due(tick, max(started + (spec.gap + 1) // 2, due + 1))
+        replaced = grid.first_due(tick, max(started + (spec.gap + 1) // 2, past + 1))
         if replaced < FOREVER and (own is None or replaced <= own):
             return replaced, Reason.REPLACED
     return None if own is None or own >= FOREVER else (own, Reason.DEADLINE)

@@ -105,12 +105,12 @@ def _gap(interval_s: float | timedelta | None, trigger: Trigger | None) -> tuple
     if isinstance(trigger, Every):
         return trigger.gap_us, None
     rule = Rule(known_trigger("trigger", trigger))
-    never = rule.after(SOME_DAY) >= FOREVER and rule.at_or_before(SOME_DAY) is None
+    following, last = rule.after(SOME_DAY), rule.at_or_before(SOME_DAY)
     if rule.failure is not None:
         raise InvalidArgument(
             "trigger", trigger, f"must answer with aware datetimes or None, and failed: {described(rule.failure)}"
         )
-    if never:
+    if following >= FOREVER and last is None:
         raise InvalidArgument("trigger", trigger, "must have a tick some day, and never has one")
     return FOREVER, rule
 

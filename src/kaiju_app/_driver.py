@@ -32,9 +32,9 @@ class Driver(Plans):
 
     def _arm(self) -> None:
         heap = self._agenda.heap
-        if self._waking or not heap or self.loop is None or not self.planning:
+        if self._waking or not self.entries or self.loop is None or not self.planning:
             return
-        due = heap[0][0]
+        due = heap[0][0] if heap else FOREVER  # Even if nothing is planned, a clock that was set is noticed.
         if self._timer is not None:
             if self._timer_at <= due:
                 return
@@ -105,6 +105,8 @@ class Driver(Plans):
         run = self.alive(entry)
         flags = entry.flags
         grid = self.grid(entry)
+        if spec.rule is not None:
+            spec.rule.failure = None  # Of something else than this tick.
         if entry.due >= FOREVER:  # Its trigger failed when it was asked before.
             self.plan(entry, self.next_tick(entry, now))
             return
@@ -157,6 +159,13 @@ class Driver(Plans):
             self._offer(entry, late.kept[-1], now, late.gap)
         else:
             self.unqueue(entry)
+            self._cut_overdue(entry, now)
+
+    def _cut_overdue(self, entry: Entry, now: int) -> None:
+        """Cut the run in progress if its deadline is over: the tick that would have done so was skipped."""
+        end = None if entry.run is None else entry.run.deadline()
+        if entry.run is not None and end is not None and end[0] <= now:
+            self.cut(entry.run, end[1])
 
     def _offer(self, entry: Entry, tick: int, now: int, gap: int | None = None) -> None:
         """Do with *tick* what the policy says about a run in progress, and about what waits already."""

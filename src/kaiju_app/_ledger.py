@@ -31,7 +31,8 @@ def keep_skip(entry: Entry, skipped: Record, now: int, history: int) -> tuple[Re
     """
     if entry.ring is not None:
         latest = _latest(entry)
-        if latest.is_open and latest.code == skipped.code and not (skipped.manual or latest.manual):
+        goes_on = skipped.first + skipped.offset > latest.last + latest.offset  # Not if the clock was set back.
+        if goes_on and latest.is_open and latest.code == skipped.code and not (skipped.manual or latest.manual):
             merged = latest._replace(
                 last=skipped.last + skipped.offset - latest.offset,  # The wall clock may have been stepped since.
                 number=latest.number + skipped.number,

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 
 from . import _decide
-from ._clock import Clock
+from ._clock import Clock, utc
 from ._entry import DISABLED, HELD, OFF_GRID, QUEUED, REMOVED, RESUMED, UNEVEN, Entry, Hold
 from ._events import log
 from ._grid import FOREVER, Rule
@@ -50,6 +50,7 @@ class Plans(Waiting):
             return
         grid = self.grid(entry)
         rule = entry.spec.rule
+        was_over = entry.due >= FOREVER
         entry.due = due = grid.clipped(due)
         if due < FOREVER:
             if rule is not None and (gap := grid.gap(due)) != entry.spec.gap:
@@ -57,8 +58,10 @@ class Plans(Waiting):
             entry.seq = self._agenda.push(grid.due(due), entry)
         if rule is not None and rule.failure is not None:
             self._on_bad_rule(entry, rule, rule.failure)
-        elif due >= FOREVER:
-            log.info("task %r: there is no further tick of its rule, %s", entry.name, entry.spec.trigger)
+        elif due >= FOREVER and not was_over:
+            rule_text = entry.spec.trigger or f"every {entry.spec.gap / 1e6:.15g} s"
+            until = "" if entry.spec.until is None else f" until {utc(entry.spec.until).isoformat()}"
+            log.info("task %r: there is no further tick of its rule, %s%s", entry.name, rule_text, until)
 
     def _on_bad_rule(self, entry: Entry, rule: Rule, failure: Exception) -> None:
         """Say that the trigger of *entry* could not be asked, and ask it again later if the next tick is not known."""
@@ -112,6 +115,7 @@ class Plans(Waiting):
             due, off_grid = _decide.first_tick(self.grid(entry), now)
             if off_grid:
                 entry.flags |= OFF_GRID
+            entry.due = 0
             self._put(entry, due)
         if entry.pause is not None:
             self._lift_in_time(entry)
@@ -147,14 +151,18 @@ class Plans(Waiting):
         if entry.flags & DISABLED:
             return
         if self.planning and not entry.flags & REMOVED:
-            self.settle(entry, Reason.DISABLED, self.now())
+            now = self.now()
+            self.read_offset(now)
+            self.settle(entry, Reason.DISABLED, now)
             self._replan(entry)
         entry.flags |= DISABLED
 
     def enable(self, entry: Entry) -> None:
         """Go on with the grid, without making up for anything."""
         if self.planning and entry.flags & DISABLED and not entry.flags & REMOVED:
-            self.settle(entry, Reason.DISABLED, self.now())
+            now = self.now()
+            self.read_offset(now)
+            self.settle(entry, Reason.DISABLED, now)
             self._replan(entry)
         entry.flags &= ~DISABLED
 
@@ -203,7 +211,7 @@ class Plans(Waiting):
         super().on_step(step, now)
         for entry in self.entries.values():
             if entry.run is not None and entry.run.spec.trigger is not None:  # Also one from before a reschedule().
-                _shift_run(entry.run, step)
+                _shift_run(entry.run, step, now if anew else None)
         for entry in moved:
             _shift(entry, step)
             if not entry.flags & REMOVED:
@@ -311,7 +319,12 @@ def _shift(entry: Entry, step: int) -> None:
         entry.backlog = deque(tick - step for tick in entry.backlog)
 
 
-def _shift_run(run: Running, step: int) -> None:
+def _shift_run(run: Running, step: int, anew: int | None) -> None:
+    """As ``_shift()``, for a run in progress; *anew* is now if times come again."""
+    if anew is not None:
+        run.past = anew
+    elif run.past is not None:
+        run.past -= step
     if run.grid is not None:
         run.grid -= step
     if run.kind is not Kind.MANUAL:

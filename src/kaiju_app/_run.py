@@ -45,6 +45,7 @@ class Running:
         tick: The tick that it is for; of a manual run, when it was asked for.
         due: When that was due: later by its jitter.
         grid: A tick of the rule, if ``tick`` is none; CANCEL's next ticks are counted from here.
+        past: Until when ticks do not replace it, if that is not ``due``: the clock was set back.
         cause: Why it was asked to end: whoever cuts a run says so first. None: nobody did.
         told: What ``task.cancel()`` was given.
         final: No attempt may follow the one that is going on.
@@ -55,6 +56,7 @@ class Running:
 
     # What few runs need is a class attribute until it is set: a run is made for every tick.
     grid: int | None = None
+    past: int | None = None
     told: str | None = None
     final = False
     wake: Callable[[], None] | None = None
@@ -76,7 +78,8 @@ class Running:
         """Return when this run is cut, and why; None: never."""
         tick = self.tick if self.grid is None else self.grid
         grid = self.entry.host.grid(self.entry, self.spec)
-        return _decide.deadline(grid, self.kind, tick, self.due, self.started)
+        past = self.due if self.past is None else self.past
+        return _decide.deadline(grid, self.kind, tick, past, self.started)
 
     def cut(self, cause: Reason, told: str | None = None) -> None:
         """Ask the run to end. The first cause stands."""

@@ -165,6 +165,8 @@ class ScheduledTask(Generic[T]):
         while len(found) < n and tick < FOREVER:
             found.append(utc(grid.due(tick) + driver.offset))
             tick = grid.after(tick) if entry.flags & OFF_GRID and len(found) == 1 else grid.following(tick)
+        if entry.spec.rule is not None:
+            entry.spec.rule.failure = None  # What matters is what it says when the tick is planned.
         return found
 
     @property

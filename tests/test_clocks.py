@@ -1,0 +1,1066 @@
+"""Clocks that lie: a loop that is blocked, a machine that sleeps, a wall clock that is set. No tick vanishes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time as stopwatch
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, time, timedelta
+from itertools import takewhile
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from telling import ZERO, nothing
+from virtual import VirtualLoop, finish
+
+from kaiju_app._clock import utc
+from kaiju_app._combined import AnyOf, Except
+from kaiju_app._cron import Cron
+from kaiju_app._triggers import At, Every, Trigger, ticks
+from kaiju_app.scheduler import Clock, ExecPolicy, FirstRun, Missed, Outcome, ScheduledTask, Scheduler, current_run
+
+MINUTE = 60
+HOUR = 3600
+DAY = 86_400
+YEAR = 365 * DAY
+DECADE = 10 * YEAR
+
+HOURLY = Cron("0 * * * *")
+OFFICE = Cron("0 8-17 * * mon-fri")
+
+LOG = "kaiju_app.scheduler"
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+Book = list[tuple[Any, ...]]
+Script = Sequence[tuple[str, float]]
+
+
+def moment(text: str, since: datetime = ZERO) -> datetime:
+    """Return the first moment from *since* on at which a clock in UTC shows *text*; a test begins on Fri 08:00:05."""
+    weekday, clock = text.split()
+    ahead = timedelta((WEEKDAYS.index(weekday) - since.weekday()) % 7)
+    found = datetime.combine(since.date() + ahead, time.fromisoformat(clock), UTC)
+    return found if found >= since else found + timedelta(7)
+
+
+def shown(moment: datetime | None) -> str | None:
+    """Return the weekday and the time of *moment*, as ``moment()`` takes it."""
+    return None if moment is None else f"{moment:%a} {moment.time().isoformat('auto').removesuffix(':00')}"
+
+
+def wall(loop: VirtualLoop) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=loop.wall_us())
+
+
+async def reach(loop: VirtualLoop, text: str) -> None:
+    """Wait until the clock on the wall shows *text*, if nobody sets it meanwhile."""
+    await asyncio.sleep((moment(text, wall(loop)) - wall(loop)).total_seconds())
+
+
+def book(task: ScheduledTask[Any]) -> Book:
+    """Return each run as (outcome, tick, start), each record of skips as (reason, count, first, last)."""
+    return [
+        (str(run.reason), run.count, shown(run.scheduled_at), shown(run.last_scheduled_at))
+        if run.outcome is Outcome.SKIPPED
+        else (run.outcome.value, shown(run.scheduled_at), shown(run.started_at))
+        for run in task.history()
+    ]
+
+
+def ran(*hours: str) -> Book:
+    """Return what ``book()`` tells of runs that began with their ticks."""
+    return [("SUCCEEDED", hour, hour) for hour in hours]
+
+
+# --- what happens to a scheduler, and what ticks there are meanwhile ---
+
+
+def up_to(end: datetime, moments: Iterable[datetime]) -> list[datetime]:
+    return list(takewhile(lambda moment: moment <= end, moments))
+
+
+class Wall:
+    """The clock on the wall: what it has shown from the beginning, and again since it was set back by hours."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self.stretches = [[wall(loop)] * 2]
+
+    def look(self) -> None:
+        self.stretches[-1][1] = max(self.stretches[-1][1], wall(self.loop))
+
+    def set(self, seconds: float) -> None:
+        self.look()
+        self.loop.set_the_clock(seconds)
+        if self.stretches[-1][1] - wall(self.loop) > timedelta(hours=3):
+            self.stretches.append([wall(self.loop)] * 2)
+        self.look()
+
+    async def caught_up(self) -> None:
+        """Wait until the clock shows what it did before.
+
+        What came while a task was held, and lies ahead again since the clock was set back a little, has not ended yet.
+        """
+        self.look()
+        await asyncio.sleep((self.stretches[-1][1] - wall(self.loop)).total_seconds())
+
+    def ticks(self, rule: Trigger) -> list[datetime]:
+        """Return every tick that has to end, in order: each once in every stretch."""
+        found: list[datetime] = []
+        for start, end in self.stretches:
+            found += up_to(end, ticks(rule, start))
+        return sorted(found)
+
+
+async def play(scheduler: Scheduler, loop: VirtualLoop, script: Script) -> Wall:
+    """Do to *scheduler* and all its tasks what is written, and stop it."""
+    shown_wall = Wall(loop)
+    tasks = list(scheduler.tasks.values())
+    scheduler.schedule_task(nothing, MINUTE)  # So that the driver looks at the clocks, whatever the others do.
+    await scheduler.start()
+    holds: set[str] = set()
+    for what, seconds in script:
+        if holds and what == "set":
+            await shown_wall.caught_up()
+        if what in ("pause", "disable"):
+            holds.add(what)
+        holds.discard({"resume": "pause", "enable": "disable"}.get(what, ""))
+        if what == "sleep":
+            await asyncio.sleep(seconds)
+        elif what == "block":
+            loop.block(seconds)
+        elif what == "asleep":
+            loop.close_the_lid(seconds)
+        elif what == "set":
+            shown_wall.set(seconds)
+        for task in tasks:
+            if what == "pause":
+                await task.pause()
+            elif what == "resume":
+                await task.resume()
+            elif what == "disable":
+                task.disable()
+            elif what == "enable":
+                task.enable()
+        if what not in ("sleep", "block", "asleep"):
+            await asyncio.sleep(seconds if what != "set" else 0)
+    await shown_wall.caught_up()
+    await scheduler.stop()
+    return shown_wall
+
+
+def skips_of(scheduler: Scheduler) -> dict[str, list[tuple[datetime, datetime, int]]]:
+    """Return where the first, the last and the number of all skips will be noted, one by one, by task.
+
+    A record may be of several of them, which need not lie side by side: a tick that was waiting is skipped later.
+    """
+    driver = scheduler._driver
+    skip = driver.skip
+    noted: dict[str, list[tuple[datetime, datetime, int]]] = {}
+
+    def noting(entry: Any, first: int, last: int, number: int, *args: Any, **kws: Any) -> Any:
+        told = noted.setdefault(entry.name, [])
+        told.append((utc(first + driver.offset), utc(last + driver.offset), number))
+        return skip(entry, first, last, number, *args, **kws)
+
+    driver.skip = noting  # type: ignore[method-assign]
+    return noted
+
+
+def check_book(
+    task: ScheduledTask[Any], rule: Trigger, shown_wall: Wall, skips: list[tuple[datetime, datetime, int]]
+) -> None:
+    """Every tick that the clock on the wall came by has ended, once each time that it did."""
+    found = [run.scheduled_at for run in task.history() if run.outcome is not Outcome.SKIPPED]
+    for first, last, number in skips:
+        covered = [first, *up_to(last, ticks(rule, first))]
+        assert len(covered) == number
+        found += covered
+    assert sorted(found) == [tick for tick in shown_wall.ticks(rule) if task.until is None or tick <= task.until]
+    assert sum(task.counts.values()) == sum(run.count for run in task.history()) == len(found)
+
+
+TO_HALF_PAST_TEN = ("sleep", 2.5 * HOUR - 35)  # To 10:29:30: half a minute later the driver looks at the clocks.
+
+SCRIPTS: dict[str, Script] = {
+    "a weekend asleep": [("sleep", 9 * HOUR + 1170), ("asleep", 63 * HOUR), ("sleep", 4 * HOUR)],
+    "a weekend blocked": [("sleep", 9 * HOUR + 1170), ("block", 63 * HOUR), ("sleep", 4 * HOUR)],
+    "blocked for hours": [TO_HALF_PAST_TEN, ("block", 5.7 * HOUR), ("sleep", 4 * HOUR)],
+    "asleep every hour": [*([("sleep", 1500), ("asleep", 1300)] * 8), ("sleep", HOUR)],
+    "suspended": [TO_HALF_PAST_TEN, ("pause", 4 * HOUR), ("resume", 4 * HOUR)],
+    "disabled": [TO_HALF_PAST_TEN, ("disable", 4 * HOUR), ("enable", 4 * HOUR)],
+    "an hour back": [TO_HALF_PAST_TEN, ("set", -HOUR), ("sleep", 5 * HOUR)],
+    "an hour back and forth": [
+        TO_HALF_PAST_TEN, ("set", -HOUR), ("sleep", 1200), ("set", HOUR), ("sleep", 5 * HOUR),
+    ],
+    "an hour back, in a pause": [
+        TO_HALF_PAST_TEN, ("pause", 2 * HOUR), ("set", -HOUR), ("sleep", 1800), ("resume", 4 * HOUR),
+    ],
+    "an hour back, while disabled": [
+        TO_HALF_PAST_TEN, ("disable", 2 * HOUR), ("set", -HOUR), ("sleep", 1800), ("enable", 4 * HOUR),
+    ],
+    "forward": [TO_HALF_PAST_TEN, ("set", 5.4 * HOUR), ("sleep", 5 * HOUR)],
+    "forward and back by less": [
+        TO_HALF_PAST_TEN, ("set", 5 * HOUR), ("sleep", 1200), ("set", -2.5 * HOUR), ("sleep", 5 * HOUR),
+    ],
+    "forward and back": [TO_HALF_PAST_TEN, ("set", 5 * HOUR), ("sleep", 1200), ("set", -5 * HOUR), ("sleep", 8 * HOUR)],
+    "three hours back": [TO_HALF_PAST_TEN, ("set", -3 * HOUR), ("sleep", 7 * HOUR)],
+    "more than three hours back": [TO_HALF_PAST_TEN, ("set", -3 * HOUR - 60), ("sleep", 7 * HOUR)],
+    "two hours back twice": [
+        TO_HALF_PAST_TEN, ("sleep", HOUR), ("set", -2 * HOUR), ("sleep", 600), ("set", -2 * HOUR), ("sleep", 7 * HOUR),
+    ],
+    "a year back": [TO_HALF_PAST_TEN, ("set", -YEAR), ("sleep", 7 * HOUR)],
+    "a year back, in a pause": [
+        TO_HALF_PAST_TEN, ("pause", 2 * HOUR), ("set", -YEAR), ("sleep", 2 * HOUR), ("resume", 4 * HOUR),
+    ],
+    "a year back in a blocked loop": [TO_HALF_PAST_TEN, ("block", 4 * HOUR), ("set", -YEAR), ("sleep", 4 * HOUR)],
+    "back while much waits": [
+        TO_HALF_PAST_TEN, ("block", 4 * HOUR), ("sleep", 600), ("set", -YEAR), ("sleep", 7 * HOUR),
+    ],
+    "back a little while much waits": [
+        TO_HALF_PAST_TEN, ("block", 4 * HOUR), ("sleep", 600), ("set", -2 * HOUR), ("sleep", 7 * HOUR),
+    ],
+}  # fmt: skip
+
+LENGTHS_S = [0, 20 * MINUTE, 100 * MINUTE, 400 * MINUTE]
+
+
+@pytest.mark.parametrize("missed", Missed)
+@pytest.mark.parametrize("policy", ExecPolicy)
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_every_tick_ends_once_whatever_the_clocks_do(
+    loop: VirtualLoop, script: str, policy: ExecPolicy, missed: Missed
+) -> None:
+    scheduler = Scheduler(clock=loop.clock, history=200)
+    tasks = [
+        (rule, scheduler.schedule_task(asyncio.sleep, trigger=rule, args=(length_s,), policy=policy, missed=missed))
+        for rule in (HOURLY, OFFICE, Every(HOUR), AnyOf(HOURLY, At(moment("Fri 10:40"), moment("Fri 11:50"))))
+        for length_s in LENGTHS_S
+    ]
+    skips = skips_of(scheduler)
+    shown_wall = await play(scheduler, loop, SCRIPTS[script])
+
+    for rule, task in tasks:
+        check_book(task, rule, shown_wall, skips.get(task.name, []))
+
+
+steps = st.tuples(
+    st.sampled_from(["sleep", "sleep", "block", "asleep", "set", "set", "pause", "resume", "disable", "enable"]),
+    st.integers(0, 40),
+    st.booleans(),
+)
+
+
+@settings(max_examples=80)
+@given(
+    st.lists(steps, max_size=12),
+    st.sampled_from(ExecPolicy),
+    st.sampled_from(Missed),
+    st.sampled_from([0, 20 * MINUTE, 100 * MINUTE]),
+    st.sampled_from(
+        [
+            Cron("5 * * * *"),
+            Cron("25 */2 * * *"),
+            Except(Cron("5,35 * * * *"), Cron("* 12-14 * * *")),
+            Every(HOUR, moment("Fri 08:05")),
+        ]
+    ),
+    st.sampled_from([0, 240]),
+    st.sampled_from([None, ZERO + timedelta(hours=6)]),
+)
+def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
+    story: list[tuple[str, int, bool]],
+    policy: ExecPolicy,
+    missed: Missed,
+    length_s: float,
+    rule: Trigger,
+    jitter_s: float,
+    until: datetime | None,
+) -> None:
+    """All of it happens at full tens of minutes, and no tick is due near those."""
+    script: list[tuple[str, float]] = [("sleep", 595)]
+    for what, tens, back in story:
+        if what == "set":
+            script += [("set", -600 * tens if back else 600 * tens), ("sleep", 600)]
+        else:
+            script += [(what, 600 * tens), ("sleep", 600)]
+    loop = VirtualLoop()
+    scheduler = Scheduler(clock=loop.clock, history=1_000)
+    task = scheduler.schedule_task(
+        asyncio.sleep,
+        trigger=rule,
+        args=(length_s,),
+        policy=policy,
+        missed=missed,
+        jitter_s=jitter_s,
+        until=until,
+    )
+    skips = skips_of(scheduler)
+    try:
+        shown_wall = loop.run_until_complete(play(scheduler, loop, script))
+    finally:
+        finish(loop)
+
+    check_book(task, rule, shown_wall, skips.get(task.name, []))
+    assert loop.complaints == []
+
+
+# --- a weekend asleep ---
+
+MORNING = [f"Fri {hour:02}:00" for hour in range(9, 18)]
+
+
+@pytest.mark.parametrize("policy", ExecPolicy)
+@pytest.mark.parametrize(
+    ("rule", "missed", "expected"),
+    [
+        (
+            HOURLY,
+            Missed.ONCE,
+            [*ran(*MORNING), ("missed", 62, "Fri 18:00", "Mon 07:00"), ("SUCCEEDED", "Mon 08:00", "Mon 08:20")],
+        ),
+        (HOURLY, Missed.SKIP, [*ran(*MORNING), ("missed", 63, "Fri 18:00", "Mon 08:00")]),
+        (
+            HOURLY,
+            Missed.ALL,
+            [
+                *ran(*MORNING),
+                ("backlog full", 39, "Fri 18:00", "Sun 08:00"),
+                *(("SUCCEEDED", f"Sun {hour:02}:00", "Mon 08:20") for hour in range(9, 24)),
+                *(("SUCCEEDED", f"Mon {hour:02}:00", "Mon 08:20") for hour in range(9)),
+            ],
+        ),
+        (OFFICE, Missed.ONCE, [*ran(*MORNING), ("SUCCEEDED", "Mon 08:00", "Mon 08:20")]),
+        (OFFICE, Missed.SKIP, [*ran(*MORNING), ("missed", 1, "Mon 08:00", "Mon 08:00")]),
+        (OFFICE, Missed.ALL, [*ran(*MORNING), ("SUCCEEDED", "Mon 08:00", "Mon 08:20")]),
+        # Three days to the next: the tenth of it that a tick may be late is seven hours.
+        (Cron("30 17 * * mon-fri"), Missed.ONCE, [("SUCCEEDED", "Fri 17:30", "Mon 08:20:05")]),
+        (Cron("30 17 * * mon-fri"), Missed.SKIP, [("missed", 1, "Fri 17:30", "Fri 17:30")]),
+        (Cron("0 2 * * mon-fri"), Missed.SKIP, [("missed", 1, "Mon 02:00", "Mon 02:00")]),
+        (Cron("30 6 * * mon-fri"), Missed.SKIP, [("SUCCEEDED", "Mon 06:30", "Mon 08:20:05")]),
+        (Cron("30 6 * * mon,fri"), Missed.SKIP, [("SUCCEEDED", "Mon 06:30", "Mon 08:20:05")]),
+    ],
+)
+async def test_a_machine_that_slept_over_the_weekend(
+    loop: VirtualLoop, policy: ExecPolicy, rule: Trigger, missed: Missed, expected: Book
+) -> None:
+    scheduler = Scheduler(clock=loop.clock, history=100)
+    task = scheduler.schedule_task(nothing, trigger=rule, policy=policy, missed=missed)
+    async with scheduler:
+        await reach(loop, "Fri 17:19:35")
+        loop.close_the_lid(63 * HOUR)
+        await reach(loop, "Mon 08:30")
+        assert book(task) == expected
+        await reach(loop, "Mon 09:30")
+        assert book(task) == [*expected, *(ran("Mon 09:00") if rule in (HOURLY, OFFICE) else [])]
+
+
+FOUR = ("missed", 4, "Fri 10:00", "Fri 13:00")
+FIVE = ("missed", 5, "Fri 10:00", "Fri 14:00")
+CUT = ("CANCELLED", "Fri 09:00", "Fri 09:00")
+OVER = ("TIMED_OUT", "Fri 09:00", "Fri 09:00")
+LATE = ("SUCCEEDED", "Fri 14:00", "Fri 14:20")
+
+
+@pytest.mark.parametrize("upset", ["block", "close_the_lid"])
+@pytest.mark.parametrize(
+    ("policy", "missed", "expected"),
+    [
+        (ExecPolicy.CANCEL, Missed.ONCE, [FOUR, CUT, LATE]),
+        (ExecPolicy.WAIT, Missed.ONCE, [FOUR, OVER, LATE]),
+        (ExecPolicy.SKIP, Missed.ONCE, [FOUR, ("overlap", 1, "Fri 14:00", "Fri 14:00"), OVER]),
+        (ExecPolicy.SHIELD, Missed.ONCE, [FOUR]),
+        (ExecPolicy.CANCEL, Missed.SKIP, [FIVE, CUT]),
+        (ExecPolicy.WAIT, Missed.SKIP, [FIVE, OVER]),
+        (ExecPolicy.SKIP, Missed.SKIP, [FIVE, OVER]),
+        (ExecPolicy.SHIELD, Missed.SKIP, [FIVE]),
+        (
+            ExecPolicy.CANCEL,
+            Missed.ALL,
+            [CUT, *(("SUCCEEDED", f"Fri {hour}:00", "Fri 14:20") for hour in range(10, 15))],
+        ),
+        (ExecPolicy.SHIELD, Missed.ALL, []),
+    ],
+)
+async def test_a_run_that_goes_on_while_hours_are_lost(
+    scheduler: Scheduler, loop: VirtualLoop, upset: str, policy: ExecPolicy, missed: Missed, expected: Book
+) -> None:
+    """The driver finds it at 14:20, and no later cuts a run whose deadline is over."""
+    lengths = iter([9.0 * HOUR])
+
+    async def body() -> None:
+        await asyncio.sleep(next(lengths, 0))
+
+    task = scheduler.schedule_task(body, trigger=HOURLY, policy=policy, missed=missed)
+    async with scheduler:
+        await reach(loop, "Fri 09:19:35")
+        getattr(loop, upset)(5 * HOUR + (25 if upset == "block" else 0))
+        await reach(loop, "Fri 14:30")
+
+        assert book(task) == expected
+        assert task.running == (policy is ExecPolicy.SHIELD)
+
+
+# --- the wall clock is set ---
+
+BEFORE = ran("Fri 09:00", "Fri 10:00")
+
+
+def alike(*hours: str) -> dict[Missed, Book]:
+    """Return what is expected where nothing is missed, so that no rule for that matters."""
+    return {missed: [*BEFORE, *ran(*hours)] for missed in Missed}
+
+
+@pytest.mark.parametrize(
+    ("set_by_s", "reach_", "expected"),
+    [
+        # Back by up to three hours: what came already does not come again.
+        (-HOUR, "Fri 10:50", alike()),
+        (-HOUR, "Fri 11:10", alike("Fri 11:00")),
+        (-3 * HOUR, "Fri 11:10", alike("Fri 11:00")),
+        (-120, "Fri 11:10", alike("Fri 11:00")),
+        # Forward: what was passed over is missed.
+        (
+            5 * HOUR,
+            "Fri 16:10",
+            {
+                Missed.ONCE: [
+                    *BEFORE,
+                    ("missed", 4, "Fri 11:00", "Fri 14:00"),
+                    ("SUCCEEDED", "Fri 15:00", "Fri 15:30"),
+                    *ran("Fri 16:00"),
+                ],
+                Missed.SKIP: [*BEFORE, ("missed", 5, "Fri 11:00", "Fri 15:00"), *ran("Fri 16:00")],
+                Missed.ALL: [
+                    *BEFORE,
+                    *(("SUCCEEDED", f"Fri {hour}:00", "Fri 15:30") for hour in range(11, 16)),
+                    *ran("Fri 16:00"),
+                ],
+            },
+        ),
+        (1200, "Fri 11:10", alike("Fri 11:00")),
+        (
+            5 * HOUR + 1,
+            "Fri 15:50",
+            {
+                Missed.ONCE: [*BEFORE, ("missed", 5, "Fri 11:00", "Fri 15:00")],
+                Missed.SKIP: [*BEFORE, ("missed", 5, "Fri 11:00", "Fri 15:00")],
+                Missed.ALL: [*BEFORE, *(("SUCCEEDED", f"Fri {hour}:00", "Fri 15:30:01") for hour in range(11, 16))],
+            },
+        ),
+        # Back by more: what the clock shows from now on comes, again or not.
+        (-3 * HOUR - 60, "Fri 09:10", alike("Fri 08:00", "Fri 09:00")),
+        (-YEAR, "Thu 12:10", alike("Thu 11:00", "Thu 12:00")),
+    ],
+)
+@pytest.mark.parametrize("missed", Missed)
+@pytest.mark.parametrize("policy", ExecPolicy)
+async def test_what_becomes_of_the_ticks_when_the_wall_clock_is_set(
+    scheduler: Scheduler,
+    loop: VirtualLoop,
+    set_by_s: float,
+    reach_: str,
+    expected: dict[Missed, Book],
+    missed: Missed,
+    policy: ExecPolicy,
+) -> None:
+    task = scheduler.schedule_task(nothing, trigger=HOURLY, policy=policy, missed=missed)
+    async with scheduler:
+        await reach(loop, "Fri 10:29:30")
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(31)
+        await reach(loop, reach_)
+
+        assert book(task) == expected[missed]
+
+
+async def test_a_clock_that_is_set_back_twice_by_two_hours_is_planned_anew(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    task = scheduler.schedule_task(nothing, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 11:29:30")
+        loop.set_the_clock(-2 * HOUR)
+        await asyncio.sleep(60)
+        assert task.next_run_at == moment("Fri 12:00")
+        loop.set_the_clock(-2 * HOUR)
+        await asyncio.sleep(60)
+        assert task.next_run_at == moment("Fri 08:00", ZERO - timedelta(hours=1))
+        await reach(loop, "Fri 09:30")
+
+        assert book(task) == ran("Fri 09:00", "Fri 10:00", "Fri 11:00", "Fri 08:00", "Fri 09:00")
+
+
+async def test_a_clock_that_goes_to_and_fro_runs_no_tick_twice(scheduler: Scheduler, loop: VirtualLoop) -> None:
+    task = scheduler.schedule_task(nothing, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 10:29:30")
+        for _ in range(5):
+            for step_s in (-2.5 * HOUR, 2.5 * HOUR):
+                loop.set_the_clock(step_s)
+                await asyncio.sleep(61)
+        await reach(loop, "Fri 12:30")
+
+        assert book(task) == [*BEFORE, *ran("Fri 11:00", "Fri 12:00")]
+
+
+@pytest.mark.parametrize("missed", Missed)
+async def test_what_a_pause_kept_back_is_told_as_such_though_a_clock_set_back_by_a_year_ends_it(
+    scheduler: Scheduler, loop: VirtualLoop, missed: Missed
+) -> None:
+    task = scheduler.schedule_task(nothing, trigger=HOURLY, missed=missed)
+    scheduler.schedule_task(nothing, MINUTE)  # Something that does not pause.
+    async with scheduler:
+        await reach(loop, "Fri 09:30")
+        await task.pause()
+        await reach(loop, "Fri 11:29:30")
+        loop.set_the_clock(-YEAR)
+        await reach(loop, "Thu 12:03")
+        await task.resume()
+        await reach(loop, "Thu 13:10")
+
+        kept_back = ("SUCCEEDED", "Thu 12:00", "Thu 12:03")
+        assert book(task) == [
+            *ran("Fri 09:00"), ("suspended", 2, "Fri 10:00", "Fri 11:00"), kept_back, *ran("Thu 13:00")
+        ]  # fmt: skip
+        assert task.history()[-1].scheduled_at.year == 2026
+
+
+@pytest.mark.parametrize("hold", ["pause", "disable"])
+async def test_a_clock_that_is_set_back_while_nothing_is_planned_is_noticed(
+    scheduler: Scheduler, loop: VirtualLoop, hold: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Otherwise ticks are told that no clock has ever shown, and those that it has shown are not."""
+    task = scheduler.schedule_task(nothing, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 09:30")
+        await task.pause() if hold == "pause" else task.disable()
+        await reach(loop, "Fri 10:29:30")
+        loop.set_the_clock(-YEAR)
+        await reach(loop, "Thu 12:30")
+
+        assert len(warnings(caplog)) == 1
+        await task.resume() if hold == "pause" else task.enable()
+        await reach(loop, "Thu 13:10")
+        labels = {each for run in task.history() for each in (run.scheduled_at, run.last_scheduled_at)}
+        assert sum(run.count for run in task.history()) == 5
+        assert datetime(2027, 1, 15, 11, tzinfo=UTC) not in labels
+
+
+@pytest.mark.parametrize("policy", [ExecPolicy.SKIP, ExecPolicy.WAIT])
+async def test_a_record_of_skips_does_not_go_back_in_time(
+    scheduler: Scheduler, loop: VirtualLoop, policy: ExecPolicy
+) -> None:
+    """A clock that was set back by a year ends it: what is between its first and its last tick would make no sense."""
+    task = scheduler.schedule_task(asyncio.sleep, trigger=HOURLY, args=(1e6,), policy=policy, max_timeout_s=1e6)
+    async with scheduler:
+        await reach(loop, "Fri 12:29:30")
+        loop.set_the_clock(-YEAR)
+        await asyncio.sleep(4 * HOUR)
+    assert [run for run in task.history() if run.last_scheduled_at < run.scheduled_at] == []
+    assert sum(task.counts.values()) == 8
+
+
+async def test_what_a_disabled_task_let_pass_is_told_as_such_when_the_clock_is_set_back_by_a_year(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    task = scheduler.schedule_task(nothing, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 09:30")
+        task.disable()
+        await reach(loop, "Fri 11:29:30")
+        loop.set_the_clock(-YEAR)
+        await reach(loop, "Thu 12:20")
+        task.enable()
+        await reach(loop, "Thu 13:10")
+
+        runs = [run for run in task.history() if run.started_at is not None]
+        assert [shown(run.scheduled_at) for run in runs] == ["Fri 09:00", "Thu 13:00"]
+        skips = [run for run in task.history() if run.started_at is None]
+        assert ({str(run.reason) for run in skips}, sum(run.count for run in skips)) == ({"disabled"}, 3)
+
+
+@pytest.mark.parametrize(
+    ("set_by_s", "ends"), [(-HOUR, "Fri 11:00"), (HOUR, "Fri 12:00"), (-YEAR, "Thu 11:00"), (0, "Fri 11:00")]
+)
+async def test_a_run_in_progress_is_replaced_by_the_next_tick_that_comes(
+    scheduler: Scheduler, loop: VirtualLoop, set_by_s: float, ends: str
+) -> None:
+    """It is for the tick that it was begun for, whatever the clock shows; its deadline is told accordingly."""
+    deadlines: list[str | None] = []
+
+    async def body() -> None:
+        while shown(current_run().scheduled_at) == "Fri 10:00":
+            await asyncio.sleep(MINUTE)
+            deadlines.append(shown(current_run().deadline))
+
+    task = scheduler.schedule_task(body, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 10:29:30")
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(31)
+        await reach(loop, ends)
+        await asyncio.sleep(30)
+
+        (run,) = [run for run in task.history() if run.outcome is Outcome.CANCELLED]
+        assert (str(run.reason), shown(run.scheduled_at), shown(run.finished_at)) == ("replaced", "Fri 10:00", ends)
+        assert (deadlines[0], deadlines[-1]) == ("Fri 11:00", ends)
+        # With the clock set forward, the tick of 11:00 comes when the run has had half of its time at most.
+        overlaps = [shown(run.scheduled_at) for run in task.history() if run.outcome is Outcome.SKIPPED]
+        assert overlaps == (["Fri 11:00"] if set_by_s > 0 else [])
+
+
+@pytest.mark.parametrize("hold", ["pause", "disable"])
+@pytest.mark.parametrize(("set_by_s", "ends"), [(-HOUR, "Fri 11:00"), (-YEAR, "Thu 11:00"), (0, "Fri 11:00")])
+async def test_a_deadline_holds_while_the_task_is_held_and_the_clock_is_set_back(
+    scheduler: Scheduler, loop: VirtualLoop, hold: str, set_by_s: float, ends: str
+) -> None:
+    task = scheduler.schedule_task(asyncio.sleep, trigger=HOURLY, args=(1e6,))
+    async with scheduler:
+        await reach(loop, "Fri 10:15")
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(61)
+        await task.pause() if hold == "pause" else task.disable()
+        await asyncio.sleep(4 * HOUR)
+
+        (_, run) = [run for run in task.history() if run.outcome is Outcome.CANCELLED]
+        assert (shown(run.scheduled_at), str(run.reason)) == ("Fri 10:00", "replaced")
+        assert shown(run.finished_at) == ends
+
+
+@pytest.mark.parametrize("set_by_s", [-HOUR, HOUR, -YEAR, 0])
+async def test_a_manual_run_is_replaced_by_a_tick_that_comes_and_by_no_other(
+    scheduler: Scheduler, loop: VirtualLoop, set_by_s: float
+) -> None:
+    """Asked for at 10:05; nothing comes at what was 11:00 if the clock was set back meanwhile."""
+
+    async def body() -> None:
+        if current_run().scheduled_at.minute:
+            await asyncio.sleep(1e9)
+
+    task = scheduler.schedule_task(body, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 10:05")
+        asked = asyncio.create_task(task.run_now())
+        await reach(loop, "Fri 10:09:30")
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(61)
+        assert task.next_run_at is not None
+        planned = task.next_run_at
+        run = await asked
+
+        assert (run.outcome, str(run.reason)) == (Outcome.CANCELLED, "replaced")
+        assert run.finished_at == planned
+
+
+@pytest.mark.parametrize("set_by_s", [-HOUR, HOUR, -YEAR])
+async def test_a_tick_that_waits_keeps_its_label_when_the_clock_is_set(
+    scheduler: Scheduler, loop: VirtualLoop, set_by_s: float
+) -> None:
+    labels: list[str | None] = []
+
+    async def body() -> None:
+        labels.append(shown(current_run().scheduled_at))
+        if labels[-1] == "Fri 10:00":
+            await asyncio.sleep(100 * MINUTE)
+
+    task = scheduler.schedule_task(body, trigger=HOURLY, policy=ExecPolicy.WAIT)
+    async with scheduler:
+        await reach(loop, "Fri 11:19:30")  # The tick of 11:00 waits until what would be 11:40.
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(20 * MINUTE + 31)
+        waited = {-HOUR: ["Fri 11:00"], HOUR: ["Fri 12:00"], -YEAR: []}[set_by_s]  # The one of 12:00 has replaced it.
+        assert labels == ["Fri 09:00", "Fri 10:00", *waited]
+        planned = task.next_run_at
+        assert shown(planned) == {-HOUR: "Fri 12:00", HOUR: "Fri 13:00", -YEAR: "Thu 12:00"}[set_by_s]
+        await reach(loop, str(shown(planned)))
+        await asyncio.sleep(1)
+        assert labels == ["Fri 09:00", "Fri 10:00", *waited, shown(planned)]
+        skips = [entry for entry in book(task) if len(entry) == 4]
+        assert (
+            skips
+            == {
+                -HOUR: [],
+                HOUR: [("overlap", 1, "Fri 11:00", "Fri 11:00")],
+                -YEAR: [("clock set back", 1, "Fri 11:00", "Fri 11:00")],
+            }[set_by_s]
+        )
+
+
+@pytest.mark.parametrize(
+    ("set_by_s", "caught_up", "live"),
+    [
+        (0, ["Fri 12:00", "Fri 13:00"], "Fri 14:00"),
+        (-2 * HOUR, ["Fri 12:00", "Fri 13:00"], "Fri 14:00"),
+        (-YEAR, [], "Thu 14:00"),
+    ],
+)
+async def test_a_backlog_keeps_its_labels_when_the_clock_is_set(
+    scheduler: Scheduler, loop: VirtualLoop, set_by_s: float, caught_up: list[str], live: str
+) -> None:
+    """By hours: what is still to be caught up then will come again, or never was."""
+    labels: list[str | None] = []
+
+    async def body() -> None:
+        labels.append(shown(current_run().scheduled_at))
+        if len(labels) > 2:
+            await asyncio.sleep(15 * MINUTE)
+
+    task = scheduler.schedule_task(body, trigger=HOURLY, missed=Missed.ALL)
+    async with scheduler:
+        await reach(loop, "Fri 10:29:30")
+        loop.block(2.75 * HOUR)  # From 13:15 on, the ticks of 11:00, 12:00 and 13:00 are caught up.
+        await reach(loop, "Fri 13:19:30")
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(MINUTE)
+        await reach(loop, live)
+        await asyncio.sleep(MINUTE)
+
+        assert labels == ["Fri 09:00", "Fri 10:00", "Fri 11:00", *caught_up, live]
+        skips = [entry for entry in book(task) if len(entry) == 4]
+        assert skips == ([] if caught_up else [("clock set back", 2, "Fri 12:00", "Fri 13:00")])
+
+
+@pytest.mark.parametrize("set_by_s", [-YEAR, -5 * HOUR, -HOUR, HOUR, 5 * HOUR, YEAR])
+@pytest.mark.parametrize("given_", [{"interval_s": HOUR}, {"interval_s": HOUR, "jitter_s": 600}])
+async def test_an_interval_does_not_notice_that_the_wall_clock_is_set(
+    loop: VirtualLoop, set_by_s: float, given_: dict[str, Any]
+) -> None:
+    calls: list[float] = []
+    labels: list[float] = []
+    scheduler = Scheduler(clock=loop.clock)
+
+    async def body() -> None:
+        calls.append(loop.time() - 5)
+        labels.append((current_run().scheduled_at - ZERO).total_seconds())
+
+    task = scheduler.schedule_task(body, **given_)
+    async with scheduler:
+        due = [(each - ZERO).total_seconds() for each in task.upcoming(6)]
+        await asyncio.sleep(2.5 * HOUR)
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(61)
+        assert task.next_run_at == ZERO + timedelta(seconds=due[3] + set_by_s)
+        await asyncio.sleep(3.4 * HOUR - 61)
+
+    assert calls == pytest.approx(due, abs=1e-5)
+    assert labels == [0, HOUR, 2 * HOUR, 3 * HOUR + set_by_s, 4 * HOUR + set_by_s, 5 * HOUR + set_by_s]
+    assert task.counts[Outcome.SUCCEEDED] == sum(task.counts.values()) == 6
+
+
+@pytest.mark.parametrize(
+    ("set_by_s", "again_s"),
+    [(-YEAR - 17, 61), (-HOUR - 17, HOUR + 61), (-17, 61), (17, 61), (HOUR + 17, 61), (YEAR + 17, 61)],
+)
+@pytest.mark.parametrize("rule", [Every(10), Every(600), Every(600, ZERO), Cron("*/10 * * * *")])
+async def test_a_rule_given_as_trigger_is_back_on_its_grid_after_a_step(
+    scheduler: Scheduler, loop: VirtualLoop, rule: Trigger, set_by_s: float, again_s: float
+) -> None:
+    """As soon as that is noticed and, if it was set back a little, what came already has passed again."""
+    calls: list[datetime] = []
+
+    async def body() -> None:
+        calls.append(wall(loop))
+
+    task = scheduler.schedule_task(body, trigger=rule)
+    async with scheduler:
+        await asyncio.sleep(1234)
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(again_s)
+        calls.clear()
+        since = wall(loop)
+        await asyncio.sleep(1801)
+
+        assert calls == up_to(wall(loop), ticks(rule, since))
+        assert task.next_run_at == next(iter(ticks(rule, wall(loop))))
+
+
+# --- ten years ---
+
+SECONDLY = Cron("* * * * * *")
+MINUTELY = Cron("* * * * *")
+
+FULL: list[tuple[dict[str, Any], int, bool]] = [
+    # rule, its gap, whether all of ten years are counted
+    ({"interval_s": 1, "first_run": FirstRun.NEXT}, 1, True),
+    ({"trigger": Every(1)}, 1, True),
+    ({"trigger": SECONDLY}, 1, False),
+    ({"trigger": MINUTELY}, 60, False),
+    ({"trigger": AnyOf(MINUTELY, Every(60))}, 60, False),
+    ({"trigger": Except(SECONDLY, Cron("* 3 * * *"))}, 1, False),
+    ({"trigger": Every(1), "jitter_s": 0.1}, 1, True),
+    ({"trigger": SECONDLY, "jitter_s": 0.1}, 1, False),
+]
+
+
+@pytest.mark.parametrize("missed", Missed)
+@pytest.mark.parametrize("upset", ["block", "close_the_lid", "set_the_clock"])
+@pytest.mark.parametrize(("given_", "gap_s", "exact"), FULL)
+async def test_ten_years_are_one_record_and_little_work(
+    loop: VirtualLoop, given_: dict[str, Any], gap_s: int, exact: bool, missed: Missed, upset: str
+) -> None:
+    """The latest tick is about 0.4 s late, which is less than half a gap and than its grace."""
+    if upset == "set_the_clock" and "interval_s" in given_:
+        return
+    scheduler = Scheduler(clock=loop.clock, history=1_200)
+    scheduler.schedule_task(nothing, 1)  # So that the driver looks at the clocks every second.
+    grace_s = None if missed is Missed.ALL else 0.45 * gap_s
+    task = scheduler.schedule_task(nothing, missed=missed, grace_s=grace_s, **given_)
+    kept = 1_000 if missed is Missed.ALL else 1
+    async with scheduler:
+        (first,) = task.upcoming(1)
+        await asyncio.sleep(0.005)
+        getattr(loop, upset)(DECADE + 0.39)
+        begun = stopwatch.process_time()
+        await asyncio.sleep(1)
+        spent_s = stopwatch.process_time() - begun
+        skipped, *runs = task.history()
+
+        assert (skipped.outcome, skipped.due, skipped.more) == (Outcome.SKIPPED, first, not exact)
+        runs = runs[:kept]
+        assert [run.outcome for run in runs] == [Outcome.SUCCEEDED] * kept
+        step = timedelta(seconds=gap_s)
+        assert [run.scheduled_at for run in runs] == [runs[0].scheduled_at + k * step for k in range(kept)]
+        assert skipped.last_scheduled_at == runs[0].scheduled_at - step
+        assert wall(loop) - runs[-1].due < 2 * step
+        if exact:
+            assert skipped.count == 1 + (skipped.last_scheduled_at - skipped.scheduled_at) / step
+        else:
+            assert skipped.count == 10_000 - kept
+        before = sum(task.counts.values())
+        await asyncio.sleep(3 * gap_s)
+        assert sum(task.counts.values()) == before + 3
+        assert task.history()[-1].lateness_s == 0
+        assert spent_s < (10 if loop.get_debug() else 1)
+
+
+@pytest.mark.parametrize(("number", "more"), [(9_999, False), (10_000, False), (10_001, True), (20_000, True)])
+@pytest.mark.parametrize("hold", [None, "pause", "disable"])
+async def test_ticks_of_a_calendar_are_counted_up_to_ten_thousand(
+    scheduler: Scheduler, loop: VirtualLoop, number: int, more: bool, hold: str | None
+) -> None:
+    task = scheduler.schedule_task(nothing, trigger=SECONDLY, missed=Missed.SKIP, grace_s=0)
+    async with scheduler:
+        if hold == "pause":
+            await task.pause()
+        elif hold == "disable":
+            task.disable()
+        await asyncio.sleep(0.5)
+        loop.block(number)
+        if hold == "pause":
+            await task.resume()
+        elif hold == "disable":
+            task.enable()
+        await asyncio.sleep(0.1)
+
+        (skipped,) = task.history()
+        assert (skipped.count, skipped.more) == (min(number, 10_000), more)
+        assert skipped.last_scheduled_at == ZERO + timedelta(seconds=number)
+        assert skipped.json_repr()["more"] is more
+
+
+@pytest.mark.parametrize(("catchup_s", "kept"), [(0, 0), (9, 9), (30, 30), (DAY, 1_000)])
+@pytest.mark.parametrize("rule", [Every(1), SECONDLY])
+async def test_of_ten_years_all_catches_up_nothing_older_than_asked_for(
+    loop: VirtualLoop, catchup_s: float, kept: int, rule: Trigger
+) -> None:
+    scheduler = Scheduler(clock=loop.clock, history=1_200)
+    task = scheduler.schedule_task(nothing, trigger=rule, missed=Missed.ALL, catchup_s=catchup_s)
+    async with scheduler:
+        await asyncio.sleep(0.5)
+        loop.block(DECADE)
+        await asyncio.sleep(0.1)
+
+        skipped, *runs = task.history()
+        assert (str(skipped.reason), len(runs)) == ("backlog full", kept)
+        assert [run.scheduled_at for run in runs] == [
+            ZERO + timedelta(seconds=DECADE - k) for k in reversed(range(kept))
+        ]
+
+
+async def test_the_end_of_ten_years_of_suspension_is_little_work(loop: VirtualLoop) -> None:
+    scheduler = Scheduler(clock=loop.clock)
+    tasks = [
+        scheduler.schedule_task(nothing, trigger=rule)
+        for rule in (SECONDLY, MINUTELY, Every(1), Cron("0 0 29 2 *"), Cron("0 0 1 1 *"))
+    ]
+    async with scheduler:
+        async with scheduler.suspend():
+            await asyncio.sleep(100)
+            loop.block(DECADE)
+            await asyncio.sleep(1)
+        begun = stopwatch.process_time()
+        await asyncio.sleep(0.1)
+        for task in tasks:
+            task.disable()
+            task.enable()
+        json = scheduler.json_repr()
+
+        assert stopwatch.process_time() - begun < (10 if loop.get_debug() else 1)
+        assert len(json["tasks"]) == len(tasks)  # type: ignore[arg-type]
+        assert [sum(task.counts.values()) for task in tasks[3:]] == [3, 10]
+
+
+# --- what the log tells ---
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    told = (record for record in caplog.records if record.name == LOG)  # asyncio may tell of slow callbacks.
+    return [record.getMessage() for record in told if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("upsets", "parts", "late", "skipped"),
+    [
+        ([("block", 5 * HOUR)], ["the loop was blocked for 5:00:00"], 2, 8),
+        ([("close_the_lid", 5 * HOUR)], ["the machine slept for 5:00:00"], 2, 8),
+        (
+            [("close_the_lid", 5 * HOUR), ("block", 2 * HOUR)],
+            ["the machine slept for 5:00:00", "the loop was blocked for 2:00:00"],
+            2,
+            12,
+        ),
+        ([("set_the_clock", 5 * HOUR)], ["the wall clock was set forward by 5:00:00"], 1, 4),
+        ([("set_the_clock", -2 * HOUR)], ["the wall clock was set back by 2:00:00"], 0, 0),
+        ([("set_the_clock", -5 * HOUR)], ["the wall clock was set back by 5:00:00", "planned anew"], 0, 0),
+        (
+            [("block", 5 * HOUR), ("set_the_clock", -2 * HOUR)],
+            ["the loop was blocked for 5:00:00", "the wall clock was set back by 2:00:00"],
+            2,
+            6,
+        ),
+        (
+            [("close_the_lid", 5 * HOUR), ("set_the_clock", HOUR)],
+            ["the machine slept for 5:00:00", "the wall clock was set forward by 1:00:00"],
+            2,
+            9,
+        ),
+        ([("block", 50 * MINUTE)], ["the loop was blocked for 0:50:00"], 0, 0),  # One tick of each is late.
+        ([("block", 2)], ["the loop was blocked for 0:00:02"], 0, 0),
+    ],
+)
+async def test_what_upset_the_schedule_is_told_once_with_its_size_and_what_became_of_the_ticks(
+    scheduler: Scheduler,
+    loop: VirtualLoop,
+    caplog: pytest.LogCaptureFixture,
+    upsets: list[tuple[str, float]],
+    parts: list[str],
+    late: int,
+    skipped: int,
+) -> None:
+    """An interval, at 5 s past the hour, and a calendar; it begins when the driver is about to look at the clocks."""
+    for given_ in ({"interval_s": HOUR}, {"trigger": HOURLY}):
+        scheduler.schedule_task(nothing, **given_)
+    async with scheduler:
+        await reach(loop, "Fri 10:20:04.999")
+        for what, seconds in upsets:
+            getattr(loop, what)(seconds)
+        await asyncio.sleep(10 * MINUTE)
+
+        (line,) = warnings(caplog)
+        assert [part for part in parts if part not in line] == []
+        assert [part for part in ("blocked", "slept", "set") if part in line and part not in " ".join(parts)] == []
+        fate = f"{late} run now, {skipped} are skipped" if late or skipped else "no tick was missed"
+        assert line.endswith(fate), line
+        await asyncio.sleep(5 * HOUR)
+        assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("what", ["block", "close_the_lid", "set_the_clock"])
+@pytest.mark.parametrize("seconds", [0.5, 0.99])
+async def test_less_than_a_second_is_not_worth_a_line(
+    scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture, what: str, seconds: float
+) -> None:
+    for given_ in ({"interval_s": HOUR}, {"trigger": HOURLY}):
+        scheduler.schedule_task(nothing, **given_)
+    async with scheduler:
+        for _ in range(5):
+            await asyncio.sleep(HOUR)
+            getattr(loop, what)(seconds)
+            await asyncio.sleep(5)
+
+    assert warnings(caplog) == []
+
+
+async def test_each_upset_has_a_line_of_its_own(
+    scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler.schedule_task(nothing, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 10:29:50")
+        for what in ("block", "block", "close_the_lid", "set_the_clock"):
+            getattr(loop, what)(HOUR)
+            await asyncio.sleep(5 * MINUTE)
+
+    starts = [line.split(" for ")[0].split(" by ")[0] for line in warnings(caplog)]
+    assert starts == [
+        "the loop was blocked",
+        "the loop was blocked",
+        "the machine slept",
+        "the wall clock was set forward",
+    ]
+
+
+@pytest.mark.parametrize("what", ["block", "close_the_lid"])
+async def test_without_a_second_clock_sleep_and_block_are_not_told_apart(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    scheduler = Scheduler(clock=Clock(steady=lambda: loop.now_us, wall=loop.wall_us))
+    scheduler.schedule_task(nothing, trigger=HOURLY)
+    async with scheduler:
+        await reach(loop, "Fri 10:19:59.999")
+        getattr(loop, what)(5 * HOUR)
+        await asyncio.sleep(10 * MINUTE)
+
+    (line,) = warnings(caplog)
+    assert "the loop was blocked, or the machine slept, for 5:00:00" in line
+
+
+async def test_a_clock_set_without_any_calendar_is_told_to_be_of_no_effect(
+    scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    scheduler.schedule_task(nothing, HOUR)
+    async with scheduler:
+        await asyncio.sleep(HOUR)
+        loop.set_the_clock(-DAY)
+        await asyncio.sleep(HOUR)
+
+    (line,) = warnings(caplog)
+    assert "the wall clock was set back by 1 day, 0:00:00 (of no effect on intervals)" in line
+
+
+async def test_a_clock_that_is_slewed_is_not_worth_a_line(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+    """By 500 ppm, as NTP does it; a calendar follows it."""
+    started: list[float] = []
+
+    def slewed() -> int:
+        return loop.wall_us() + (loop.now_us - 5_000_000) // 2_000
+
+    async def body() -> None:
+        started.append(slewed() / 1e6 - current_run().scheduled_at.timestamp())
+
+    scheduler = Scheduler(clock=Clock(steady=lambda: loop.now_us, wall=slewed, awake=loop.awake_us))
+    scheduler.schedule_task(body, trigger=HOURLY)
+    async with scheduler:
+        await asyncio.sleep(DAY)
+
+    assert len(started) == 24
+    assert max(map(abs, started)) < 0.05
+    assert warnings(caplog) == []
+
+
+async def test_ticks_missed_for_another_reason_are_told_as_before(
+    scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A loop that has too much to do, half a second at a time."""
+    scheduler.schedule_task(nothing, 0.1)
+    async with scheduler:
+        for _ in range(5):
+            await asyncio.sleep(0.05)
+            loop.block(0.5)
+
+    (line,) = warnings(caplog)
+    assert "skipped (missed)" in line
