@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 from typing import Any
 
 from virtual import EPOCH_US, VirtualLoop, finish
 
+from kaiju_app._clock import utc
 from kaiju_app._signals import ECHO_US
-from kaiju_app.scheduler import Clock, Run, ScheduledTask, Scheduler
+from kaiju_app.scheduler import Clock, Outcome, Run, ScheduledTask, Scheduler
 
 ZERO = datetime.fromtimestamp(EPOCH_US / 1e6 + 5, UTC)  # When a test in virtual time begins.
 
@@ -37,6 +39,49 @@ def starts_s(task: ScheduledTask[Any]) -> list[float]:
     """Return the ticks of the runs of *task*, in seconds since the loop was made."""
     origin = EPOCH_US / 1e6 + 5
     return [round(run.scheduled_at.timestamp() - origin, 6) for run in task.history() if run.started_at is not None]
+
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+Book = list[tuple[Any, ...]]
+
+
+def moment(text: str, since: datetime = ZERO) -> datetime:
+    """Return the first moment from *since* on at which a clock in UTC shows *text*; a test begins on Fri 08:00:05."""
+    weekday, clock = text.split()
+    ahead = timedelta((WEEKDAYS.index(weekday) - since.weekday()) % 7)
+    found = datetime.combine(since.date() + ahead, clock_time.fromisoformat(clock), UTC)
+    return found if found >= since else found + timedelta(7)
+
+
+def shown(moment: datetime | None) -> str | None:
+    """Return the weekday and the time of *moment*, as ``moment()`` takes it."""
+    return None if moment is None else f"{moment:%a} {moment.time().isoformat('auto').removesuffix(':00')}"
+
+
+def wall(loop: VirtualLoop) -> datetime:
+    """Return what the clock on the wall shows."""
+    return utc(loop.wall_us())
+
+
+async def reach(loop: VirtualLoop, text: str) -> None:
+    """Wait until the clock on the wall shows *text*, if nobody sets it meanwhile."""
+    await asyncio.sleep((moment(text, wall(loop)) - wall(loop)).total_seconds())
+
+
+def book(task: ScheduledTask[Any], told: Callable[[datetime | None], Any] = shown) -> Book:
+    """Return each run as (outcome, tick, start), each record of skips as (reason, count, first, last)."""
+    return [
+        (str(run.reason), run.count, told(run.scheduled_at), told(run.last_scheduled_at))
+        if run.outcome is Outcome.SKIPPED
+        else (run.outcome.value, told(run.scheduled_at), told(run.started_at))
+        for run in task.history()
+    ]
+
+
+def ran(*hours: str) -> Book:
+    """Return what ``book()`` tells of runs that began with their ticks."""
+    return [("SUCCEEDED", hour, hour) for hour in hours]
 
 
 async def nothing() -> None:

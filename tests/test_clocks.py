@@ -6,21 +6,34 @@ import asyncio
 import logging
 import time as stopwatch
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from telling import ZERO, nothing
+from telling import ZERO, Book, book, moment, nothing, ran, reach, shown, wall
 from virtual import VirtualLoop, finish
 
 from kaiju_app._clock import utc
-from kaiju_app._combined import AnyOf, Except
-from kaiju_app._cron import Cron
-from kaiju_app._triggers import At, Every, Trigger, ticks
-from kaiju_app.scheduler import Clock, ExecPolicy, FirstRun, Missed, Outcome, ScheduledTask, Scheduler, current_run
+from kaiju_app._triggers import ticks
+from kaiju_app.scheduler import (
+    AnyOf,
+    At,
+    Clock,
+    Cron,
+    Every,
+    Except,
+    ExecPolicy,
+    FirstRun,
+    Missed,
+    Outcome,
+    ScheduledTask,
+    Scheduler,
+    Trigger,
+    current_run,
+)
 
 MINUTE = 60
 HOUR = 3600
@@ -32,47 +45,8 @@ HOURLY = Cron("0 * * * *")
 OFFICE = Cron("0 8-17 * * mon-fri")
 
 LOG = "kaiju_app.scheduler"
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
-Book = list[tuple[Any, ...]]
 Script = Sequence[tuple[str, float]]
-
-
-def moment(text: str, since: datetime = ZERO) -> datetime:
-    """Return the first moment from *since* on at which a clock in UTC shows *text*; a test begins on Fri 08:00:05."""
-    weekday, clock = text.split()
-    ahead = timedelta((WEEKDAYS.index(weekday) - since.weekday()) % 7)
-    found = datetime.combine(since.date() + ahead, time.fromisoformat(clock), UTC)
-    return found if found >= since else found + timedelta(7)
-
-
-def shown(moment: datetime | None) -> str | None:
-    """Return the weekday and the time of *moment*, as ``moment()`` takes it."""
-    return None if moment is None else f"{moment:%a} {moment.time().isoformat('auto').removesuffix(':00')}"
-
-
-def wall(loop: VirtualLoop) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=loop.wall_us())
-
-
-async def reach(loop: VirtualLoop, text: str) -> None:
-    """Wait until the clock on the wall shows *text*, if nobody sets it meanwhile."""
-    await asyncio.sleep((moment(text, wall(loop)) - wall(loop)).total_seconds())
-
-
-def book(task: ScheduledTask[Any]) -> Book:
-    """Return each run as (outcome, tick, start), each record of skips as (reason, count, first, last)."""
-    return [
-        (str(run.reason), run.count, shown(run.scheduled_at), shown(run.last_scheduled_at))
-        if run.outcome is Outcome.SKIPPED
-        else (run.outcome.value, shown(run.scheduled_at), shown(run.started_at))
-        for run in task.history()
-    ]
-
-
-def ran(*hours: str) -> Book:
-    """Return what ``book()`` tells of runs that began with their ticks."""
-    return [("SUCCEEDED", hour, hour) for hour in hours]
 
 
 # --- what happens to a scheduler, and what ticks there are meanwhile ---

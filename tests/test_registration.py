@@ -19,12 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from virtual import EPOCH_US, VirtualLoop
 
-from kaiju_app._combined import AnyOf, Except
-from kaiju_app._cron import Cron
-from kaiju_app._triggers import At
 from kaiju_app.errors import InvalidArgument, KaijuError, RunCut
 from kaiju_app.scheduler import (
+    AnyOf,
+    At,
+    Cron,
     Every,
+    Except,
     ExecPolicy,
     FirstRun,
     Missed,

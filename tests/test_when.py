@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from telling import at, endings
+import telling
+from telling import Book, at, endings
 from virtual import EPOCH_US, VirtualLoop, finish
 
 from kaiju_app._clock import utc
@@ -34,8 +35,6 @@ DAY = 86_400
 
 POLICIES = list(ExecPolicy)
 
-BOOK = list[tuple[Any, ...]]
-
 
 def after(seconds: float) -> datetime:
     return ZERO + timedelta(seconds=seconds)
@@ -49,14 +48,8 @@ def ticks(task: ScheduledTask[Any]) -> list[float | None]:
     return [at(run.scheduled_at) for run in task.history()]
 
 
-def book(task: ScheduledTask[Any]) -> BOOK:
-    """Return each run as (outcome, tick, start), each record of skips as (reason, count, first, last)."""
-    return [
-        (str(run.reason), run.count, at(run.scheduled_at), at(run.last_scheduled_at))
-        if run.outcome is Outcome.SKIPPED
-        else (run.outcome.value, at(run.scheduled_at), at(run.started_at))
-        for run in task.history()
-    ]
+def book(task: ScheduledTask[Any]) -> Book:
+    return telling.book(task, at)
 
 
 def covered(task: ScheduledTask[Any]) -> int:
@@ -538,7 +531,7 @@ def test_a_start_before_due_is_told_as_it_was_but_never_as_negative_lateness() -
 
 SLEPT_S = 64 * HOUR + 900  # From 100 s on: the machine wakes 1000 s after the tick of the 64th hour.
 
-WEEKEND: dict[Missed, BOOK] = {
+WEEKEND: dict[Missed, Book] = {
     Missed.ONCE: [
         ("SUCCEEDED", 0, 0),
         ("missed", 63, HOUR, 63 * HOUR),
@@ -589,7 +582,7 @@ async def test_a_weekend_of_sleep(loop: VirtualLoop, missed: Missed, policy: Exe
     ],
 )
 async def test_a_loop_blocked_for_an_hour_during_a_run(
-    scheduler: Scheduler, loop: VirtualLoop, policy: ExecPolicy, expected: BOOK
+    scheduler: Scheduler, loop: VirtualLoop, policy: ExecPolicy, expected: Book
 ) -> None:
     """The run is judged by what is due: its deadline is over, and the latest tick meets it."""
     lengths = iter([5000.0])
@@ -644,7 +637,7 @@ async def test_ticks_missed_during_a_run_are_caught_up_after_it(
     ],
 )
 async def test_once_runs_the_latest_unless_the_next_is_less_than_half_a_gap_away(
-    scheduler: Scheduler, loop: VirtualLoop, policy: ExecPolicy, until_s: float, expected: BOOK
+    scheduler: Scheduler, loop: VirtualLoop, policy: ExecPolicy, until_s: float, expected: Book
 ) -> None:
     task = scheduler.schedule_task(job, 10, policy=policy)
     async with scheduler:
@@ -841,7 +834,7 @@ async def test_a_backlog_that_grows_keeps_the_latest_thousand(loop: VirtualLoop)
     ],
 )
 async def test_all_runs_nothing_older_than_catchup(
-    scheduler: Scheduler, loop: VirtualLoop, catchup_s: float, expected: BOOK
+    scheduler: Scheduler, loop: VirtualLoop, catchup_s: float, expected: Book
 ) -> None:
     task = scheduler.schedule_task(job, 10, missed=Missed.ALL, catchup_s=catchup_s)
     async with scheduler:
@@ -871,7 +864,7 @@ async def test_all_runs_nothing_older_than_catchup(
     ],
 )
 async def test_ticks_missed_while_suspended_follow_the_rule_at_resume(
-    scheduler: Scheduler, missed: Missed, until_s: float, expected: BOOK, by: str
+    scheduler: Scheduler, missed: Missed, until_s: float, expected: Book, by: str
 ) -> None:
     task = scheduler.schedule_task(job, 10, missed=missed)
     async with scheduler:
