@@ -33,6 +33,7 @@ def with_gap(spec: Spec, gap: int) -> Spec:
     return replace(
         spec,
         gap=gap,
+        uneven=spec.rule is not None or spec.jitter > 0 or spec.until is not None,
         limit=limit,
         retry_pause=spec.retry_interval or default_retry_pause(gap, spec.retries, triggered=spec.trigger is not None),
         grace=grace,

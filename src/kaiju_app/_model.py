@@ -124,6 +124,8 @@ class Spec:
     threaded: bool
 
     gap: int = 0
+    uneven: bool = False
+    """Its gaps vary, or it has jitter or an end: each of its ticks has to be worked out."""
     limit: int = 0
     """The run's own deadline counted from its start; 0: none."""
     retry_pause: int = 0

@@ -87,8 +87,13 @@ class Plans(Waiting):
         self.offset = self.wall() - now
         self._reached = now + self.offset
         self.upsets.begin()
+        decided: dict[int, tuple[int, bool]] = {}  # Of equal tasks, which share a Spec, once for all.
         for entry in self.entries.values():
-            self.plan_first(entry, now)
+            first = decided.get(id(entry.spec))
+            if first is None:
+                first = decided[id(entry.spec)] = _decide.first_tick(self.grid(entry), now)
+            self._begin(entry, first, now)
+        self._arm()
 
     def check_thread(self, call: str) -> None:
         """Refuse a *call* from another thread than the loop's.
@@ -101,18 +106,21 @@ class Plans(Waiting):
 
     def add(self, entry: Entry) -> None:
         """Take *entry* in."""
-        _mark(entry)
+        if entry.spec.uneven:
+            entry.flags |= UNEVEN
+        if not self.planning:
+            self.entries[entry.name] = entry
+            return
         now = self.now()
-        if self.planning:
-            self.read_offset(now)
+        self.read_offset(now)
         self.entries[entry.name] = entry
-        if self.planning:
-            self.plan_first(entry, now)
+        self._begin(entry, _decide.first_tick(self.grid(entry), now), now)
+        self._arm()
 
-    def plan_first(self, entry: Entry, now: int) -> None:
-        """Set the first tick of *entry*, and look after what an earlier life has left: a run, a pause."""
+    def _begin(self, entry: Entry, first: tuple[int, bool], now: int) -> None:
+        """Set the *first* tick of *entry*, and look after what an earlier life has left: a run, a pause."""
         if not entry.flags & REMOVED:  # It is here for a run that outlived stop(), and has no ticks.
-            due, off_grid = _decide.first_tick(self.grid(entry), now)
+            due, off_grid = first
             if off_grid:
                 entry.flags |= OFF_GRID
             entry.due = 0
@@ -124,7 +132,6 @@ class Plans(Waiting):
             if run is not None and run.cause is not None:
                 entry.alarm = self._agenda.push(now + self.settings.cancel_grace, entry)
             self.guard(entry)
-        self._arm()
 
     def unplan(self, entry: Entry) -> None:
         """Let no tick of *entry* come due."""
@@ -141,7 +148,7 @@ class Plans(Waiting):
             self.read_offset(now)
             self.settle(entry, Reason.RESCHEDULED, now)
         entry.spec = spec
-        _mark(entry)
+        entry.flags = entry.flags & ~UNEVEN | (UNEVEN if spec.uneven else 0)
         if self.planning:
             self.plan(entry, self.grid(entry).after(now))
             self.guard(entry)
@@ -301,14 +308,6 @@ class Plans(Waiting):
         kept_back = [*self._parked, *(entry for entry in self.entries.values() if entry.flags & QUEUED)]
         for entry in dict.fromkeys(kept_back):
             self._released(entry)
-
-
-def _mark(entry: Entry) -> None:
-    """Mark *entry* if each of its ticks has to be worked out."""
-    spec = entry.spec
-    entry.flags &= ~UNEVEN
-    if spec.rule is not None or spec.jitter or spec.until is not None:
-        entry.flags |= UNEVEN
 
 
 def _shift(entry: Entry, step: int) -> None:
