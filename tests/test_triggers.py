@@ -288,7 +288,7 @@ def test_a_trigger_that_can_walk_is_left_to_do_it() -> None:
 @pytest.mark.parametrize("n", [-1, True, 1.0, None, "1"])
 def test_a_number_of_ticks_that_is_none_is_refused(n: int) -> None:
     for ask in (lambda: Every(60).upcoming(NOON, n), lambda: upcoming(Noon(), NOON, n)):
-        with pytest.raises(InvalidArgument, match="n must be a whole number, at least 0, got") as refused:
+        with pytest.raises(InvalidArgument, match="n must be a whole number of at least 0, got") as refused:
             ask()
         assert "n" == refused.value.argument
 

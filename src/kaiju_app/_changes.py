@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
+from ._arguments import MICROSECOND
 from ._combined import AnyOf, Daily, Except, Excluded, Window
 from ._cron import DAY, SECOND, Cron
-from ._triggers import MICROSECOND, Stretch, stretch
+from ._triggers import Stretch, stretch
 
 MANY = 3  # More times than these are not listed one by one.
 

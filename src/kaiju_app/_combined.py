@@ -9,13 +9,12 @@ from datetime import datetime, time, timedelta
 from heapq import merge
 from zoneinfo import ZoneInfo
 
+from ._arguments import MICROSECOND, aware
 from ._cron import DAY, HOUR, MINUTE, SECOND, around, unbroken
 from ._triggers import (
-    MICROSECOND,
     BaseTrigger,
     Stretch,
     Trigger,
-    aware,
     first_after,
     known_trigger,
     last_until,

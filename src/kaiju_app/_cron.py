@@ -18,8 +18,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
+from ._arguments import MICROSECOND, aware
 from ._clock import EPOCH
-from ._triggers import MICROSECOND, BaseTrigger, Stretch, aware
+from ._triggers import BaseTrigger, Stretch
 from .errors import InvalidArgument
 
 FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")

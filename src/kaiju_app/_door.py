@@ -10,10 +10,11 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from . import _decide
+from ._arguments import aware, duration_us, gap_us, whole
 from ._clock import epoch_us
 from ._grid import FOREVER, Rule
 from ._model import ExecPolicy, FirstRun, Missed, Spec
-from ._triggers import MAX_GAP_S, Every, Trigger, aware, gap_us, known_trigger
+from ._triggers import Every, Trigger, known_trigger
 from ._words import described
 from .errors import InvalidArgument
 
@@ -161,29 +162,4 @@ def _member(argument: str, value: E, kind: type[E]) -> E:
     if not isinstance(value, kind):
         ways = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
         raise InvalidArgument(argument, value, f"must be one of {ways}")
-    return value
-
-
-def duration_us(argument: str, value: float | timedelta) -> int:
-    """Return a duration given in seconds, or as a ``timedelta``, in microseconds.
-
-    Raises:
-        InvalidArgument: Not a number, a bool, negative, or not finite.
-    """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidArgument(argument, value, "must be a number of seconds or a timedelta")
-    if not 0 <= seconds <= MAX_GAP_S:  # Refuses NaN and infinity too.
-        raise InvalidArgument(argument, value, "must be 0 or more seconds, and at most 100 years")
-    return max(1, round(seconds * 1_000_000)) if seconds else 0
-
-
-def whole(argument: str, value: int, *, at_least: int) -> int:
-    """Return *value* if it is a whole number of at least *at_least*.
-
-    Raises:
-        InvalidArgument: It is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise InvalidArgument(argument, value, f"must be a whole number of at least {at_least}")
     return value

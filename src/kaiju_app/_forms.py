@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
 from typing import Any, TypeVar
 
+from ._arguments import aware
 from ._combined import AnyOf, Daily, Except, Window, renamed
 from ._cron import Cron, known_zone
-from ._triggers import At, Every, aware
+from ._triggers import At, Every
 from .errors import InvalidArgument
 
 T = TypeVar("T")

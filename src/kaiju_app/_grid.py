@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+from ._arguments import aware
 from ._clock import epoch_us, utc
 from ._model import Spec
-from ._triggers import Trigger, aware, ticks
+from ._triggers import Trigger, ticks
 
 FOREVER = 1 << 62  # A tick that never comes, and the gap to it: 146,000 years.
 COUNTED = 10_000  # Ticks of a calendar that are counted one by one; of more it is said that there are more.

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any
 
+from ._arguments import aware
 from ._changes import Kept, changes, clock, effect
 from ._combined import AnyOf, Except, Excluded
 from ._cron import Cron
 from ._scheduler import Scheduler
 from ._steps import uneven_steps
 from ._task import ScheduledTask
-from ._triggers import Trigger, aware, first_after, last_until, never, upcoming
+from ._triggers import Trigger, first_after, last_until, never, upcoming
 
 SHOWN = 5  # Enough to see the working days of a week.
 AHEAD = timedelta(days=731)  # Two years: one that happens to have no tick at the change does not hide it.

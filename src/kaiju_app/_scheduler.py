@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from . import _door
+from ._arguments import aware, duration_us, whole
 from ._clock import REAL, Clock
 from ._driver import Driver
 from ._entry import Entry
@@ -19,7 +20,7 @@ from ._life import Life
 from ._model import ExecPolicy, FirstRun, Missed, Settings
 from ._suspend import Suspension
 from ._task import ScheduledTask
-from ._triggers import Trigger, aware
+from ._triggers import Trigger
 from .errors import InvalidArgument
 
 T = TypeVar("T")
@@ -58,9 +59,9 @@ class Scheduler:
         self._driver = Driver(
             clock or REAL,
             Settings(
-                cancel_grace=_door.duration_us("cancel_grace_s", cancel_grace_s),
-                history=_door.whole("history", history, at_least=1),
-                threads=_door.whole("threads", threads, at_least=1),
+                cancel_grace=duration_us("cancel_grace_s", cancel_grace_s),
+                history=whole("history", history, at_least=1),
+                threads=whole("threads", threads, at_least=1),
                 safe_mod=float(safe_mod),
                 instance=uuid4().hex,
             ),
@@ -248,7 +249,7 @@ class Scheduler:
             WrongState: It was started in another loop, which is not closed.
             InvalidArgument: *timeout_s* is negative or no number.
         """
-        limit = None if timeout_s is None else _door.duration_us("timeout_s", timeout_s) / 1e6
+        limit = None if timeout_s is None else duration_us("timeout_s", timeout_s) / 1e6
         return [ScheduledTask(self._driver, run.entry) for run in await self._life.stop(limit)]
 
     async def __aenter__(self) -> Self:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from . import _door
+from ._arguments import duration_us, whole
 from ._clock import utc
 from ._driver import Driver
 from ._entry import DISABLED, HUNG, OFF_GRID, Entry, Hold
@@ -155,7 +156,7 @@ class ScheduledTask(Generic[T]):
         Raises:
             InvalidArgument: *n* is negative or not a whole number.
         """
-        _door.whole("n", n, at_least=0)
+        whole("n", n, at_least=0)
         driver, entry = self._driver, self._entry
         if not driver.planning or not self.enabled or self.suspended or not self._is_known():
             return []
@@ -227,7 +228,7 @@ class ScheduledTask(Generic[T]):
         now = self._driver.now()
         until = None
         if for_s is not None:
-            length = _door.duration_us("for_s", for_s)
+            length = duration_us("for_s", for_s)
             if not length:
                 raise InvalidArgument("for_s", for_s, "must be more than 0 seconds, or None for until resume()")
             until = now + length

@@ -7,17 +7,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from itertools import islice
 from typing import Protocol, runtime_checkable
 
+from ._arguments import MICROSECOND, aware, gap_us, whole
 from ._clock import EPOCH, epoch_us, utc
 from .errors import InvalidArgument
 
-MIN_GAP_S = 0.001  # The loop's timers have a resolution of one millisecond.
-MAX_GAP_S = 100 * 366 * 86_400  # A century: longer is a mistake in the unit, not a schedule.
-
-MICROSECOND = timedelta(microseconds=1)
 SHOWN = 3  # Moments of an At in words; more do not fit a line.
 
 SOME_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
@@ -178,9 +174,7 @@ def upcoming(trigger: Trigger, after: datetime, n: int) -> list[datetime]:
     Raises:
         InvalidArgument: *n* is no whole number or below 0, or *after* is naive.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-        raise InvalidArgument("n", n, "must be a whole number, at least 0")
-    return list(islice(ticks(trigger, after), n))
+    return list(islice(ticks(trigger, after), whole("n", n, at_least=0)))
 
 
 def stretch(trigger: Trigger, moment: datetime) -> Stretch | None:
@@ -223,34 +217,6 @@ def _tick_alone(trigger: Trigger, moment: datetime) -> Stretch | None:
 
 
 # --- arguments ---
-
-
-def gap_us(argument: str, value: object) -> int:
-    """Return a distance of ticks, given in seconds or as a ``timedelta``, in microseconds.
-
-    Raises:
-        InvalidArgument: Not a number, a bool, below 1 ms or above 100 years.
-    """
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidArgument(argument, value, "must be a number of seconds or a timedelta")
-    if not MIN_GAP_S <= seconds <= MAX_GAP_S:  # Refuses NaN and infinity too.
-        raise InvalidArgument(argument, value, "must be at least 0.001 seconds and at most 100 years")
-    if isinstance(value, timedelta):
-        return value // MICROSECOND
-    # A product of floats may miss by one, and what was divided by a million has to come back.
-    return round(Fraction(seconds) * 1_000_000)
-
-
-def aware(argument: str, value: object) -> datetime:
-    """Return *value*, an aware datetime, in UTC, where no two instants look alike.
-
-    Raises:
-        InvalidArgument: Not a datetime, or a naive one, which could mean any of the world's zones.
-    """
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise InvalidArgument(argument, value, "must be an aware datetime such as datetime.now(UTC)")
-    return value.astimezone(UTC)
 
 
 def known_trigger(argument: str, value: object) -> Trigger:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from . import _door
+from ._arguments import duration_us
 from ._course import Course, Limits, Unasked
 from ._keeper import log
 from ._part import Part
@@ -264,7 +264,7 @@ class Application:
 
 
 def _limit_s(argument: str, value: float | timedelta) -> float:
-    seconds = _door.duration_us(argument, value) / 1e6
+    seconds = duration_us(argument, value) / 1e6
     if not seconds:
         raise InvalidArgument(argument, value, "must be more than 0 seconds")
     return seconds

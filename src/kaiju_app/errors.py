@@ -74,6 +74,25 @@ class RunCut(KaijuError):
         self.reason = reason
 
 
+class StoreUnavailable(KaijuError, OSError):
+    """A store did not answer, or could not do what it was asked; what was asked may have happened all the same.
+
+    It is an OSError, so that a task that meets it is retried as after any other failure of a device or a network.
+
+    Args:
+        store: Name of the store, e.g. ``sqlite:///scheduler.db``.
+        what: What happened.
+    """
+
+    def __init__(self, store: str, what: str) -> None:
+        super().__init__(
+            f"store {store!r} is unavailable: {what.rstrip('.')}; "
+            "see to it that it can be reached: until then no task of scope CLUSTER starts, and no other one is affected"
+        )
+        self.store = store
+        self.what = what
+
+
 class BadWiring(KaijuError, ValueError):
     """The services of an application do not fit together; nothing was started.
 
