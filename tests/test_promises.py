@@ -465,6 +465,7 @@ class Promises(RuleBasedStateMachine):
             await self.scheduler.start()
             for subject in self.subjects.values():
                 if subject.task.name in self.scheduler.tasks:
+                    subject.left_over = self.unfinished(subject.task._entry)  # A run that outlived stop().
                     self.note_plan(subject)
 
         self.run(plan())

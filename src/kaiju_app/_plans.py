@@ -12,7 +12,6 @@ from ._entry import DISABLED, HELD, OFF_GRID, QUEUED, REMOVED, RESUMED, UNEVEN, 
 from ._events import log
 from ._grid import FOREVER, Rule
 from ._model import FirstRun, Kind, Reason, Settings, Spec
-from ._run import Running
 from ._runs import Spawn
 from ._upsets import FAR_BACK, Upsets
 from ._waiting import Waiting
@@ -84,7 +83,10 @@ class Plans(Waiting):
         super().open(loop, spawn)
         self._thread = threading.get_ident()
         now = self.now()
-        self.offset = self.wall() - now
+        offset = self.wall() - now
+        for entry in self.entries.values():
+            _shift_run_of(entry, offset - self.offset, None)
+        self.offset = offset
         self._reached = now + self.offset
         self.upsets.begin()
         decided: dict[int, tuple[int, bool]] = {}  # Of equal tasks, which share a Spec, once for all.
@@ -217,8 +219,7 @@ class Plans(Waiting):
         moved = [entry for entry in self.entries.values() if entry.spec.trigger is not None]
         super().on_step(step, now)
         for entry in self.entries.values():
-            if entry.run is not None and entry.run.spec.trigger is not None:  # Also one from before a reschedule().
-                _shift_run(entry.run, step, now if anew else None)
+            _shift_run_of(entry, step, now if anew else None)
         for entry in moved:
             _shift(entry, step)
             if not entry.flags & REMOVED:
@@ -318,8 +319,11 @@ def _shift(entry: Entry, step: int) -> None:
         entry.backlog = deque(tick - step for tick in entry.backlog)
 
 
-def _shift_run(run: Running, step: int, anew: int | None) -> None:
-    """As ``_shift()``, for a run in progress; *anew* is now if times come again."""
+def _shift_run_of(entry: Entry, step: int, anew: int | None) -> None:
+    """As ``_shift()``, for the run in progress; *anew* is now if times come again."""
+    run = entry.run
+    if run is None or run.spec.trigger is None:  # Its own spec: it may be from before a reschedule().
+        return
     if anew is not None:
         run.past = anew
     elif run.past is not None:
