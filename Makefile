@@ -24,8 +24,8 @@ bench: setup ## run the benchmarks
 test: lint ## lint, all tests, then the smoke tests on the other CPythons
 	@echo "test: all tests"
 	@$(python) -m pytest $(ARGS)
-	@echo "test: what needs no real clock once more, in asyncio's debug mode"
-	@PYTHONASYNCIODEBUG=1 $(python) -m pytest -q -m "not realtime" $(ARGS)
+	@echo "test: what needs a loop and no real clock once more, in asyncio's debug mode"
+	@PYTHONASYNCIODEBUG=1 $(python) -m pytest -q -m "not realtime and not pure" $(ARGS)
 	@tools/smoke
 
 lint: setup ## ruff, mypy and the import contracts

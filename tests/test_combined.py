@@ -21,6 +21,8 @@ from kaiju_app._cron import Cron
 from kaiju_app._triggers import At, Every, Trigger, never, ticks
 from kaiju_app.errors import InvalidArgument
 
+pytestmark = pytest.mark.pure
+
 US = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)

@@ -19,6 +19,8 @@ from kaiju_app._clock import EPOCH
 from kaiju_app._cron import Cron
 from kaiju_app.errors import InvalidArgument
 
+pytestmark = pytest.mark.pure
+
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 ZONES = sorted(available_timezones())

@@ -35,6 +35,8 @@ from kaiju_app._model import Kind, Reason, Settings, Spec
 from kaiju_app._run import Running
 from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Missed, Trigger
 
+pytestmark = pytest.mark.pure
+
 HOUR = 3_600_000_000
 CENTURY = 100 * 366 * 86_400_000_000
 WALL = 1_800_000_000_000_000

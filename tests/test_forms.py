@@ -17,6 +17,8 @@ from kaiju_app._forms import trigger_from_json
 from kaiju_app._triggers import At, Every, Trigger
 from kaiju_app.errors import InvalidArgument
 
+pytestmark = pytest.mark.pure
+
 EVE = datetime(2026, 12, 24, 18, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -18,6 +18,8 @@ from kaiju_app._model import Spec
 from kaiju_app.errors import InvalidArgument
 from kaiju_app.scheduler import Every, ExecPolicy, Missed, Trigger
 
+pytestmark = pytest.mark.pure
+
 WALL = 1_800_000_000_000_000
 SECOND = 1_000_000
 DECADE = 3_652 * 86_400 * SECOND

@@ -27,6 +27,8 @@ from kaiju_app._triggers import At, Every, Trigger
 from kaiju_app.errors import InvalidArgument, WrongState
 from kaiju_app.scheduler import Scheduler
 
+pytestmark = pytest.mark.pure
+
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 TWO_YEARS = NOW + timedelta(days=731)
 MINUTE = timedelta(minutes=1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import example, given
 
 from kaiju_app._store_clock import JUMP, USABLE, StoreClock
+
+pytestmark = pytest.mark.pure
 
 SECOND = 1_000_000
 OFFSET = 1_800_000_000 * SECOND

@@ -9,6 +9,8 @@ import pytest
 from kaiju_app._timing import LeaseTiming
 from kaiju_app.errors import InvalidArgument
 
+pytestmark = pytest.mark.pure
+
 
 @pytest.mark.parametrize(
     ("timing", "bound_s"),

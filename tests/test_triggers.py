@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from kaiju_app._triggers import At, Every, Trigger, never, stretch, ticks, upcoming
 from kaiju_app.errors import InvalidArgument
 
+pytestmark = pytest.mark.pure
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOON = datetime(2027, 1, 15, 12, 0, 0, tzinfo=UTC)
 NAIVE = NOON.replace(tzinfo=None)
