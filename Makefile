@@ -1,14 +1,14 @@
 # Every target sets up what it needs from uv.lock first: Python >= 3.11 and make are all that has to be there.
 # Another interpreter: make PYTHON=/path/to/python TARGET. More arguments for what is started: make TARGET ARGS="...".
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint smoke bench clean
+.PHONY: help setup run test lint simulate smoke bench clean
 export PYTHON
 
 python := .venv/bin/python
 typed := src examples bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv what uv.lock says
 	@tools/bootstrap
@@ -36,6 +36,9 @@ lint: setup ## ruff, mypy and the import contracts
 	@$(python) -m mypy $(typed)
 	@echo "lint: import contracts"
 	@.venv/bin/lint-imports --no-logo
+
+simulate: setup ## several instances under SEEDS plans of faults, 300 virtual seconds each (make simulate SEEDS=1000)
+	@SEEDS=$(or $(SEEDS),500) $(python) -m pytest tests/test_simulation.py --timeout 36000 $(ARGS)
 
 smoke: setup ## the smoke tests on every other CPython that is installed
 	@tools/smoke

@@ -1,0 +1,113 @@
+"""DO, with others: questions to a store, one by one, and what has to be said to it until it is heard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+from zlib import crc32
+
+from ._events import log
+from ._store_clock import StoreClock
+from ._timing import LeaseTiming
+from .errors import StoreUnavailable
+from .stores._record import Record, Row
+from .stores._store import Store, Transition
+
+T = TypeVar("T")
+
+Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a task, and may be equal in two.
+
+FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
+
+
+class Asking:
+    """What an instance knows of its store, and has to tell it.
+
+    Args:
+        me: Identity of the instance: random, and another one after a fork.
+        steady: Microseconds on a clock that never steps and counts the machine's sleep.
+    """
+
+    def __init__(self, store: Store, me: str, timing: LeaseTiming, steady: Callable[[], int]) -> None:
+        self._store = store
+        self._steady = steady
+        self.me = me
+        self.ttl, self.every, self.grace, self.poll, self.ahead = (
+            round(each * 1e6) for each in (timing.ttl_s, timing.renew_s, timing.grace_s, timing.poll_s, timing.ahead_s)
+        )
+        self.clock = StoreClock(self.ttl + self.grace)
+        self.degraded_since: int | None = None
+        self._returns: dict[Key, Transition] = {}
+        self._poison: set[Key] = set()
+        self._failures = 0
+        self._retry_at = 0
+        self._wake = asyncio.Event()
+        self._sent = asyncio.Event()
+
+    async def _ask(self, question: Awaitable[T]) -> tuple[T, int] | None:
+        """Return the answer and when the question was sent; None: nobody knows what became of it."""
+        sent = self._steady()
+        try:
+            async with asyncio.timeout(self.every / 1e6):
+                answer = await question
+        except (StoreUnavailable, TimeoutError) as exc:
+            self._on_failure(exc)
+            return None
+        now = getattr(answer, "now", None)
+        if now is not None:
+            self.clock.heard(sent, self._steady(), now)
+            self._on_answer()
+        if self.degraded_since is not None:
+            log.warning("store %s: answers again after %.3g s", self._store.name, (sent - self.degraded_since) / 1e6)
+        self._failures, self.degraded_since, self._retry_at = 0, None, 0
+        return answer, sent
+
+    def _on_failure(self, exc: Exception) -> None:
+        now = self._steady()
+        if self.degraded_since is None:
+            self.degraded_since = now
+            log.warning(
+                "store %s: does not answer (%s); tasks that are shared with other instances do not start, and those "
+                "that run are cut when their lease is over; it is asked again",
+                self._store.name, str(exc) or type(exc).__name__,
+            )  # fmt: skip
+        pause = min(LAST_RETRY, FIRST_RETRY << min(self._failures, 5))
+        spread = (
+            crc32(f"{self.me} {self._failures}".encode()) % 1_000
+        )  # Who reconnects after a restart comes one after the other.
+        self._failures += 1
+        self._retry_at = now + pause // 2 + pause * spread // 2_000
+
+    def _on_answer(self) -> None:
+        """Look again at what waits for the clock of the store."""
+        raise NotImplementedError
+
+    def _say(self, key: Key, transition: Transition) -> None:
+        """Have *transition* applied, again and again until the store has answered; *key* tells what it is about."""
+        self._returns[key] = transition
+        self._wake.set()
+
+    async def _send_back(self) -> None:
+        for key, transition in list(self._returns.items()):
+            if await self._ask(self._store.change(key[0], transition)) is None:
+                return
+            del self._returns[key]
+            self._poison.discard(key)
+            self._sent.set()
+
+    async def _until_sent(self, key: Key) -> None:
+        """Wait until what was to be said about *key* has been heard."""
+        while key in self._returns:
+            self._sent.clear()
+            await self._sent.wait()
+
+
+def simply(change: Callable[[Record, int], Record | None]) -> Transition:
+    """Return a transition without rows, of a record that exists."""
+
+    def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+        new = None if old is None else change(old, now)
+        return None if new is None else (new, ())
+
+    return transition

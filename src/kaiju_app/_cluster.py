@@ -1,0 +1,401 @@
+"""DO, with others: the coordinator of an instance. It claims what is due, renews what it has, finishes what is over.
+
+1. Claims, renewals and endings are asked for one after the other, so that an answer is never about a state that a later
+   question has changed.
+2. A lease counts from before its question was sent, on a clock that goes on while the machine sleeps: whoever is late,
+   it is this instance and not the others.
+3. A claim that the store knows and this instance does not is an answer that was lost. It is handed back, and its fence
+   poisoned: should the answer come after all, nothing starts.
+4. A run starts in one step of the loop, after the last look at its deadline, its holds, and the clock of the store.
+5. Nobody else's lease is taken for over while the clock of the store is in doubt.
+6. What has to be said is said again until it is accepted or refused; it can be said twice without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from ._asking import Key, simply
+from ._claims import Claim, OwnHold, State
+from ._events import log
+from ._holding import Holding
+from ._takeover import take_over
+from ._timing import LATE, LeaseTiming
+from .errors import StoreUnavailable
+from .stores._record import Record, Row
+from .stores._store import Ending, Renewed, Share, Store
+from .stores._transitions import (
+    Refusal,
+    hand_back,
+    release,
+)
+
+T = TypeVar("T")
+
+MOST = 500  # Claims in one round: more would be started late by whoever has that many.
+LINGER = 50_000  # Endings wait so long for company; half the statements, above some twenty runs a second.
+SKIPPED_FOR = 60_000_000  # A task that is not known here may be registered later.
+
+
+class Host(Protocol):
+    """What a coordinator needs of its instance."""
+
+    def knows(self, name: str) -> bool:
+        """Return whether the task can run here."""
+
+    def slots(self) -> int:
+        """Return how many more runs may begin."""
+
+    def start(self, claim: Claim) -> None:
+        """Begin the run, now. Later, ``ended()`` or ``released()`` has to be called, once its body is really over."""
+
+    def lose(self, claim: Claim) -> None:
+        """Cut the run, whose lease is over: from now on somebody else may run it."""
+
+    def follow(self, claim: Claim, record: Record) -> Ending:
+        """Return the ending of a run again, by the rule that the *record* has meanwhile."""
+
+    def unheld(self, held: OwnHold) -> None:
+        """Learn that a hold is lost: from now on the task may run."""
+
+
+class Coordinator(Holding):
+    """One instance's part in what several agree on.
+
+    Args:
+        me: Identity of the instance: random, and another one after a fork.
+        steady: Microseconds on a clock that never steps and counts the machine's sleep.
+        info: What the instance says about itself, as JSON text.
+    """
+
+    def __init__(
+        self, store: Store, me: str, host: Host, timing: LeaseTiming, steady: Callable[[], int], info: str = "{}"
+    ) -> None:
+        super().__init__(store, me, timing, steady)
+        self._host = host
+        self._info = info
+        self.claims: dict[str, Claim] = {}
+        self._outbox: dict[Key, Ending] = {}
+        self._skip: dict[str, int] = {}
+        self._share: Share | None = None
+        self._claim_at = self._renew_at = self._send_at = self._beat_at = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    # --- life ---
+
+    async def run(self) -> None:
+        """Do all of it until ``close()``, and until everything is said that has to be."""
+        hints = asyncio.ensure_future(self._listen())
+        try:
+            while not self._closing or self._returns or self._outbox or self.claims:
+                self._wake.clear()
+                await self._round()
+                await self._rest()
+        finally:
+            hints.cancel()
+            if self._deadline is not None:
+                self._deadline.cancel()
+
+    def close(self) -> None:
+        """Claim nothing more, and give back what has not started; ``run()`` ends when the runs are over."""
+        self._closing = True
+        for claim in list(self.claims.values()):
+            if claim.state is State.CLAIMED:
+                self._give_back(claim)
+        self._wake.set()
+
+    def look(self) -> None:
+        """Ask for what is due without waiting for the next poll."""
+        self._claim_at = 0
+        self._wake.set()
+
+    async def _round(self) -> None:
+        if self._steady() < self._retry_at:
+            return
+        await self._send_back()
+        if self._outbox and (self._closing or self._steady() >= self._send_at):
+            await self._send_endings()
+        if self._steady() >= self._renew_at:  # With nothing to renew, too: it tells of claims whose answer was lost.
+            await self._renew()
+        if not self._closing and self._steady() >= self._beat_at:
+            await self._beat()
+        if not self._closing and self._steady() >= self._claim_at:
+            await self._claim()
+
+    async def _rest(self) -> None:
+        """Wait until there is something to do again."""
+        now = self._steady()
+        next_one = min(
+            self._retry_at if self._returns or self._retry_at > now else now + self.poll,
+            max(self._retry_at, self._send_at if self._outbox else now + self.poll),
+            max(self._retry_at, self._renew_at),
+            max(self._retry_at, now + self.poll if self._closing else min(self._claim_at, self._beat_at)),
+        )
+        if next_one <= now:
+            return
+        try:
+            async with asyncio.timeout((next_one - now) / 1e6):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _listen(self) -> None:
+        """Look at once when the store hints at a change."""
+        while True:
+            try:
+                await self._store.wait(self.poll / 1e6)
+            except StoreUnavailable:
+                await asyncio.sleep(self.poll / 1e6)
+            else:
+                self.look()
+
+    # --- claims ---
+
+    async def _claim(self) -> None:
+        now = self._steady()
+        self._skip = {name: until for name, until in self._skip.items() if until > now}
+        waiting = sum(claim.state is State.CLAIMED for claim in self.claims.values())
+        room = min(MOST, self._host.slots() - waiting)
+        self._claim_at = now + self.poll
+        if room <= 0:
+            return
+        ahead = self.ahead if self.clock.is_fresh(now, 3 * self.every) else 0
+        question = self._store.claim(
+            self.me, ttl=self.ttl, limit=room, ahead=ahead, skip=self._skip.keys(), share=self._share
+        )
+        answered = await self._ask(question)
+        if answered is None:
+            return
+        claimed, sent = answered
+        for record in claimed.records:
+            self._take(record, sent)
+        if claimed.next_due is not None:
+            due = self.clock.when(claimed.next_due - ahead, self._steady())
+            # Not at once again, whatever the store says: what is due and not to be had would keep the loop busy.
+            self._claim_at = min(self._claim_at, max(due or self._claim_at, now + LINGER))
+        if len(claimed.records) == room:
+            self._claim_at = 0
+        await self._observe(claimed.stale)
+
+    def _take(self, record: Record, sent: int) -> None:
+        """Keep a claim until its tick, or give it back where it cannot run."""
+        claim = Claim(record, sent + self.ttl)
+        if not self._host.knows(record.name):
+            self._skip[record.name] = self._steady() + SKIPPED_FOR
+        elif (
+            not self._closing
+            and claim.key not in self._poison
+            and record.name not in self.claims  # A body that has lost its lease and is not over yet.
+            and not any(held.name == record.name for held in self.holds.values())
+            and self._steady() < claim.deadline - self.every
+        ):
+            self.claims[record.name] = claim
+            self._watch_deadlines()
+            self._arm(claim)
+            return
+        self._give_back(claim)
+
+    def _arm(self, claim: Claim) -> None:
+        """Start the run of *claim* when the store's clock surely shows its tick."""
+        if claim.state is not State.CLAIMED:
+            return
+        claim.stop_timer()
+        now = self._steady()
+        due = self.clock.when(claim.record.tick, now)
+        loop = asyncio.get_running_loop()
+        if due is not None and due <= now:
+            claim.timer = loop.call_soon(self._start, claim)
+        elif due is not None and due - now <= 2 * self.ahead + 1_000_000:
+            claim.timer = loop.call_later((due - now) / 1e6, self._start, claim)
+        else:
+            self._give_back(claim)  # The clock was set back: others may know better.
+
+    def _on_answer(self) -> None:
+        for claim in list(self.claims.values()):
+            self._arm(claim)
+
+    def _start(self, claim: Claim) -> None:
+        if claim.state is not State.CLAIMED:
+            return
+        now = self._steady()
+        shown = self.clock.at_least(now)
+        if now >= claim.deadline - self.every or claim.held or self._host.slots() <= 0:
+            self._give_back(claim)
+        elif shown is None or shown < claim.record.tick:
+            self._arm(claim)
+        else:
+            claim.state = State.STARTED
+            claim.stop_timer()
+            self._host.start(claim)
+
+    def _give_back(self, claim: Claim) -> None:
+        """Return a claim whose run has not begun, and never will."""
+        claim.state = State.RETURNED
+        claim.stop_timer()
+        if self.claims.get(claim.name) is claim:
+            del self.claims[claim.name]
+        self._hand_back(claim.key)
+
+    def _hand_back(self, key: Key) -> None:
+        self._poison.add(key)
+        self._say(key, simply(lambda old, now: hand_back(old, now, self.me, key[1])))
+
+    # --- endings ---
+
+    def ended(self, claim: Claim, ending: Ending) -> None:
+        """Learn that the run of *claim* is over, and how its tick ends."""
+        claim.state = State.ENDING
+        if not self._outbox:
+            self._send_at = self._steady() + LINGER
+        self._outbox[claim.key] = ending
+        if claim.held:
+            self._send_at = 0
+        self._wake.set()
+
+    def released(self, claim: Claim, rows: Sequence[Row]) -> None:
+        """Learn that the run of *claim* is over, and its tick is not: somebody has to run it again."""
+        claim.state = State.RETURNED
+        if self.claims.get(claim.name) is claim:
+            del self.claims[claim.name]
+
+        def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+            new = None if old is None else release(old, now, self.me, claim.fence)
+            return None if new is None else (new, rows)
+
+        self._poison.add(claim.key)
+        self._say(claim.key, transition)
+
+    async def _send_endings(self) -> None:
+        endings = sorted(self._outbox.values(), key=lambda each: each.name)
+        answered = await self._ask(self._store.finish(self.me, endings))
+        if answered is None:
+            return
+        for ending, refusal in zip(endings, answered[0], strict=True):
+            claim = self.claims.get(ending.name)
+            if refusal is Refusal.CHANGED and claim is not None:
+                await self._follow(claim)
+                continue
+            if refusal is Refusal.LOST:
+                log.warning(
+                    "task %r: its run is over and does not count: the lease was lost meanwhile, and another instance "
+                    "runs the tick or did", ending.name,
+                )  # fmt: skip
+            del self._outbox[ending.name, ending.fence]
+            if claim is not None and claim.fence == ending.fence:
+                del self.claims[ending.name]
+        self._send_at = self._steady() + LINGER
+        self._claim_at = 0
+
+    async def _follow(self, claim: Claim) -> None:
+        """Find out again what follows, by the rule that another instance has given the task meanwhile."""
+        answered = await self._ask(self._store.scan([claim.name]))
+        if answered is not None and answered[0].records:
+            self._outbox[claim.key] = self._host.follow(claim, answered[0].records[0])
+
+    # --- leases ---
+
+    async def _renew(self) -> None:
+        runs = {name: claim.fence for name, claim in self.claims.items()}
+        keys: dict[str, set[str]] = {}
+        for held in self.holds.values():
+            keys.setdefault(held.name, set()).add(held.key)
+        answered = await self._ask(self._store.renew(self.me, runs, keys, self.ttl))
+        if answered is None:
+            return
+        renewed, sent = answered
+        self._renew_at = sent + self.every
+        for name, fence in runs.items():
+            claim = self.claims.get(name)
+            if claim is not None and claim.fence == fence:
+                self._on_renewed(claim, renewed, sent)
+        for held in list(self.holds.values()):
+            if held.key in keys.get(held.name, ()):
+                if (held.name, held.key) in renewed.holds:
+                    held.deadline = sent + self.ttl
+                else:
+                    self._lose_hold(held)
+        known = (
+            {claim.key for claim in self.claims.values()} | self._returns.keys() | self._outbox.keys() | runs.items()
+        )
+        for key in renewed.mine:
+            if key not in known:
+                self._hand_back(key)
+        self._watch_deadlines()
+
+    def _on_renewed(self, claim: Claim, renewed: Renewed, sent: int) -> None:
+        if claim.name in renewed.runs:
+            claim.deadline = sent + self.ttl
+            claim.held = claim.name in renewed.held
+            if claim.held and claim.state is State.CLAIMED:
+                self._give_back(claim)
+            elif claim.held:
+                self._send_at = 0
+        elif claim.state is State.CLAIMED:
+            self._give_back(claim)
+        elif claim.state is State.STARTED:
+            self._lose(claim)
+
+    def _watch_deadlines(self) -> None:
+        """Have the next deadline looked at in time, whatever the store does."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        leases = [
+            claim.deadline for claim in self.claims.values() if claim.state is not State.ENDING and not claim.lost
+        ]
+        leases += [held.deadline for held in self.holds.values() if not held.lost]
+        if leases:
+            delay = max(0, min(leases) - self._steady())
+            self._deadline = asyncio.get_running_loop().call_later(delay / 1e6, self.check_deadlines)
+
+    def check_deadlines(self) -> None:
+        """Cut what has outlived its lease. Called in time; and it does no harm to call it before anything is done."""
+        now = self._steady()
+        for claim in list(self.claims.values()):
+            if now >= claim.deadline and claim.state is State.CLAIMED:
+                self._give_back(claim)
+            elif now >= claim.deadline and claim.state is State.STARTED:
+                self._lose(claim)
+        for held in list(self.holds.values()):
+            if now >= held.deadline:
+                self._lose_hold(held)
+        self._watch_deadlines()
+
+    def _lose(self, claim: Claim) -> None:
+        if not claim.lost:
+            claim.lost = True
+            self._host.lose(claim)
+
+    # --- others' leases ---
+
+    async def _observe(self, stale: Sequence[Record]) -> None:
+        """Challenge whose lease is over, and take it away from who does not answer."""
+        if not stale or not self.clock.is_calm(self._steady()):
+            return
+        dead = await self._ask(self._store.dead())
+        for record in stale:
+            await self._ask(
+                self._store.change(record.name, take_over(record, self.me, dead[0] if dead else (), self.grace))
+            )
+        self._claim_at = 0 if any(record.suspect for record in stale) else self._claim_at
+
+    async def _beat(self) -> None:
+        self._beat_at = self._steady() + self.poll
+        answered = await self._ask(self._store.beat(self.me, self._info, 3 * self.poll))
+        if answered is not None:
+            ids = [instance.id for instance in answered[0]]
+            rank = ids.index(self.me) if self.me in ids else None
+            patience = round(self.poll * (LATE - 0.5))
+            self._share = None if rank is None or len(ids) < 2 else Share(len(ids), rank, patience)
+
+    async def _let_go(self, name: str) -> None:
+        claim = self.claims.get(name)
+        if claim is not None and claim.state is State.CLAIMED:
+            self._give_back(claim)
+            await self._until_sent(claim.key)
+
+    def _on_lost_hold(self, held: OwnHold) -> None:
+        self._host.unheld(held)

@@ -1,0 +1,38 @@
+"""WHETHER somebody else's lease is taken away: from what was seen of it, and who is dead for certain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from .stores._record import Record, Row
+from .stores._store import Transition
+from .stores._transitions import bury, challenge, challenge_hold, expire, expire_hold, lost
+
+
+def take_over(seen: Record, me: str, dead: Collection[str], grace: int) -> Transition:
+    """Return the transition that moves the leases in *seen* on that are over, if nobody has changed it since.
+
+    Args:
+        me: The instance that observes; what it has itself, it renews.
+        dead: Instances that need not be challenged.
+        grace: Microseconds that others have to answer.
+    """
+
+    def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+        if old is None or old.rev != seen.rev:
+            return None
+        new, rows = old, []
+        buried = bury(old, now, dead)
+        if buried is not None:
+            new = buried
+        elif old.holder != me:
+            new = expire(old, now) or challenge(old, now, grace) or old
+        if old.holder is not None and new.holder is None:
+            rows.append(lost(old, now))
+        for key in new.holds:
+            if not key.startswith(f"{me}#"):
+                new = expire_hold(new, now, key) or challenge_hold(new, now, key, grace) or new
+        return None if new is old else (replace(new, rev=max(old.rev + 1, now)), rows)
+
+    return transition

@@ -1,0 +1,105 @@
+-- What the store asks of SQLite. INDEXED BY: without statistics, SQLite would rather look at every record than use an
+-- index with hardly a row in it.
+
+-- name: newest
+SELECT max(rev) FROM kaiju_task WHERE app = :app;
+
+-- name: all
+SELECT * FROM kaiju_task WHERE app = :app ORDER BY name;
+
+-- name: some
+SELECT * FROM kaiju_task WHERE app = :app AND name IN (SELECT value FROM json_each(:names)) ORDER BY name;
+
+-- name: one
+SELECT * FROM kaiju_task WHERE app = :app AND name = :name;
+
+-- name: active
+SELECT * FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder IS NOT NULL
+UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'
+UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_asked WHERE app = :app AND asked IS NOT NULL
+UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_due
+WHERE app = :app AND holder IS NULL AND holds = '{}' AND next <= :now
+ORDER BY name;
+
+-- name: due
+SELECT * FROM (
+    SELECT * FROM kaiju_task INDEXED BY kaiju_task_due
+    WHERE app = :app AND holder IS NULL AND holds = '{}' AND next <= :now + :ahead
+        AND (bucket % :n = :rank OR next <= :now - :patience)
+        AND name NOT IN (SELECT value FROM json_each(:skip))
+    ORDER BY next, name LIMIT :limit
+)
+UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_asked
+WHERE app = :app AND asked IS NOT NULL AND holder IS NULL AND holds = '{}'
+    AND name NOT IN (SELECT value FROM json_each(:skip));
+
+-- name: next_due
+SELECT min(due) FROM (
+    SELECT * FROM (
+        SELECT next AS due FROM kaiju_task INDEXED BY kaiju_task_due
+        WHERE app = :app AND holder IS NULL AND holds = '{}' AND next > :now + :ahead AND bucket % :n = :rank
+            AND name NOT IN (SELECT value FROM json_each(:skip))
+        ORDER BY next LIMIT 1
+    )
+    UNION ALL SELECT * FROM (
+        SELECT next + :patience AS due FROM kaiju_task INDEXED BY kaiju_task_due
+        WHERE :n > 1 AND app = :app AND holder IS NULL AND holds = '{}' AND next > :now - :patience
+            AND bucket % :n <> :rank AND name NOT IN (SELECT value FROM json_each(:skip))
+        ORDER BY next LIMIT 1
+    )
+);
+
+-- name: stale
+SELECT * FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder IS NOT NULL AND until < :now
+UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'
+ORDER BY name;
+
+-- name: mine
+SELECT name, fence FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder = :me ORDER BY name;
+
+-- name: traces
+SELECT EXISTS (SELECT 1 FROM kaiju_task WHERE holder = :me)
+    OR EXISTS (SELECT 1 FROM kaiju_task WHERE holds <> '{}' AND instr(holds, :me));
+
+-- name: insert
+INSERT INTO kaiju_task VALUES (
+    :app, :name, :bucket, :rev, :spec, :version, :anchor, :next, :floor, :seen, :take, :asked, :asked_take, :manual,
+    :holder, :fence, :until, :suspect, :started, :holds
+) ON CONFLICT DO NOTHING;
+
+-- name: update
+UPDATE kaiju_task SET
+    rev = :rev, spec = :spec, version = :version, anchor = :anchor, next = :next, floor = :floor, seen = :seen,
+    take = :take, asked = :asked, asked_take = :asked_take, manual = :manual, holder = :holder, fence = :fence,
+    until = :until, suspect = :suspect, started = :started, holds = :holds
+WHERE app = :app AND name = :name AND rev = :old_rev;
+
+-- name: delete
+DELETE FROM kaiju_task WHERE app = :app AND name = :name AND rev = :old_rev;
+
+-- name: keep
+INSERT INTO kaiju_run (
+    app, name, first, manual, take, last, count, more, outcome, reason, error, started, finished, attempts, fence,
+    instance
+) VALUES (
+    :app, :name, :first, :manual, :take, :last, :count, :more, :outcome, :reason, :error, :started, :finished,
+    :attempts, :fence, :instance
+) ON CONFLICT DO NOTHING;
+
+-- name: trim
+DELETE FROM kaiju_run WHERE app = :app AND name = :name AND id <= (
+    SELECT id FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT 1 OFFSET :history
+);
+
+-- name: history
+SELECT * FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT :limit;
+
+-- name: beat
+INSERT INTO kaiju_instance VALUES (:app, :me, :info, :now)
+ON CONFLICT DO UPDATE SET info = excluded.info, seen = excluded.seen;
+
+-- name: unheard
+DELETE FROM kaiju_instance WHERE seen < :long_ago;
+
+-- name: instances
+SELECT id, info, seen FROM kaiju_instance WHERE app = :app AND seen >= :since ORDER BY id;

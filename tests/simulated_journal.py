@@ -1,0 +1,332 @@
+"""The journal of simulated instances, and what it has to look like if all promises were kept.
+
+Bodies write what they do, the store what it changed, both with the real time, which neither of them knows. Nothing here
+knows how a coordinator works: only what was promised to those who use it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from simulated_plan import MILLION, Plan, Span, merged, us
+
+from kaiju_app._model import Outcome
+from kaiju_app.stores._record import Row
+
+Event = Literal[
+    # A body, by whoever calls it: it begins, acts now and then, and ends; note "manual": it was asked for.
+    "begin",
+    "act",
+    "end",
+    # A suspension: it is wanted, its body begins, acts now and then, and ends; an end without a beginning: given up.
+    "suspend",
+    "suspended-begin",
+    "act-in-suspension",
+    "suspended-end",
+    # The store: "next" is the tick that comes next from now on, a note is "manual", or the key of a hold.
+    "claimed",
+    "challenged",
+    "finished",
+    "freed",
+    "forgotten",
+    "next",
+    "held",
+    "unheld",
+    # The simulation.
+    "boot",
+    "crash",
+]
+
+
+class Entry(NamedTuple):
+    """One line of the journal.
+
+    Attributes:
+        at: Real time.
+        store: What the clock of the store showed then.
+        thaw: It was written in the first turn of a loop after a pause, or after code that blocked it: the one moment
+            in which a body may act before its deadline is looked at.
+    """
+
+    at: int
+    who: str
+    event: Event
+    task: str = ""
+    fence: int = 0
+    tick: int = 0
+    take: int = 0
+    note: str = ""
+    store: int = 0
+    thaw: bool = False
+
+    def __str__(self) -> str:
+        facts = [self.event, self.task, self.note, "(thaw)" if self.thaw else ""]
+        facts += [f"fence {self.fence}"] if self.fence else []
+        facts += [f"tick {(self.tick - self.store) / MILLION:+.3f} s, take {self.take}"] if self.tick else []
+        return f"{self.at / MILLION:12.6f} {self.who:<5} " + " ".join(fact for fact in facts if fact)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much is allowed, in seconds.
+
+    Args:
+        early_s: How long before its tick, by the store's clock, a run may begin.
+        jump_s: For how long after a backward jump of that clock it may be early by that jump, too.
+        failover_s: How long a tick that is due may lack somebody who runs it, while an instance is well.
+        entry_s: How long a suspension may take to begin, while its instance is well: the longest run and the failover.
+        calm_s: How long an instance, and the store's clock, must have been well before anything is expected in time.
+        strict: Also what is done in the first turn after a pause counts.
+        may_skip: Names of tasks whose ticks may end although they never began.
+    """
+
+    early_s: float = 0.3
+    jump_s: float = 10.0
+    failover_s: float = 30.0
+    entry_s: float = 60.0
+    calm_s: float = 20.0
+    strict: bool = False
+    may_skip: Collection[str] = ()
+
+
+def violations(
+    journal: Iterable[Entry],
+    plan: Plan,
+    instances: int,
+    bounds: Bounds = Bounds(),
+    rows: Iterable[Row] = (),
+) -> list[str]:
+    """Return what of the promises was broken, each with the lines of the journal that show it."""
+    ordered = sorted(journal, key=lambda entry: entry.at)
+    found: list[str] = []
+    tasks = sorted({entry.task for entry in ordered if entry.task})
+    crashes = {entry.who: entry.at for entry in ordered if entry.event == "crash"}
+    health = Health(plan, instances, us(bounds.calm_s))
+    for task in tasks:
+        book = Book(task, [entry for entry in ordered if entry.task == task or not entry.task], crashes)
+        for check in (acts_by_fence, acts_in_suspensions, claims, endings):
+            found += check(book, bounds)
+        found += early(book, bounds, plan)
+        found += failover(book, bounds, plan, health)
+        found += entries(book, bounds, health)
+        found += orphans(book, bounds, plan, health)
+        found += twice(book, [row for row in rows if row.name == task])
+    return found
+
+
+class Book:
+    """The lines about one task, and who crashed."""
+
+    def __init__(self, task: str, lines: list[Entry], crashes: dict[str, int]) -> None:
+        self.task = task
+        self.lines = lines
+        self.crashes = crashes
+
+    def of(self, *events: Event) -> Iterator[Entry]:
+        return (entry for entry in self.lines if entry.event in events)
+
+    def told(self, what: str, at: int, before: int = 12, after: int = 6) -> str:
+        """Return *what* is wrong with the lines around *at*: of a body's acts, the first and the last."""
+        place = bisect_right(self.lines, at, key=lambda entry: entry.at)
+        shown = [str(entry) for entry in _without_repetition(self.lines[:place])[-before:]]
+        shown += [f"{at / MILLION:12.6f} <<<<<"]
+        shown += [str(entry) for entry in _without_repetition(self.lines[place:])[:after]]
+        return f"{self.task}: {what}\n    " + "\n    ".join(shown)
+
+
+def _without_repetition(lines: Sequence[Entry]) -> list[Entry]:
+    kept: list[Entry] = []
+    for entry in lines:
+        if len(kept) > 1 and all(each[1:6] == entry[1:6] for each in kept[-2:]):
+            kept[-1] = entry
+        else:
+            kept.append(entry)
+    return kept
+
+
+# --- one at a time ---
+
+
+def acts_by_fence(book: Book, bounds: Bounds) -> list[str]:
+    """No run acts after one with a higher fence has, and no two instances act by the same one."""
+    found, last = [], None
+    for entry in book.of("begin", "act"):
+        if entry.thaw and not bounds.strict:
+            continue
+        if last is not None and entry.fence < last.fence:
+            what = f"{entry.who} acts by fence {entry.fence}, after {last.who} by {last.fence}"
+            found.append(book.told(what, entry.at))
+        elif last is not None and entry.fence == last.fence and entry.who != last.who:
+            found.append(book.told(f"{entry.who} and {last.who} act by the same fence {entry.fence}", entry.at))
+        if last is None or entry.fence > last.fence:
+            last = entry
+    return found[:1]  # The others follow from it.
+
+
+def acts_in_suspensions(book: Book, bounds: Bounds) -> list[str]:
+    """No run acts between the first and the last act of the body of a suspension."""
+    spans: dict[tuple[str, str], list[int]] = {}
+    for entry in book.of("suspended-begin", "act-in-suspension"):
+        if not entry.thaw or bounds.strict:
+            spans.setdefault((entry.who, entry.note), []).append(entry.at)
+    found = []
+    for (who, _), acts in spans.items():
+        for entry in book.of("begin", "act"):
+            if acts[0] < entry.at < acts[-1] and (bounds.strict or not entry.thaw):
+                found.append(book.told(f"{entry.who} acts inside the suspended body of {who}", entry.at))
+                break
+    return found
+
+
+def claims(book: Book, _: Bounds) -> list[str]:
+    """Every claim has a fence larger than any before, and is begun once, by its holder, at most."""
+    found, last, begun = [], 0, set()
+    claimed: set[int] = set()
+    for entry in book.of("claimed", "begin"):
+        if entry.event == "claimed":
+            if entry.fence <= last:
+                found.append(book.told(f"a claim has fence {entry.fence}, after one with {last}", entry.at))
+            last = max(last, entry.fence)
+            claimed.add(entry.fence)
+            continue
+        if entry.fence in begun:
+            found.append(book.told(f"the claim with fence {entry.fence} begins twice", entry.at))
+        if entry.fence not in claimed:
+            found.append(book.told(f"a run begins by fence {entry.fence}, which no claim has", entry.at))
+        begun.add(entry.fence)
+    return found
+
+
+# --- every tick ---
+
+
+def endings(book: Book, bounds: Bounds) -> list[str]:
+    """A tick ends once at most, and not before it has begun; and none comes back."""
+    found, last, begun = [], 0, set()
+    for entry in book.of("begin", "finished"):
+        if entry.event == "begin":
+            begun.add(entry.tick)
+            continue
+        if entry.tick not in begun and book.task not in bounds.may_skip:
+            found.append(book.told("a tick has ended that never began", entry.at))
+        if entry.note != "manual":
+            if entry.tick <= last:
+                found.append(book.told("a tick has ended that had ended before, or an earlier one", entry.at))
+            last = max(last, entry.tick)
+    return found
+
+
+def twice(book: Book, rows: Iterable[Row]) -> list[str]:
+    """No tick is in two rows of the ledger, but for the takes that were lost."""
+    ends = sorted((row.first, row.last) for row in rows if not row.manual and row.outcome != Outcome.LOST.value)
+    return [
+        f"{book.task}: the ticks from {later[0]} are in two rows, {earlier} and {later}"
+        for earlier, later in pairwise(ends)
+        if later[0] <= earlier[1]
+    ]
+
+
+def early(book: Book, bounds: Bounds, plan: Plan) -> list[str]:
+    """No run begins before its tick, by the store's clock, but for what a backward jump has hidden so far."""
+    found = []
+    for entry in book.of("begin"):
+        back = sum(-by for at, by in plan.jumps if by < 0 and at <= entry.at < at + us(bounds.jump_s))
+        ahead = entry.tick - entry.store
+        if entry.note != "manual" and ahead > us(bounds.early_s) + back:
+            found.append(book.told(f"{entry.who} begins {ahead / MILLION:.3f} s too early", entry.at))
+    return found
+
+
+# --- in time ---
+
+
+class Health:
+    """Whether anybody could be expected to do something.
+
+    Args:
+        calm: How long before it must have been so.
+    """
+
+    def __init__(self, plan: Plan, instances: int, calm: int) -> None:
+        self._calm = calm
+        self._end = us(plan.for_s)
+        self._ill = [plan.ill(place) for place in range(instances)]
+        # One who is not answered goes on claiming: what he does not know of keeps the others waiting.
+        deaf = [span for place in range(instances) for span in plan.cuts(place, "back")]
+        self._troubled = merged([*deaf, *((at, at + 1) for at, _ in plan.jumps)])
+
+    def all_of(self, start: int, end: int, place: int | None = None) -> bool:
+        """Return whether somebody, or the one in *place*, was well from a while before *start* to *end*."""
+        start -= self._calm
+        if start < 0 or end > self._end or _touches(self._troubled, start, end):
+            return False
+        return any(not _touches(ill, start, end) for ill in (self._ill if place is None else [self._ill[place]]))
+
+
+def _touches(spans: Iterable[Span], start: int, end: int) -> bool:
+    return any(one < end and start < other for one, other in spans)
+
+
+def place_of(who: str) -> int:
+    return ord(who[0]) - ord("a")
+
+
+def failover(book: Book, bounds: Bounds, plan: Plan, health: Health) -> list[str]:
+    """What is due is being run, or soon is, whoever has crashed."""
+    found, limit = [], us(bounds.failover_s)
+    holds = merged(span for _, span in holds_of(book, us(plan.for_s)))
+    acts = [entry.at for entry in book.of("begin", "act")]
+    changes = [(entry.at, entry.tick) for entry in book.of("next")]
+    for (at, tick), (until, _) in pairwise([*changes, (us(plan.for_s), 0)]):
+        due = plan.when_shown(tick, at)
+        if due is None or due >= until:
+            continue
+        held = [span for span in holds if span[0] < until and due < span[1]]
+        seen = [moment for moment in acts if due < moment < until]
+        moments = sorted({due, until, *seen, *(moment for span in held for moment in span if due < moment < until)})
+        for start, end in pairwise(moments):
+            is_held = any(one <= start and end <= other for one, other in held)
+            if end - start > limit and not is_held and health.all_of(start, start + limit):
+                what = f"what is due is not run for {(end - start) / MILLION:.1f} s, and somebody is well"
+                found.append(book.told(what, start))
+    return found
+
+
+def holds_of(book: Book, until: int) -> Iterator[tuple[str, Span]]:
+    """Return each hold, and from when to when it was in the store."""
+    since: dict[str, int] = {}
+    for entry in book.of("held", "unheld"):
+        if entry.event == "held":
+            since[entry.note] = entry.at
+        else:
+            yield entry.note, (since.pop(entry.note), entry.at)
+    yield from ((key, (start, until)) for key, start in since.items())
+
+
+def entries(book: Book, bounds: Bounds, health: Health) -> list[str]:
+    """A suspension begins in time, or says that it will not."""
+    found, limit = [], us(bounds.entry_s)
+    ends = defaultdict(list)
+    for entry in book.of("suspended-begin", "suspended-end"):
+        ends[entry.who, entry.note].append(entry.at)
+    for entry in book.of("suspend"):
+        end = min((at for at in ends[entry.who, entry.note] if at >= entry.at), default=entry.at + 10 * limit)
+        if end - entry.at > limit and health.all_of(entry.at, entry.at + limit, place_of(entry.who)):
+            found.append(book.told(f"{entry.who} is kept waiting with its suspension", entry.at))
+    return found
+
+
+def orphans(book: Book, bounds: Bounds, plan: Plan, health: Health) -> list[str]:
+    """A hold does not outlive its instance for long."""
+    found, limit = [], us(bounds.failover_s)
+    for key, (since, until) in holds_of(book, us(plan.for_s)):
+        died = book.crashes.get(key.partition("#")[0])
+        start = None if died is None else max(died, since)
+        if start is not None and until - start > limit and health.all_of(start, start + limit):
+            found.append(book.told(f"the hold {key} outlives its instance", start + limit))
+    return found

@@ -1,0 +1,286 @@
+"""The coordinator of an instance: several of them over one store, in virtual time and without faults but crashes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from virtual import EPOCH_US, VirtualLoop
+
+from kaiju_app._claims import Claim, OwnHold, State
+from kaiju_app._cluster import Coordinator
+from kaiju_app._timing import LeaseTiming
+from kaiju_app.stores._record import Record, Row
+from kaiju_app.stores._store import Ending
+from kaiju_app.stores._transitions import Definition, put
+from kaiju_app.stores.memory import MemoryStore
+
+SECOND = 1_000_000
+ZERO = EPOCH_US + 5 * SECOND
+TIMING = LeaseTiming()
+
+
+@dataclass(eq=False)
+class Instance:
+    """An instance with bodies that take a while, and a journal of what it did: (second, what, task, tick)."""
+
+    loop: VirtualLoop
+    store: MemoryStore
+    name: str
+    takes_s: float = 3.0
+    unknown: frozenset[str] = frozenset()
+    room: int = 10
+    journal: list[tuple[float, str, str, float]] = field(default_factory=list)
+    bodies: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    lost_holds: list[OwnHold] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.coordinator = Coordinator(self.store, self.name, self, TIMING, lambda: self.loop.now_us)
+        self.task = self.loop.create_task(self.coordinator.run())
+
+    def note(self, what: str, record: Record) -> None:
+        second = (self.loop.now_us - 5 * SECOND) / SECOND
+        self.journal.append((round(second, 1), what, record.name, (record.tick - ZERO) / SECOND))
+
+    # --- what a coordinator asks of its host ---
+
+    def knows(self, name: str) -> bool:
+        return name not in self.unknown
+
+    def slots(self) -> int:
+        return self.room - len(self.bodies)
+
+    def start(self, claim: Claim) -> None:
+        assert claim.name not in self.bodies
+        self.bodies[claim.name] = self.loop.create_task(self.body(claim))
+
+    def lose(self, claim: Claim) -> None:
+        self.note("lost", claim.record)
+        self.bodies[claim.name].cancel()
+
+    def follow(self, claim: Claim, record: Record) -> Ending:
+        return self.ending(claim, record.spec)
+
+    def unheld(self, held: OwnHold) -> None:
+        self.lost_holds.append(held)
+
+    def ending(self, claim: Claim, spec: str) -> Ending:
+        record = claim.record
+        now = self.loop.wall_us()
+        row = Row(record.name, record.tick, record.takes, record.tick, 1, "SUCCEEDED", None, now, manual=record.manual)
+        return Ending(record.name, record.fence, spec, record.next + int(spec) * SECOND, (row,))
+
+    async def body(self, claim: Claim) -> None:
+        self.note("begin", claim.record)
+        try:
+            await asyncio.sleep(self.takes_s)
+        except asyncio.CancelledError:
+            del self.bodies[claim.name]
+            self.coordinator.released(claim, [])
+            raise
+        self.note("end", claim.record)
+        del self.bodies[claim.name]
+        self.coordinator.ended(claim, self.ending(claim, claim.record.spec))
+
+    def crash(self) -> None:
+        """Be gone from one moment to the next, without a word to the store."""
+        for task in [self.task, *self.bodies.values()]:
+            task.cancel()
+        self.coordinator.released = lambda *_: None  # type: ignore[method-assign]
+
+    async def stop(self) -> None:
+        self.coordinator.close()
+        await self.task
+
+
+async def register(store: MemoryStore, *names: str, every_s: int = 10, first: int = ZERO, version: int = 0) -> None:
+    for name in names:
+        new = Definition(name, str(every_s), (version,), first, first)
+
+        def transition(old: Record | None, now: int, new: Definition = new) -> Any:
+            record = put(old, now, new)
+            return None if record is None else (record, ())
+
+        await store.change(name, transition)
+
+
+@pytest.fixture
+def store(loop: VirtualLoop) -> MemoryStore:
+    return MemoryStore(loop.wall_us)
+
+
+def begun(*instances: Instance) -> list[tuple[str, float]]:
+    return [(name, tick) for each in instances for _, what, name, tick in each.journal if what == "begin"]
+
+
+async def test_each_tick_runs_once_on_one_of_the_instances(loop: VirtualLoop, store: MemoryStore) -> None:
+    await register(store, "a", "b", "c")
+    instances = [Instance(loop, store, name) for name in ("one", "two", "three")]
+    await asyncio.sleep(95)
+    for each in instances:
+        await each.stop()
+
+    ticks = [(name, float(tick)) for name in "abc" for tick in range(0, 100, 10)]
+    assert sorted(begun(*instances)) == ticks
+    late = [second - tick for each in instances for second, what, _, tick in each.journal if what == "begin"]
+    assert max(late) < 0.1
+    assert {len(await store.history(name, 100)) for name in "abc"} == {10}
+    assert all(record.holder is None for record in (await store.scan()).records)
+
+
+async def test_what_one_instance_does_not_know_is_left_to_others(loop: VirtualLoop, store: MemoryStore) -> None:
+    await register(store, "new")
+    old = Instance(loop, store, "old", unknown=frozenset({"new"}))
+    await asyncio.sleep(25)
+    assert old.journal == []
+    new = Instance(loop, store, "new")
+    await asyncio.sleep(30)
+
+    assert begun(new) == [("new", 0), ("new", 10), ("new", 20), ("new", 30), ("new", 40), ("new", 50)]
+    for each in (old, new):
+        await each.stop()
+
+
+async def test_no_more_runs_begin_than_there_is_room(loop: VirtualLoop, store: MemoryStore) -> None:
+    names = [f"t{number}" for number in range(10)]
+    await register(store, *names, every_s=1000)
+    one = Instance(loop, store, "one", room=3)
+    await asyncio.sleep(1)
+    assert len(one.bodies) == 3
+    await asyncio.sleep(14)
+
+    assert Counter(name for name, _ in begun(one)) == dict.fromkeys(names, 1)
+    await one.stop()
+
+
+async def test_an_orderly_stop_frees_what_it_has_at_once(loop: VirtualLoop, store: MemoryStore) -> None:
+    await register(store, "a")
+    one = Instance(loop, store, "one")
+    await asyncio.sleep(9.7)  # It has claimed the next tick already.
+    assert [claim.state for claim in one.coordinator.claims.values()] == [State.CLAIMED]
+    await one.stop()
+    two = Instance(loop, store, "two")
+    await asyncio.sleep(1)
+
+    assert (begun(one), begun(two)) == ([("a", 0)], [("a", 10)])
+    (record,) = (await store.scan()).records
+    assert (record.holder, record.take) == ("two", 1)
+    await two.stop()
+
+
+async def test_a_crash_moves_a_task_within_the_bound(loop: VirtualLoop, store: MemoryStore) -> None:
+    await register(store, "a", every_s=100)
+    one = Instance(loop, store, "one", takes_s=50)
+    others = [Instance(loop, store, name) for name in ("two", "three")]
+    await asyncio.sleep(20)
+    victim = next(each for each in [one, *others] if each.bodies)
+    rest = [each for each in [one, *others] if each is not victim]
+    victim.takes_s = 50
+    crashed = 20.0
+    victim.crash()
+    await asyncio.sleep(TIMING.failover_s)
+
+    (taken,) = [entry for each in rest for entry in each.journal if entry[1] == "begin"]
+    assert (taken[2], taken[3]) == ("a", 0)
+    assert TIMING.ttl_s + TIMING.grace_s - TIMING.renew_s <= taken[0] - crashed <= TIMING.failover_s
+    for each in rest:
+        await each.stop()
+    rows = await store.history("a", 10)
+    assert [(row.outcome, row.take) for row in rows] == [("LOST", 1), ("SUCCEEDED", 2)]
+
+
+async def test_a_hold_keeps_every_instance_from_running_a_task(loop: VirtualLoop, store: MemoryStore) -> None:
+    await register(store, "a", "b")
+    instances = [Instance(loop, store, name) for name in ("one", "two", "three")]
+    await asyncio.sleep(11)
+    held, record = await instances[0].coordinator.hold("a", "somebody", "a reason")
+    assert record.holder is not None
+    while await instances[0].coordinator.is_running("a", record.fence):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    assert not any("a" in each.bodies for each in instances)
+    await asyncio.sleep(50)
+    assert [tick for name, tick in sorted(begun(*instances)) if name == "a"] == [0, 10]
+    assert [tick for name, tick in sorted(begun(*instances)) if name == "b"] == [0, 10, 20, 30, 40, 50, 60]
+    instances[0].coordinator.unhold(held)
+    await asyncio.sleep(0.5)
+
+    assert [name for each in instances for name in each.bodies if name == "a"] == ["a"]
+    for each in instances:
+        await each.stop()
+
+
+async def test_a_hold_whose_holder_crashed_ends_by_itself(loop: VirtualLoop, store: MemoryStore) -> None:
+    await register(store, "a", every_s=1)
+    one, two = (Instance(loop, store, name, takes_s=0.1) for name in ("one", "two"))
+    await asyncio.sleep(20)
+    await one.coordinator.hold("a", "somebody", None)
+    await asyncio.sleep(5)
+    one.crash()
+    before = len(begun(two))
+    await asyncio.sleep(TIMING.failover_s + 1)
+
+    assert len(begun(two)) > before
+    assert (await store.scan()).records[0].holds == {}
+    await two.stop()
+
+
+async def test_a_run_goes_on_by_the_rule_that_another_instance_has_given_it(
+    loop: VirtualLoop, store: MemoryStore
+) -> None:
+    await register(store, "a", every_s=10)
+    one = Instance(loop, store, "one")
+    await asyncio.sleep(1)
+    await register(store, "a", every_s=4, first=ZERO + 4 * SECOND, version=1)
+    await register(store, "a", every_s=100, version=0)  # An old one is restarted: it has nothing to say any more.
+    await asyncio.sleep(10)
+
+    assert begun(one) == [("a", 0), ("a", 4), ("a", 8)]
+    await one.stop()
+
+
+async def test_a_store_that_does_not_answer_cuts_runs_when_their_lease_is_over(
+    loop: VirtualLoop, store: MemoryStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await register(store, "a", every_s=1000)
+    one = Instance(loop, store, "one", takes_s=60)
+    await asyncio.sleep(5)
+
+    async def silence(*_: Any, **__: Any) -> Any:
+        await asyncio.sleep(1e6)
+
+    with monkeypatch.context() as away:
+        for method in ("scan", "swap", "beat"):
+            away.setattr(store, method, silence)
+        await asyncio.sleep(15)
+    (lost,) = [entry for entry in one.journal if entry[1] == "lost"]
+    assert 10 <= lost[0] <= 5 + TIMING.ttl_s
+    await asyncio.sleep(10)
+
+    assert [entry[1] for entry in one.journal] == ["begin", "lost", "begin"]
+    assert sum("does not answer" in line for line in caplog.messages) == 1
+    assert sum("answers again" in line for line in caplog.messages) == 1
+    one.takes_s = 0
+    one.crash()
+
+
+async def test_a_claim_that_the_store_knows_and_the_instance_does_not_is_handed_back(
+    loop: VirtualLoop, store: MemoryStore
+) -> None:
+    await register(store, "a", "b", every_s=1000, first=ZERO + 100 * SECOND)
+    one = Instance(loop, store, "one")
+    held, _ = await one.coordinator.hold("b", "somebody", None)  # So that it renews.
+    await asyncio.sleep(1)
+    (orphan, _) = (await store.scan()).records
+    lease = loop.wall_us() + 10 * SECOND
+    claimed = replace(orphan, rev=orphan.rev + 1, holder="one", fence=orphan.rev + 1, until=lease, take=1)
+    assert await store.swap(orphan, claimed)
+    await asyncio.sleep(TIMING.renew_s + 0.1)
+
+    (record, _) = (await store.scan()).records
+    assert (record.holder, record.take) == (None, 0)
+    assert one.journal == []
+    one.coordinator.unhold(held)
+    await one.stop()

@@ -1,0 +1,739 @@
+"""What only a file has to stand: processes that are killed, stopped or forked, full disks, broken and newer files."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from processes import Watched
+from test_stores import ME, TTL, YOU, S, add, held, only, record, row, taken
+
+from kaiju_app.errors import InvalidArgument, StoreUnavailable
+from kaiju_app.stores import SqliteStore, _database
+from kaiju_app.stores._transitions import bury
+
+pytestmark = pytest.mark.realtime
+
+Open = Callable[..., Coroutine[None, None, SqliteStore]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def opened(path: Path, loop: asyncio.AbstractEventLoop) -> Iterator[Open]:
+    """Open a store on the file; it is closed at the end."""
+    stores: list[SqliteStore] = []
+
+    async def opened(timeout_s: float = 2.0, **values: object) -> SqliteStore:
+        stores.append(SqliteStore(path, timeout_s=timeout_s, **values))
+        await stores[-1].open()
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        with suppress(StoreUnavailable):
+            loop.run_until_complete(store.close())
+
+
+@pytest.fixture
+def store(opened: Open, loop: asyncio.AbstractEventLoop) -> SqliteStore:
+    store: SqliteStore = loop.run_until_complete(opened())
+    return store
+
+
+PRELUDE = """
+import asyncio, os, signal, sys, time
+from dataclasses import replace
+from kaiju_app.stores import SqliteStore
+from kaiju_app.stores._record import Record, Row, StoredHold
+from kaiju_app.stores._store import Ending
+from kaiju_app.stores._transitions import hold
+
+def say(*words):
+    print(*words, flush=True)
+
+path, me = sys.argv[1:]
+store = SqliteStore(path)
+"""
+
+Start = Callable[..., Watched]
+
+
+@pytest.fixture
+def start(path: Path) -> Iterator[Start]:
+    """Start the coroutine ``main`` of a program that has a store on the same file."""
+    running: list[Watched] = []
+
+    def start(code: str, me: str = YOU) -> Watched:
+        directory = path.parent / f"process-{len(running)}"
+        directory.mkdir()
+        program = PRELUDE + textwrap.dedent(code) + "\nasyncio.run(main())\n"
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, str(path), me]
+        running.append(Watched(directory, command, path.parent))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+
+
+HOLDER = """
+async def main():
+    await store.open()
+    await store.beat(me, "{}", 10_000_000)
+    claimed = await store.claim(me, ttl=10_000_000, limit=1)
+    await store.change("held", lambda old, now: (hold(old, now, f"{me}#1", StoredHold("they", None, 2**62)), ()))
+    say("has", [each.name for each in claimed.records])
+    await asyncio.sleep(60)
+"""
+
+WRITER = """
+async def main():
+    await store.open()
+    def half(records):
+        assert records.swap(None, Record("half", 1, "{}", (1,), 0, 0, -1, 0), (), 9)
+        say("inside")
+        time.sleep(60)
+    await store._call(lambda: store._write(half))
+"""
+
+
+async def until(true: Callable[[], object], within_s: float) -> float:
+    """Return after how many seconds the coroutine function *true* returned something."""
+    begin = time.monotonic()
+    while not await true():
+        assert time.monotonic() - begin < within_s
+        await asyncio.sleep(0.002)
+    return time.monotonic() - begin
+
+
+# --- who is dead ---
+
+
+async def test_a_killed_holder_is_dead_at_once_and_what_it_had_is_free(store: SqliteStore, start: Start) -> None:
+    await add(store, "task", next=0)
+    await add(store, "held", next=2**60)
+    process = start(HOLDER)
+    process.until(r"has \['task'\]")
+    await store.beat(ME, "{}", TTL)
+    assert frozenset() == await store.dead()
+
+    process.signal(signal.SIGKILL)
+    await until(store.dead, within_s=1)
+
+    dead = await store.dead()
+    assert {YOU} == dead
+    assert [] == await taken(store)
+    for name in ("task", "held"):
+        await store.change(name, lambda old, now: (new, ()) if old and (new := bury(old, now, dead)) else None)
+    assert ["task"] == await taken(store)
+    assert {} == (await only(store, "held") or record()).holds
+    assert {YOU} == await store.dead()  # Nothing reminds of it any more: now its file goes.
+    assert frozenset() == await store.dead()
+
+
+async def test_a_stopped_holder_is_not_dead(store: SqliteStore, start: Start) -> None:
+    await add(store, "task", next=0)
+    await add(store, "held", next=2**60)
+    process = start(HOLDER)
+    process.until("has")
+
+    process.signal(signal.SIGSTOP)
+    for _ in range(50):
+        assert frozenset() == await store.dead()
+        await asyncio.sleep(0.002)
+
+
+async def test_an_instance_that_let_go_is_not_dead_but_gone(store: SqliteStore, path: Path, start: Start) -> None:
+    process = start(
+        """
+        async def main():
+            await store.open()
+            await store.beat(me, "{}", 10_000_000)
+            say("beat")
+            sys.stdin.read()
+            await store.close()
+            await store.close()
+        """
+    )
+    assert 0 == process.status()
+
+    assert frozenset() == await store.dead()
+    assert ["store.db", "store.db-shm", "store.db-wal"] == sorted(each.name for each in path.parent.glob("store*"))
+
+
+async def test_two_stores_of_one_process_do_not_take_each_other_for_dead(
+    path: Path, opened: Open, start: Start
+) -> None:
+    one, two = await opened(), await opened()
+    await one.beat(ME, "{}", TTL)
+    await two.beat(YOU, "{}", TTL)
+    os.symlink(path.parent, link := f"{path.parent}-too")
+    alias = SqliteStore(f"{link}/{path.name}")
+    await alias.open()
+
+    assert frozenset() == await one.dead() == await two.dead() == await alias.dead()
+    await alias.close()
+    process = start("async def main():\n    await store.open()\n    say('dead', await store.dead())")
+    process.until(r"dead frozenset\(\)$")  # To look has not made the locks fall free, either.
+
+
+# --- several processes ---
+
+
+def test_twenty_processes_may_open_a_new_file_at_once(path: Path, start: Start) -> None:
+    code = """
+    async def main():
+        await store.open()
+        new = Record("task", 1, "{}", (1,), 0, 0, -1, 1)
+        changed = await store.change("task", lambda old, now: None if old else (new, ()))
+        say("made" if changed.done else "found")
+    """
+    processes = [start(code) for _ in range(20)]
+
+    assert [0] * 20 == [each.status() for each in processes], [each.errors() for each in processes]
+    assert Counter(made=1, found=19) == Counter(each.text.strip() for each in processes)
+    assert [] == list(path.parent.glob("*.corrupt*"))
+
+
+async def test_no_tick_is_claimed_twice_by_processes_that_compete(store: SqliteStore, start: Start) -> None:
+    await add(store, *(f"task-{number % 7}-{number}" for number in range(300)), next=0, rev=1)
+    code = """
+    async def main():
+        await store.open()
+        say("ready")
+        while claimed := (await store.claim(me, ttl=10_000_000, limit=3)).records:
+            for each in claimed:
+                say("ran", each.name, each.next, each.fence)
+            following = [each.next + 1 if each.next < 3 else 2**60 for each in claimed]
+            endings = [Ending(c.name, c.fence, c.spec, next) for c, next in zip(claimed, following)]
+            assert [None] * len(endings) == await store.finish(me, endings)
+    """
+    processes = [start(code, me=f"{number}" * 32) for number in range(3)]
+
+    assert [0] * 3 == [each.status() for each in processes], [each.errors() for each in processes]
+    ran = [line.split()[1:] for each in processes for line in each.text.splitlines() if line.startswith("ran")]
+    assert Counter({(f"task-{n % 7}-{n}", str(tick)): 1 for n in range(300) for tick in range(4)}) == Counter(
+        (name, tick) for name, tick, _ in ran
+    )
+    fences: dict[str, list[int]] = {}
+    for name, _, fence in sorted(ran, key=lambda each: int(each[1])):
+        fences.setdefault(name, []).append(int(fence))
+    assert all(each == sorted(set(each)) for each in fences.values())
+
+
+def writer(start: Start) -> Watched:
+    """Start a process that is in the midst of a change."""
+    process = start(WRITER)
+    process.until("inside")
+    return process
+
+
+async def test_a_process_killed_inside_a_transaction_leaves_nothing_half_done(store: SqliteStore, start: Start) -> None:
+    process = writer(start)
+
+    process.signal(signal.SIGKILL)
+    begin = time.monotonic()
+    await add(store, "task")
+
+    assert time.monotonic() - begin < 1
+    assert [record()] == (await store.scan()).records
+
+
+async def test_a_process_stopped_inside_a_transaction_makes_others_wait_and_breaks_nothing(
+    opened: Open, start: Start
+) -> None:
+    store = await opened(timeout_s=0.4)
+    await add(store, "task", next=2**60)
+    process = writer(start)
+    process.signal(signal.SIGSTOP)
+
+    begin = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await store.swap(None, record("new"))
+    assert 0.15 < time.monotonic() - begin < 0.4
+    assert ["task"] == [each.name for each in (await store.scan()).records]
+    assert [] == (await store.claim(ME, ttl=TTL, limit=1)).records  # There is nothing to do, so it needs no lock.
+    several = await asyncio.gather(*(store.swap(None, record(f"{n}")) for n in range(4)), return_exceptions=True)
+    assert {StoreUnavailable} == {type(each) for each in several}
+
+    process.signal(signal.SIGKILL)
+    await asyncio.sleep(0.4)
+    await add(store, "new")
+    names = {each.name for each in (await store.scan()).records}
+    assert {"new", "task"} <= names
+    assert "3" not in names  # It had not begun when it was given up.
+
+
+async def test_a_call_that_is_stuck_is_given_up_and_ends_before_the_next_one_begins(
+    opened: Open,
+) -> None:
+    store = await opened(timeout_s=0.2)
+    stuck = asyncio.ensure_future(store._call(lambda: time.sleep(0.5)))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable, match=r"no answer within 0\.2 s"):
+        await store.swap(None, record("never"))
+    with pytest.raises(StoreUnavailable, match=r"no answer within 0\.2 s"):
+        await stuck
+    await asyncio.sleep(0.4)
+
+    assert [] == (await store.scan()).records
+
+
+async def test_a_call_that_nobody_waits_for_any_more_does_not_begin(store: SqliteStore) -> None:
+    stuck = asyncio.ensure_future(store._call(lambda: time.sleep(0.1)))
+    given_up = asyncio.ensure_future(store.swap(None, record()))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await stuck
+
+    assert [] == (await store.scan()).records
+    assert given_up.cancelled()
+
+
+def test_a_forked_child_has_a_connection_and_locks_of_its_own(path: Path, start: Start) -> None:
+    process = start(
+        """
+        async def main():
+            await store.open()
+            await store.beat(me, "{}", 10_000_000)
+            await store.swap(None, Record("parent", 1, "{}", (1,), 0, 0, -1, 0))
+
+        async def child():
+            await store.beat("4" * 32, "{}", 10_000_000)
+            dead = await store.dead()
+            changed = await store.swap(None, Record("child", 1, "{}", (1,), 0, 0, -1, 0))
+            say("child", changed, [each.name for each in (await store.scan()).records], dead)
+            await store.close()
+
+        async def rest():
+            say("parent", [each.name for each in (await store.scan()).records], await store.dead())
+            say("wait")
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+        if os.fork() == 0:
+            asyncio.run(child())
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+        main = rest
+        """
+    )
+    process.until(r"child True \['child', 'parent'\] frozenset\(\)")
+    process.until(r"parent \['child', 'parent'\] frozenset\(\)")
+    process.until("wait")
+
+    async def look() -> None:
+        store = SqliteStore(path)
+        await store.open()
+        assert frozenset() == await store.dead()  # The end of the child has not set the parent's lock free.
+        process.signal(signal.SIGKILL)
+        await until(store.dead, within_s=1)
+        await store.close()
+
+    asyncio.run(look())
+
+
+def test_a_fork_waits_for_the_end_of_a_transaction(start: Start) -> None:
+    process = start(
+        """
+        async def main():
+            await store.open()
+            ended = []
+            def slow(_):
+                time.sleep(0.3)
+                ended.append(True)
+            writing = asyncio.ensure_future(store._call(lambda: store._write(slow)))
+            await asyncio.sleep(0.1)
+            if not (child := os.fork()):
+                os._exit(7 if ended else 8)
+            say("child", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            await writing
+            assert await store.swap(None, Record("task", 1, "{}", (1,), 0, 0, -1, 0))
+            await store.close()
+        """
+    )
+    assert process.until("child (.*)")[1] == "7"
+    assert 0 == process.status()
+
+
+def test_forks_while_others_write_harm_nobody(start: Start) -> None:
+    process = start(
+        """
+        async def write():
+            for number in range(400):
+                await store.swap(None, Record(f"{number}", 1, "{}", (1,), 0, 0, -1, 0))
+
+        async def main():
+            await store.open()
+            writing = asyncio.ensure_future(write())
+            children = 0
+            while not writing.done():
+                await asyncio.sleep(0.002)
+                if children < 40:
+                    children += 1
+                    if not (child := os.fork()):
+                        try:
+                            import sqlite3
+                            sqlite3.connect(path).execute("SELECT count(*) FROM kaiju_task").fetchone()
+                        finally:
+                            os._exit(0)
+                    assert os.waitpid(child, 0)[1] == 0
+            await writing
+            say("wrote", len((await store.scan()).records), children > 20)
+            await store.close()
+        """
+    )
+    assert process.until("wrote (.*)")[1] == "400 True"
+    assert 0 == process.status()
+
+
+# --- the file ---
+
+
+def write(path: Path, rubbish: bytes, offset: int = 0) -> None:
+    """Write into the file, as a bad disk does."""
+    with path.open("r+b" if path.exists() else "wb") as file:
+        file.seek(offset)
+        file.write(rubbish)
+
+
+def size(path: Path) -> int:
+    """Return the size of the log beside a file."""
+    return path.with_name(path.name + "-wal").stat().st_size
+
+
+def remount(path: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(path)], check=True)
+
+
+def aside(path: Path) -> list[Path]:
+    """Return the files that were renamed, without those that belong to them."""
+    return [each for each in path.parent.glob(f"{path.name}.corrupt-*") if each.suffix.count("-") == 1]
+
+
+@pytest.mark.parametrize("rubbish", [b"no database\n" * 99, b"\0" * 100, b"SQLite format 3\0" + b"\xff" * 5_000])
+async def test_a_file_that_is_none_of_sqlites_is_renamed_and_begun_anew(
+    path: Path, opened: Open, caplog: pytest.LogCaptureFixture, rubbish: bytes
+) -> None:
+    write(path, rubbish)
+    store = SqliteStore(path)
+    await store.open()
+
+    assert await store.swap(None, record())
+    await store.close()
+    (renamed,) = aside(path)
+    assert rubbish == renamed.read_bytes()
+    (line,) = caplog.messages
+    assert str(path) in line
+    assert renamed.name in line
+
+
+async def test_a_file_that_breaks_later_is_renamed_once_by_whoever_meets_it(
+    path: Path, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = await opened(), await opened()
+    await add(one, *(f"task-{number}" for number in range(200)))
+    await one._call(one._database._checkpoint)  # Out of the log, into the file.
+    write(path, b"\x5a" * 99_999, 4096)
+
+    for store in (one, two):
+        for _ in range(2):
+            with suppress(StoreUnavailable):
+                await store.scan()
+    assert await one.swap(None, record())
+    assert [record()] == (await two.scan()).records
+    late = sqlite3.DatabaseError("somebody else has met it as well, and comes second")
+    late.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    await two.close()
+    two._database._file = (0, 0)
+    two._database._failed(late)
+    assert [record()] == (await one.scan()).records
+    assert 1 == len(aside(path))
+    assert 1 == len(caplog.messages)
+
+
+async def test_a_file_that_was_removed_is_begun_anew_by_all(path: Path, opened: Open) -> None:
+    one, two = await opened(), await opened()
+    await add(one, "old")
+    for each in (path, f"{path}-wal", f"{path}-shm"):
+        os.unlink(each)
+
+    await add(two, "new")
+
+    assert ["new"] == [each.name for each in (await one.scan()).records]
+    await add(one, "more")
+    assert ["more", "new"] == [each.name for each in (await two.scan()).records]
+
+
+async def test_an_older_file_takes_the_steps_that_are_missing_or_none(
+    path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(store, "task")
+    await store.close()
+    monkeypatch.setattr(
+        _database, "SCHEMA", _database.SCHEMA | {"2": "CREATE TABLE more (one);\nCREATE TABLE more (two)"}
+    )
+    with pytest.raises(StoreUnavailable, match="table more already exists"):
+        await store.open()
+    await store.close()
+    monkeypatch.setattr(_database, "SCHEMA", _database.SCHEMA | {"2": "CREATE TABLE more (one);\n"})
+    await store.open()
+
+    assert record() == await only(store)
+    with closing(sqlite3.connect(path)) as connection:
+        assert [(2,)] == connection.execute("SELECT version FROM kaiju_schema").fetchall()
+        assert [] == connection.execute("SELECT * FROM more").fetchall()
+
+
+async def test_a_newer_file_is_refused_and_left_as_it_is(path: Path, store: SqliteStore) -> None:
+    await add(store, "task")
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE kaiju_schema SET version = 99")
+
+    newer = SqliteStore(path)
+    with pytest.raises(InvalidArgument, match=r"schema is 1, not 99: upgrade kaiju_app"):
+        await newer.open()
+    await newer.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert (99,) == connection.execute("SELECT version FROM kaiju_schema").fetchone()
+
+
+@pytest.mark.parametrize("holds", ["", "[1]", '{"x#1": {"unknown": 1}}'])
+async def test_a_record_that_somebody_else_has_written_into_is_named(
+    path: Path, store: SqliteStore, holds: str
+) -> None:
+    await add(store, "task", "other")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE kaiju_task SET holds = ? WHERE name = 'task'", (holds,))
+
+    with pytest.raises(StoreUnavailable, match="the record of task 'task' cannot be read"):
+        await store.scan()
+    assert record("other") == await only(store, "other")
+
+
+async def test_a_file_on_another_host_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_database, "file_system", lambda _: "nfs4")
+    store = SqliteStore(path)
+
+    with pytest.raises(InvalidArgument, match=r"must be on a disk of this host, not on nfs4"):
+        await store.open()
+    await store.close()
+    assert [] == os.listdir(path.parent)
+
+
+def test_the_file_system_is_found_out() -> None:
+    assert "proc" == _database.file_system(Path("/proc"))
+    assert _database.file_system(Path("/proc/no/such/place")) is None
+
+
+async def test_a_directory_that_is_not_there_yet_is_waited_for(path: Path) -> None:
+    store = SqliteStore(path.parent / "later" / "store.db")
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        await store.open()
+    os.mkdir(path.parent / "later")
+
+    assert await store.swap(None, record())
+    await store.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(where)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("NOT TESTED: a full and a read-only disk; only root may mount a small one")
+    yield where
+    subprocess.run(["umount", "-l", str(where)], check=True)
+
+
+async def test_a_full_disk_makes_the_store_unavailable_until_there_is_room(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "store.db")
+    await store.open()
+    await add(store, "first")
+    ballast = small_disk / "ballast"
+    with suppress(OSError):
+        write(ballast, b"x" * 2**21)
+
+    made = []
+    large = {"spec": "x" * 9_000}
+    with suppress(StoreUnavailable):
+        for number in range(2000):
+            assert await store.swap(None, record(f"task-{number}", **large))
+            made.append(f"task-{number}")
+    assert len(made) < 200
+    with pytest.raises(StoreUnavailable, match="full"):
+        await store.swap(None, record("another", **large))
+    os.unlink(ballast)
+
+    assert await store.swap(None, record("last"))
+    assert {"first", "last", *made} == {each.name for each in (await store.scan()).records}
+    await store.close()
+
+
+async def test_a_read_only_disk_makes_the_store_unavailable(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "store.db")
+    await store.open()
+    await add(store, "first")
+    await store.close()
+    remount(small_disk, "ro")
+
+    with pytest.raises(StoreUnavailable):
+        await store.open()
+    with pytest.raises(StoreUnavailable, match=r"readonly|read-only|Read-only|unable to open"):
+        await store.swap(None, record("second"))
+    remount(small_disk, "rw")
+    assert await store.swap(None, record("second"))
+    await store.close()
+
+
+# --- its log, its clock, its size ---
+
+
+async def test_the_log_is_written_back_from_time_to_time(path: Path, store: SqliteStore) -> None:
+    one = record(spec="x" * 2_000)
+    await store.swap(None, one)
+    largest = 0
+    for _ in range(3 * _database.CHANGES_A_CHECKPOINT):
+        await store.swap(one, one := replace(one, rev=one.rev + 1))
+        largest = max(largest, size(path))
+
+    assert largest < 12 * 2**20
+    assert one == await only(store)
+
+
+async def test_a_reader_without_end_stops_nobody_and_is_named(
+    path: Path, store: SqliteStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_database, "MUCH_LOG", 0)
+    monkeypatch.setattr(_database, "CHANGES_A_CHECKPOINT", 10)
+    monkeypatch.setattr(_database, "is_affected", lambda _: True)
+    await add(store, "task")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert (1,) == reader.execute("SELECT count(*) FROM kaiju_task").fetchone()
+        for number in range(9):
+            await add(store, f"{number}")
+    assert ["end the long read transaction" in line for line in caplog.messages] == [True]
+    for number in range(10, 20):
+        await add(store, f"{number}")
+    assert len(caplog.messages) == 1
+    assert 0 == size(path)
+
+
+@pytest.mark.parametrize(
+    ("version", "affected"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+        ((4, 0, 0), False),
+    ],
+)
+def test_versions_of_sqlite_that_may_corrupt_their_log_are_known(version: tuple[int, int, int], affected: bool) -> None:
+    assert affected == _database.is_affected(version)
+
+
+@pytest.mark.parametrize(("step", "now"), [(-S, 0), (-S - 1, -S - 1), (-3600 * S, -3600 * S), (5, 5)])
+async def test_a_small_step_back_of_the_clock_is_waited_out_and_a_large_one_followed(
+    opened: Open, step: int, now: int
+) -> None:
+    shown = 1_000_000 * S
+    store = await opened(clock=lambda: shown)
+    await add(store, "task", rev=shown)
+    start = shown
+    shown += step
+
+    assert start + now == (await store.scan()).now
+    assert start + now == (await store.change("task", lambda old, now: None)).now
+
+
+async def test_an_idle_poll_takes_no_lock(path: Path, store: SqliteStore) -> None:
+    far = 2**60
+    await add(store, "later", "held", "claimed", "skipped", next=far)
+    await held(store, "held", until=far)
+    await store.change("held", lambda old, now: (replace(old, rev=old.rev + 1, next=0, asked=0), ()))
+    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, next=0, holder=YOU, asked=0), ()))
+    await store.change("skipped", lambda old, now: (replace(old, rev=old.rev + 1, next=0, asked=0), ()))
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+
+        claimed = await store.claim(ME, ttl=TTL, limit=5, skip={"skipped"})
+
+        assert ([], far) == (claimed.records, claimed.next_due)
+        assert [] == (await store.renew(ME, {}, {}, TTL)).mine
+        assert not (await store.change("later", lambda old, now: None)).done
+
+
+async def test_only_the_last_rows_of_a_task_are_kept(opened: Open) -> None:
+    store = await opened(history=3)
+    await store.swap(None, record(), [row(first=number) for number in range(9)])
+    await store.swap(None, record("other"), [row("other")])
+
+    assert [6, 7, 8] == [each.first for each in await store.history("task", 99)]
+    assert [row("other")] == await store.history("other", 99)
+
+
+async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:
+    one, two = await opened(app="one"), await opened(app="two")
+    await add(one, "task", next=0)
+    await one.swap(None, record("rows"), [row()])
+    await one.beat(ME, "{}", TTL)
+    await add(one, "asked", next=2**60, asked=1)
+
+    assert [] == (await two.scan()).records == (await two.scan(active=True)).records
+    assert [] == await taken(two)
+    assert (await two.claim(YOU, ttl=TTL, limit=1)).next_due is None
+    assert [] == await two.history("task", 9)
+    assert [YOU] == [each.id for each in await two.beat(YOU, "{}", TTL)]
+    await add(two, "task", next=0)
+    assert ["task"] == await taken(two)
+    assert ["task", "asked"] == await taken(one)
+
+
+async def test_a_lock_that_somebody_holds_while_opening_is_not_waited_for_for_ever(path: Path) -> None:
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    store = SqliteStore(path, timeout_s=0.4)
+    with pytest.raises(StoreUnavailable, match="has been opening a store"):
+        await store.open()
+    os.close(descriptor)
+
+    assert await store.swap(None, record())
+    await store.close()
+
+
+async def test_nothing_is_logged_where_nothing_happened(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "kaiju_app")
+    store = await opened()
+    await add(store, "task", next=0)
+    await taken(store)
+    await store.close()
+    assert [] == caplog.messages

@@ -1,0 +1,638 @@
+"""Every change of a record: case by case, and in any order, by anybody, late, twice, and with a clock that jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+
+from kaiju_app._model import Reason
+from kaiju_app.stores._record import Record, Row, StoredHold
+from kaiju_app.stores._transitions import (
+    DAY,
+    Definition,
+    Refusal,
+    ask,
+    bury,
+    challenge,
+    challenge_hold,
+    claim,
+    expire,
+    expire_hold,
+    finish,
+    forget,
+    hand_back,
+    hold,
+    instance_of,
+    is_active,
+    is_due,
+    is_stale,
+    lost,
+    put,
+    release,
+    renew,
+    renew_hold,
+    unhold,
+)
+
+NOW = 1_000_000
+TTL = 100
+GRACE = 40
+
+FREE = Record("task", NOW - 500, "rule", (1,), NOW - 1000, NOW, NOW - 10, NOW - 500)
+CLAIMED = replace(FREE, rev=NOW, holder="me", fence=NOW, until=NOW + TTL, started=NOW, take=1, seen=NOW)
+EXTRA = replace(CLAIMED, next=NOW + 500, take=0, asked=NOW - 3, asked_take=1, manual=True)
+LEASED = StoredHold("they", "why", NOW + TTL)
+PAUSE = StoredHold("they", None, NOW + TTL, leased=False)
+HELD = replace(FREE, holds={"me#1": LEASED, "you#1": PAUSE})
+
+
+def changed(old: Record, new: Record | None) -> dict[str, Any]:
+    """Return what differs, but for the rev, which has to have grown."""
+    assert new is not None
+    assert new.rev > old.rev
+    names = [field.name for field in fields(Record)]
+    return {name: getattr(new, name) for name in names if name != "rev" and getattr(old, name) != getattr(new, name)}
+
+
+# --- claims ---
+
+
+@pytest.mark.parametrize(
+    ("values", "due"),
+    [
+        ({}, True),
+        ({"next": NOW + 1}, False),
+        ({"next": NOW + 1, "asked": NOW}, True),
+        ({"next": NOW - 10**9}, True),
+        ({"holder": "you"}, False),
+        ({"holder": "you", "asked": NOW}, False),
+        ({"holds": {"x#1": LEASED}}, False),
+        ({"holds": {"x#1": PAUSE}, "asked": NOW}, False),
+        ({"holds": {"x#1": replace(LEASED, until=0, suspect=True)}}, False),
+    ],
+)
+def test_what_is_due_free_and_not_held_can_be_claimed(values: dict[str, Any], due: bool) -> None:
+    old = replace(FREE, **values)
+
+    assert due == is_due(old, NOW) == (claim(old, NOW, "me", TTL) is not None)
+
+
+def test_a_claim_says_by_whom_since_when_and_until_when() -> None:
+    claimed = {"fence": NOW, "holder": "me", "until": NOW + TTL, "started": NOW, "seen": NOW}
+
+    assert {**claimed, "take": 1} == changed(FREE, claim(FREE, NOW, "me", TTL))
+    asked = replace(FREE, next=NOW + 1, asked=NOW)
+    assert {**claimed, "asked_take": 1, "manual": True} == changed(asked, claim(asked, NOW, "me", TTL))
+
+
+def test_of_a_tick_and_an_extra_run_that_are_both_due_the_tick_comes_first() -> None:
+    both = claim(replace(FREE, asked=NOW - 5), NOW, "me", TTL)
+
+    assert both is not None
+    assert (False, NOW, NOW - 5) == (both.manual, both.tick, both.asked)
+
+
+@pytest.mark.parametrize(("next", "ahead", "due"), [(5, 5, True), (5, 4, False), (-5, -5, True), (-4, -5, False)])
+def test_a_tick_may_be_claimed_ahead_or_only_when_it_is_overdue(next: int, ahead: int, due: bool) -> None:
+    new = claim(replace(FREE, next=NOW + next), NOW, "me", TTL, ahead)
+
+    assert due == (new is not None)
+    assert new is None or not new.manual
+
+
+def test_an_extra_run_is_claimed_while_the_next_tick_is_out_of_reach() -> None:
+    new = claim(replace(FREE, next=NOW - 4, asked=NOW), NOW, "me", TTL, -5)
+
+    assert new is not None
+    assert (True, NOW, 1, 0) == (new.manual, new.tick, new.takes, new.take)
+
+
+def test_a_fence_is_larger_than_any_before_also_when_the_clock_was_set_back() -> None:
+    new = claim(replace(FREE, rev=NOW + 77), NOW, "me", TTL)
+
+    assert new is not None
+    assert NOW + 78 == new.rev == new.fence
+
+
+# --- mine ---
+
+Mine = Callable[[Record, str, int], object]
+MINE: dict[str, Mine] = {
+    "renew": lambda old, me, fence: renew(old, NOW, me, fence, TTL),
+    "hand_back": lambda old, me, fence: hand_back(old, NOW, me, fence),
+    "release": lambda old, me, fence: release(old, NOW, me, fence),
+    "finish": lambda old, me, fence: finish(old, NOW, me, fence, old.spec, NOW + 9),
+}
+
+
+@pytest.mark.parametrize("what", MINE)
+@pytest.mark.parametrize("old", [CLAIMED, EXTRA])
+@pytest.mark.parametrize(("me", "fence"), [("you", NOW), ("me", NOW - 1), ("me", NOW + 1)])
+def test_only_a_claim_that_stands_can_be_renewed_or_ended(what: str, old: Record, me: str, fence: int) -> None:
+    assert MINE[what](old, me, fence) in (None, Refusal.LOST)
+    assert MINE[what](replace(FREE, fence=NOW), "me", NOW) in (None, Refusal.LOST)
+    assert isinstance(MINE[what](old, "me", NOW), Record)
+
+
+def test_a_renewal_answers_a_challenge() -> None:
+    suspect = replace(CLAIMED, suspect=True, until=NOW + 3)
+
+    assert {"until": NOW + 7 + TTL, "suspect": False} == changed(suspect, renew(suspect, NOW + 7, "me", NOW, TTL))
+
+
+FREED = {"holder": None, "until": None, "started": None}
+
+
+def test_a_finish_ends_the_tick_and_sets_the_next_one() -> None:
+    new = finish(CLAIMED, NOW + 5, "me", NOW, "rule", NOW + 60)
+
+    assert isinstance(new, Record)
+    assert {**FREED, "next": NOW + 60, "floor": NOW, "take": 0} == changed(CLAIMED, new)
+
+
+def test_a_finish_never_goes_back() -> None:
+    new = finish(CLAIMED, NOW, "me", NOW, "rule", NOW - 60)
+
+    assert isinstance(new, Record)
+    assert (NOW + 1, NOW) == (new.next, new.floor)
+
+
+def test_a_finish_of_an_extra_run_leaves_the_grid_alone() -> None:
+    new = finish(EXTRA, NOW, "me", NOW, "another rule", NOW + 60)
+
+    assert isinstance(new, Record)
+    assert {**FREED, "asked": None, "asked_take": 0, "manual": False} == changed(EXTRA, new)
+
+
+def test_a_finish_by_another_rule_is_refused() -> None:
+    assert Refusal.CHANGED is finish(CLAIMED, NOW, "me", NOW, "another rule", NOW + 60)
+
+
+def test_to_hand_back_takes_the_claim_back_and_to_release_counts_it() -> None:
+    assert {**FREED, "take": 0} == changed(CLAIMED, hand_back(CLAIMED, NOW, "me", NOW))
+    assert FREED == changed(CLAIMED, release(CLAIMED, NOW, "me", NOW))
+    assert {**FREED, "manual": False, "asked_take": 0} == changed(EXTRA, hand_back(EXTRA, NOW, "me", NOW))
+    assert {**FREED, "manual": False} == changed(EXTRA, release(EXTRA, NOW, "me", NOW))
+
+
+def test_an_extra_run_can_be_asked_for_unless_it_would_have_to_wait() -> None:
+    assert {"asked": NOW} == changed(FREE, ask(FREE, NOW))
+    assert ask(CLAIMED, NOW) is None
+    assert ask(HELD, NOW) is None
+    assert ask(replace(FREE, asked=NOW - 5), NOW) is None
+
+
+def test_two_extra_runs_asked_for_in_one_microsecond_are_two() -> None:
+    first = ask(FREE, NOW)
+    assert first is not None
+    claimed = claim(replace(first, next=NOW + 5), NOW, "me", TTL)
+    assert claimed is not None
+    ended = finish(claimed, NOW, "me", claimed.fence, "rule", 0)
+    assert isinstance(ended, Record)
+    second = ask(ended, NOW)
+    assert second is not None
+    assert first.asked != second.asked
+
+
+# --- a lease that is over ---
+
+
+def test_a_lease_is_challenged_when_it_is_over_and_taken_away_when_that_is_not_answered() -> None:
+    over = NOW + TTL + 1
+    assert challenge(CLAIMED, over - 1, GRACE) is None
+    assert expire(CLAIMED, over) is None
+    assert expire(CLAIMED, over + 10**9) is None
+    suspect = challenge(CLAIMED, over, GRACE)
+    assert suspect is not None
+    assert {"suspect": True, "until": over + GRACE} == changed(CLAIMED, suspect)
+    assert challenge(suspect, over + GRACE + 1, GRACE) is None
+    assert expire(suspect, over + GRACE) is None
+    assert {**FREED} == changed(CLAIMED, expire(suspect, over + GRACE + 1))
+    assert challenge(FREE, NOW, GRACE) is None
+    assert expire(FREE, NOW) is None
+
+
+def test_what_the_dead_had_is_taken_away_at_once_and_nothing_else() -> None:
+    both = replace(CLAIMED, holds={"me#1": LEASED, "me#2": LEASED, "you#1": LEASED, "me#3": PAUSE})
+    theirs = {"you#1": LEASED, "me#3": PAUSE}
+
+    assert {**FREED, "holds": theirs} == changed(both, bury(both, NOW, {"me"}))
+    others = replace(both, holder="you")
+    assert {"holds": theirs} == changed(others, bury(others, NOW, {"me"}))
+    assert {"holds": {key: both.holds[key] for key in ("me#1", "me#2", "me#3")}} == changed(
+        both, bury(both, NOW, {"you"})
+    )
+    assert bury(both, NOW, {"m", "me#1", "they"}) is None
+    assert bury(both, NOW, ()) is None
+    assert bury(FREE, NOW, {"me"}) is None
+
+
+def test_the_row_of_a_lost_claim_tells_whose_it_was() -> None:
+    row = Row("task", NOW, 1, NOW, 1, "LOST", None, NOW + 9, started=NOW, attempts=1, fence=NOW, instance="me")
+
+    assert row == lost(CLAIMED, NOW + 9)
+    assert replace(row, first=NOW - 3, last=NOW - 3, manual=True, reason="deadline") == lost(
+        EXTRA, NOW + 9, Reason.DEADLINE
+    )
+
+
+# --- holds ---
+
+
+def test_a_hold_is_renewed_and_ended_by_its_key() -> None:
+    new = hold(FREE, NOW, "x#1", LEASED)
+    assert {"holds": {"x#1": LEASED}} == changed(FREE, new)
+    assert {"holds": {**HELD.holds, "x#1": LEASED}} == changed(HELD, hold(HELD, NOW, "x#1", LEASED))
+    assert {"holds": {"you#1": PAUSE}} == changed(HELD, unhold(HELD, NOW, "me#1"))
+    assert unhold(HELD, NOW, "me#2") is None
+    assert renew_hold(HELD, NOW, "me#2", TTL) is None
+    suspect = replace(HELD, holds={"me#1": replace(LEASED, suspect=True), "you#1": PAUSE})
+    assert {"holds": {"me#1": replace(LEASED, until=NOW + 9 + TTL), "you#1": PAUSE}} == changed(
+        suspect, renew_hold(suspect, NOW + 9, "me#1", TTL)
+    )
+
+
+def test_a_hold_lets_a_claim_that_stands_go_on() -> None:
+    assert {"holds": {"x#1": LEASED}} == changed(CLAIMED, hold(CLAIMED, NOW, "x#1", LEASED))
+
+
+def test_a_hold_is_challenged_when_its_lease_is_over_and_taken_away_when_that_is_not_answered() -> None:
+    over = NOW + TTL + 1
+    assert challenge_hold(HELD, over - 1, "me#1", GRACE) is None
+    assert challenge_hold(HELD, over, "me#2", GRACE) is None
+    assert expire_hold(HELD, over, "me#1") is None
+    assert expire_hold(HELD, over, "me#2") is None
+    suspect = challenge_hold(HELD, over, "me#1", GRACE)
+    assert suspect is not None
+    challenged = replace(LEASED, until=over + GRACE, suspect=True)
+    assert {"holds": {"me#1": challenged, "you#1": PAUSE}} == changed(HELD, suspect)
+    assert challenge_hold(suspect, over + GRACE + 1, "me#1", GRACE) is None
+    assert expire_hold(suspect, over + GRACE, "me#1") is None
+    assert {"holds": {"you#1": PAUSE}} == changed(HELD, expire_hold(suspect, over + GRACE + 1, "me#1"))
+
+
+def test_a_pause_ends_when_its_time_is_over_and_is_never_challenged() -> None:
+    over = NOW + TTL + 1
+    assert challenge_hold(HELD, over, "you#1", GRACE) is None
+    assert expire_hold(HELD, over - 1, "you#1") is None
+    assert {"holds": {"me#1": LEASED}} == changed(HELD, expire_hold(HELD, over, "you#1"))
+    endless = replace(FREE, holds={"x#1": replace(PAUSE, until=None), "x#2": replace(LEASED, until=None)})
+    for key in endless.holds:
+        assert expire_hold(endless, 2**62, key) is None
+        assert challenge_hold(endless, 2**62, key, GRACE) is None
+
+
+def test_the_instance_of_a_hold_is_in_its_key() -> None:
+    assert "abc" == instance_of("abc#12") == instance_of("abc#1#2") == instance_of("abc")
+
+
+# --- the rule ---
+
+NEW = Definition("task", "new", (1,), NOW - 77, NOW + 30)
+
+
+def test_the_first_put_makes_the_record() -> None:
+    new = put(None, NOW, NEW)
+
+    assert new is not None
+    assert Record("task", NOW, "new", (1,), NOW - 77, NOW - 77, NOW - 78, NOW) == new
+
+
+def test_another_rule_sets_the_coming_tick_and_the_anchor() -> None:
+    old = replace(FREE, next=NOW + 1, take=3)
+
+    assert {"spec": "new", "anchor": NOW + 30, "next": NOW + 30, "seen": NOW, "take": 0} == changed(
+        old, put(old, NOW, NEW)
+    )
+
+
+@pytest.mark.parametrize("old", [FREE, replace(FREE, next=NOW - 9, take=2), CLAIMED, EXTRA])
+def test_another_rule_leaves_a_tick_that_is_due_or_being_run(old: Record) -> None:
+    assert {"spec": "new", "seen": NOW} == changed(replace(old, seen=0), put(old, NOW, NEW))
+
+
+def test_another_rule_does_not_bring_back_a_tick_that_ended() -> None:
+    old = replace(FREE, next=NOW + 100, floor=NOW + 60)
+    new = put(old, NOW, NEW)
+
+    assert new is not None
+    assert (NOW + 61, NOW + 60) == (new.next, new.floor)
+
+
+@pytest.mark.parametrize(
+    ("version", "spec", "expected"),
+    [
+        ((0, 9), "new", None),
+        ((1,), "rule", None),
+        ((1, 1), "rule", {"version": (1, 1), "seen": NOW}),
+        ((1, 1), "new", {"version": (1, 1), "seen": NOW, "spec": "new"}),
+        ((1,), "new", {"seen": NOW, "spec": "new"}),
+    ],
+)
+def test_who_may_change_the_rule_is_decided_by_the_version(
+    version: tuple[int, ...], spec: str, expected: dict[str, object] | None
+) -> None:
+    new = put(CLAIMED, NOW + DAY, replace(NEW, version=version, spec=spec))
+
+    assert expected == (None if new is None else changed(CLAIMED, new) | {"seen": NOW})
+
+
+def test_that_a_task_is_known_is_said_once_a_day() -> None:
+    same = replace(NEW, spec="rule")
+    older = replace(NEW, version=(0,))
+    for definition in (same, older):
+        assert put(FREE, FREE.seen + DAY, definition) is None
+        assert {"seen": FREE.seen + DAY + 1} == changed(FREE, put(FREE, FREE.seen + DAY + 1, definition))
+
+
+def test_a_record_is_forgotten_when_nobody_has_known_it_for_long_and_nobody_uses_it() -> None:
+    later = FREE.seen + 8 * DAY
+
+    assert forget(FREE, later, 7 * DAY)
+    assert not forget(FREE, FREE.seen + 7 * DAY, 7 * DAY)
+    assert not forget(replace(FREE, holder="me"), later, 7 * DAY)
+    assert not forget(replace(FREE, holds={"x#1": PAUSE}), later, 7 * DAY)
+
+
+# --- what to look at ---
+
+
+def test_what_nobody_has_to_act_on_is_not_active() -> None:
+    idle = replace(FREE, next=NOW + 1)
+
+    assert not is_active(idle, NOW)
+    for values in ({"next": NOW}, {"asked": NOW}, {"holder": "me"}, {"holds": {"x#1": PAUSE}}):
+        assert is_active(replace(idle, **values), NOW)
+
+
+def test_stale_is_what_is_over() -> None:
+    for old in (CLAIMED, HELD, replace(HELD, holds={"x#1": PAUSE}), replace(CLAIMED, suspect=True)):
+        assert not is_stale(old, NOW + TTL)
+        assert is_stale(old, NOW + TTL + 1)
+    assert not is_stale(FREE, 2**62)
+    assert not is_stale(replace(FREE, holds={"x#1": replace(PAUSE, until=None)}), 2**62)
+
+
+# --- in any order ---
+
+INSTANCES = ("a", "b", "c")
+ME = st.sampled_from(INSTANCES)
+Seen = tuple[Record, int] | None
+
+
+class Anybody(RuleBasedStateMachine):
+    """Instances that act on what they see now or saw long ago, and messages that come late, or twice.
+
+    What must hold is kept apart from the record: who was let in and has not left, what ended, how often it began.
+    """
+
+    seen = Bundle("seen")
+    fences = Bundle("fences")
+    keys = Bundle("keys")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.record = FREE
+        self.holder: tuple[str, int] | None = None
+        self.manual = False
+        self.holds: dict[str, StoredHold] = {}
+        self.challenged: int | None = None
+        self.challenged_holds: dict[str, int] = {}
+        self.ended = FREE.floor
+        self.takes = 0
+        self.extra_takes = 0
+        self.asked = False
+        self.fence = 0
+        self.number = 0
+
+    def swap(self, at: Seen, transition: Callable[[Record, int], Record | Refusal | None]) -> Record | None:
+        """Do what a store does; return the new record, if it was stored."""
+        old, now = at or (self.record, self.now)
+        new = transition(old, now)
+        if not isinstance(new, Record):
+            return None
+        assert new.rev > old.rev
+        assert new.rev >= now
+        if old.rev != self.record.rev:
+            return None
+        assert old == self.record, "a rev stands for one record only"
+        self.record = new
+        return new
+
+    @rule(target=seen)
+    def look(self) -> tuple[Record, int]:
+        return self.record, self.now
+
+    @rule(by=st.integers(1, 2 * TTL))
+    def pass_time(self, by: int) -> None:
+        self.now += by
+
+    @rule(by=st.sampled_from([-3 * TTL, -7, 5 * TTL]))
+    def set_the_clock(self, by: int) -> None:
+        self.now += by
+
+    # --- runs ---
+
+    @rule(target=fences, at=st.none() | seen, me=ME, ahead=st.sampled_from([0, 0, 30, -30]))
+    def claim(self, at: Seen, me: str, ahead: int) -> object:
+        before, now = self.record, (at or (None, self.now))[1]
+        new = self.swap(at, lambda old, now: claim(old, now, me, TTL, ahead))
+        if new is None:
+            return multiple()
+        assert self.holder is None, "free"
+        assert not self.holds, "not held"
+        assert self.asked or before.next <= now + ahead, "due"
+        assert new.fence > self.fence
+        assert new.fence == new.rev
+        assert new.tick > self.ended or new.manual
+        self.holder, self.fence, self.manual, self.challenged = (me, new.fence), new.fence, new.manual, None
+        if new.manual:
+            assert self.asked
+            self.extra_takes += 1
+        else:
+            self.takes += 1
+        return me, new.fence
+
+    def is_holder(self, mine: tuple[str, int]) -> bool:
+        return self.holder == mine
+
+    def left(self) -> None:
+        self.holder = self.challenged = None
+
+    @rule(at=st.none() | seen, mine=fences)
+    def renew(self, at: Seen, mine: tuple[str, int]) -> None:
+        new = self.swap(at, lambda old, now: renew(old, now, *mine, TTL))
+        if new is not None:
+            assert self.is_holder(mine)
+            self.challenged = None
+
+    @rule(
+        at=st.none() | seen, mine=fences, me=st.none() | ME, further=st.integers(-50, 150), spec=st.sampled_from("rs")
+    )
+    def finish(self, at: Seen, mine: tuple[str, int], me: str | None, further: int, spec: str) -> None:
+        before = self.record
+        mine = me or mine[0], mine[1]
+        spec = before.spec if spec == "r" else "some other"
+        new = self.swap(at, lambda old, now: finish(old, now, *mine, spec, old.next + further))
+        if new is None:
+            return
+        assert self.is_holder(mine)
+        if self.manual:
+            assert (before.next, before.floor, before.take) == (new.next, new.floor, new.take)
+            self.extra_takes, self.asked = 0, False
+        else:
+            assert spec == before.spec
+            assert before.next > self.ended
+            assert new.next > before.next
+            self.ended, self.takes = before.next, 0
+        self.left()
+
+    @rule(at=st.none() | seen, mine=fences)
+    def hand_back(self, at: Seen, mine: tuple[str, int]) -> None:
+        if self.swap(at, lambda old, now: hand_back(old, now, *mine)):
+            assert self.is_holder(mine)
+            self.takes -= not self.manual
+            self.extra_takes -= self.manual
+            self.left()
+
+    @rule(at=st.none() | seen, mine=fences)
+    def release(self, at: Seen, mine: tuple[str, int]) -> None:
+        if self.swap(at, lambda old, now: release(old, now, *mine)):
+            assert self.is_holder(mine)
+            self.left()
+
+    @rule(at=st.none() | seen)
+    def challenge(self, at: Seen) -> None:
+        until, now = self.record.until, (at or (None, self.now))[1]
+        if self.swap(at, lambda old, now: challenge(old, now, GRACE)):
+            assert self.holder is not None
+            assert self.challenged is None, "once"
+            assert until is not None
+            assert until < now, "over"
+            self.challenged = now
+
+    @rule(at=st.none() | seen)
+    def expire(self, at: Seen) -> None:
+        now = (at or (None, self.now))[1]
+        if self.swap(at, lambda old, now: expire(old, now)):
+            assert self.challenged is not None, "nobody is declared dead at one look"
+            assert now > self.challenged + GRACE
+            self.left()
+
+    @rule(at=st.none() | seen, dead=st.sets(ME))
+    def bury(self, at: Seen, dead: set[str]) -> None:
+        if self.swap(at, lambda old, now: bury(old, now, dead)):
+            if self.holder is not None and self.holder[0] in dead:
+                self.left()
+            self.holds = {key: each for key, each in self.holds.items() if not each.leased or key[0] not in dead}
+
+    @rule(at=st.none() | seen)
+    def ask(self, at: Seen) -> None:
+        if self.swap(at, lambda old, now: ask(old, now)):
+            assert self.holder is None
+            assert not self.holds
+            assert not self.asked
+            self.asked = True
+
+    # --- holds ---
+
+    @rule(target=keys, at=st.none() | seen, me=ME, leased=st.booleans(), ends=st.booleans())
+    def hold(self, at: Seen, me: str, leased: bool, ends: bool) -> object:
+        self.number += 1
+        key = f"{me}#{self.number}"
+        now = (at or (None, self.now))[1]
+        held = StoredHold(me, None, now + TTL if leased or ends else None, leased)
+        if self.swap(at, lambda old, now: hold(old, now, key, held)) is None:
+            return multiple()
+        self.holds[key] = held
+        return key
+
+    @rule(at=st.none() | seen, key=keys)
+    def renew_hold(self, at: Seen, key: str) -> None:
+        if self.swap(at, lambda old, now: renew_hold(old, now, key, TTL)):
+            assert key in self.holds
+            self.challenged_holds.pop(key, None)
+
+    @rule(at=st.none() | seen, key=keys)
+    def unhold(self, at: Seen, key: str) -> None:
+        if self.swap(at, lambda old, now: unhold(old, now, key)):
+            del self.holds[key]
+
+    @rule(at=st.none() | seen, key=keys)
+    def challenge_hold(self, at: Seen, key: str) -> None:
+        held, now = self.record.holds.get(key), (at or (None, self.now))[1]
+        if self.swap(at, lambda old, now: challenge_hold(old, now, key, GRACE)):
+            assert held is not None
+            assert held.until is not None
+            assert held.until < now
+            assert self.holds[key].leased
+            assert key not in self.challenged_holds
+            self.challenged_holds[key] = now
+
+    @rule(at=st.none() | seen, key=keys)
+    def expire_hold(self, at: Seen, key: str) -> None:
+        held, now = self.record.holds.get(key), (at or (None, self.now))[1]
+        if self.swap(at, lambda old, now: expire_hold(old, now, key)):
+            assert held is not None
+            assert held.until is not None
+            assert held.until < now
+            if self.holds.pop(key).leased:
+                assert now > self.challenged_holds[key] + GRACE
+
+    # --- the rule ---
+
+    @rule(
+        at=st.none() | seen,
+        spec=st.sampled_from(["one", "two"]),
+        version=st.integers(0, 3),
+        gap=st.integers(1, 150),
+    )
+    def put(self, at: Seen, spec: str, version: int, gap: int) -> None:
+        before, now = self.record, (at or (None, self.now))[1]
+        definition = Definition("task", spec, (version,), 0, now + gap)
+        new = self.swap(at, lambda old, now: put(old, now, definition))
+        if new is None:
+            return
+        assert new.version >= before.version
+        assert is_due(new, now) == is_due(before, now), "a deploy fires no run, and takes none away"
+        if version < before.version[0]:
+            assert new.spec == before.spec
+        if new.next != before.next:
+            assert self.holder is None
+            assert new.next > self.ended
+            self.takes = 0
+
+    # --- what holds always ---
+
+    @invariant()
+    def the_record_says_what_happened(self) -> None:
+        record = self.record
+        assert self.holder == (None if record.holder is None else (record.holder, record.fence))
+        assert self.holds.keys() == record.holds.keys()
+        assert (self.takes, self.extra_takes, self.asked) == (record.take, record.asked_take, record.asked is not None)
+        assert min(record.take, record.asked_take) >= 0
+
+    @invariant()
+    def a_tick_that_ended_does_not_come_back(self) -> None:
+        assert self.ended == self.record.floor < self.record.next
+
+    @invariant()
+    def what_is_free_has_no_lease(self) -> None:
+        if self.record.holder is None:
+            record = self.record
+            assert (None, None, False, False) == (record.until, record.started, record.suspect, record.manual)
+        else:
+            assert self.record.until is not None
+            assert self.record.fence <= self.record.rev
+
+
+TestAnybody = Anybody.TestCase
+TestAnybody.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+TestAnybody.pytestmark = [pytest.mark.timeout(300)]  # A failure takes long to be made small.
