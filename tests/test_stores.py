@@ -618,9 +618,9 @@ async def test_finishes_are_answered_in_their_order_and_a_second_one_is_refused(
     ends = {name: Ending(name, fence, "{}", T0 + 10, (row(name),)) for name, fence in fences.items()}
     wrong = replace(ends["b"], spec="other")
 
-    answers = await store.finish(ME, [ends["c"], wrong, ends["a"], Ending("unknown", 1, "{}", T0 + 10), ends["c"]])
+    answers = await store.finish(ME, [wrong, ends["c"], Ending("unknown", 1, "{}", T0 + 10), ends["a"], ends["c"]])
 
-    assert [None, Refusal.CHANGED, None, Refusal.LOST, Refusal.LOST] == answers
+    assert [Refusal.CHANGED, None, Refusal.LOST, None, Refusal.LOST] == answers
     assert [] == await store.finish(ME, [])
     assert [Refusal.LOST, None] == await store.finish(ME, [ends["a"], ends["b"]])
     for name in ends:
