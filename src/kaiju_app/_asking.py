@@ -73,9 +73,8 @@ class Asking:
                 self._store.name, str(exc) or type(exc).__name__,
             )  # fmt: skip
         pause = min(LAST_RETRY, FIRST_RETRY << min(self._failures, 5))
-        spread = (
-            crc32(f"{self.me} {self._failures}".encode()) % 1_000
-        )  # Who reconnects after a restart comes one after the other.
+        # Who reconnects after a restart comes one after the other.
+        spread = crc32(f"{self.me} {self._failures}".encode()) % 1_000
         self._failures += 1
         self._retry_at = now + pause // 2 + pause * spread // 2_000
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from ._asking import Key, simply
 from ._claims import Claim, OwnHold, State
@@ -26,13 +26,7 @@ from ._timing import LATE, LeaseTiming
 from .errors import StoreUnavailable
 from .stores._record import Record, Row
 from .stores._store import Ending, Renewed, Share, Store
-from .stores._transitions import (
-    Refusal,
-    hand_back,
-    release,
-)
-
-T = TypeVar("T")
+from .stores._transitions import Refusal, hand_back, release
 
 MOST = 500  # Claims in one round: more would be started late by whoever has that many.
 LINGER = 50_000  # Endings wait so long for company; half the statements, above some twenty runs a second.

@@ -23,9 +23,7 @@ SKIP_GRACE = 1_000_000  # Missed.SKIP forgives a second, or a tenth of the gap i
 
 def with_gap(spec: Spec, gap: int) -> Spec:
     """Return *spec* for ticks that the next one follows after *gap*: with everything that follows from that."""
-    grace = spec.given_grace
-    if grace is None and spec.missed is Missed.SKIP:
-        grace = max(SKIP_GRACE, gap // 10) if gap < FOREVER else SKIP_GRACE
+    grace = _grace(spec, gap)
     limit = 0 if spec.policy is ExecPolicy.SHIELD else spec.max_timeout
     if not limit and gap < FOREVER and spec.policy in (ExecPolicy.WAIT, ExecPolicy.SKIP):
         limit = round(gap * Fraction(spec.safe_mod))  # Exact, for a century too.
@@ -41,6 +39,13 @@ def with_gap(spec: Spec, gap: int) -> Spec:
         early=min(EARLY, gap // 2),  # Not so much that the next tick of a short interval is due at once.
         hasty=0 < limit < gap,
     )
+
+
+def _grace(spec: Spec, gap: int) -> int | None:
+    """Return the lateness up to which a tick runs that the next one follows after *gap*; None: it is never too old."""
+    if spec.given_grace is None and spec.missed is Missed.SKIP:
+        return max(SKIP_GRACE, gap // 10) if gap < FOREVER else SKIP_GRACE
+    return spec.given_grace
 
 
 class Step(Enum):
@@ -124,7 +129,7 @@ def missed(grid: Grid, first: int, now: int, *, held: bool) -> Late:
         kept = grid.tail(first, passed, BACKLOG, now - spec.catchup)
     else:
         reason = Reason.SUSPENDED if held else Reason.MISSED
-        grace = with_gap(spec, passed.gap).grace if spec.rule is not None else spec.grace
+        grace = _grace(spec, passed.gap)
         stale = grace is not None and now - grid.due(passed.last) > grace
         several = held or passed.number > 1
         crowded = spec.missed is Missed.ONCE and several and 2 * (grid.due(passed.following) - now) < passed.gap

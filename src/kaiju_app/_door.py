@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, TypeVar
 
 from . import _decide
@@ -14,7 +14,7 @@ from ._arguments import aware, duration_us, gap_us, whole
 from ._clock import epoch_us
 from ._grid import FOREVER, Rule
 from ._model import ExecPolicy, FirstRun, Missed, Spec
-from ._triggers import Every, Trigger, known_trigger
+from ._triggers import SOME_MOMENT, Every, Trigger, known_trigger
 from ._words import described
 from .errors import InvalidArgument
 
@@ -22,7 +22,7 @@ E = TypeVar("E", ExecPolicy, FirstRun, Missed)
 
 NO_KWS: Mapping[str, Any] = {}  # Shared by all tasks without any; never changed.
 
-SOME_DAY = epoch_us(datetime(2000, 1, 1, tzinfo=UTC))  # Rules are tried out here: the same verdict on every day.
+SOME_DAY = epoch_us(SOME_MOMENT)  # Rules are tried out here: the same verdict on every day.
 TRIED = 100  # Ticks whose gaps are looked at: four days of an hourly rule, eight years of a monthly one.
 
 
@@ -121,7 +121,7 @@ def _check_jitter(checked: Spec, gap: int, jitter_s: float) -> None:
     if not checked.jitter:
         return
     if checked.rule is not None:
-        some = [tick for tick, _ in zip(checked.rule.ticks(SOME_DAY), range(TRIED), strict=False)]
+        some = islice(checked.rule.ticks(SOME_DAY), TRIED)
         gap = min((later - tick for tick, later in pairwise(some)), default=FOREVER)
     if checked.jitter >= gap:
         raise InvalidArgument(

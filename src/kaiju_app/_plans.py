@@ -159,21 +159,22 @@ class Plans(Waiting):
         """Let ticks pass from now on; the run in progress goes on."""
         if entry.flags & DISABLED:
             return
+        self._let_pass(entry)
+        entry.flags |= DISABLED
+
+    def enable(self, entry: Entry) -> None:
+        """Go on with the grid, without making up for anything."""
+        if entry.flags & DISABLED:
+            self._let_pass(entry)
+        entry.flags &= ~DISABLED
+
+    def _let_pass(self, entry: Entry) -> None:
+        """Skip what has come due, and plan what comes next."""
         if self.planning and not entry.flags & REMOVED:
             now = self.now()
             self.read_offset(now)
             self.settle(entry, Reason.DISABLED, now)
             self._replan(entry)
-        entry.flags |= DISABLED
-
-    def enable(self, entry: Entry) -> None:
-        """Go on with the grid, without making up for anything."""
-        if self.planning and entry.flags & DISABLED and not entry.flags & REMOVED:
-            now = self.now()
-            self.read_offset(now)
-            self.settle(entry, Reason.DISABLED, now)
-            self._replan(entry)
-        entry.flags &= ~DISABLED
 
     def knows(self, entry: Entry) -> bool:
         """Return whether *entry* is one of the tasks, and not on its way out."""
@@ -229,10 +230,12 @@ class Plans(Waiting):
     def _settle_all(self, now: int) -> None:
         """Skip what is due or waits by the clock as it was, before the times come again."""
         self.stepping = True  # A listener may register tasks, and must not find the same step again.
-        for entry in list(self.entries.values()):
-            if entry.spec.trigger is not None and not entry.flags & REMOVED:
-                self.settle(entry, Reason.CLOCK, now)
-        self.stepping = False
+        try:
+            for entry in list(self.entries.values()):
+                if entry.spec.trigger is not None and not entry.flags & REMOVED:
+                    self.settle(entry, Reason.CLOCK, now)
+        finally:
+            self.stepping = False
 
     def _move(self, entry: Entry, step: int, now: int, *, anew: bool) -> None:
         """Plan *entry* again: its next tick is another one, or comes at another time of the steady clock."""
