@@ -25,6 +25,7 @@ HUNG = 128  # The run in progress was asked to end and does not.
 SKIPPING = 512  # The latest record tells of skips and may still grow.
 RESUMED = 256  # The due tick, or ticks, were kept back by a hold that has ended.
 UNEVEN = 1024  # Its gaps vary, or it has jitter or an end: each of its ticks is worked out.
+SHARED = 2048  # Several instances agree on who runs it: no ticks are planned here.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +47,8 @@ class Hot:
     __slots__ = (
         "alarm",
         "args",
+        "beside",
         "due",
-        "errors",
         "flags",
         "func",
         "host",
@@ -75,7 +76,7 @@ class Entry(Hot):
         backlog: The missed ticks still to be run, oldest first; those up to ``due`` are among them.
         asked: Where the ``run_now()`` whose tick is waiting wants its Run.
         called: Start of the last run before the latest skips; 0 for none.
-        ring: The latest records, packed; ``errors``: their texts, by place.
+        ring: The latest records, packed; ``beside``: what few of them have, by place.
         kept: How many records were kept so far, those that the ring has lost included.
         others: How many of them do not tell of a success; ``endings``: the ticks that those tell of, by ending.
     """
@@ -117,7 +118,7 @@ class Entry(Hot):
         self.called = 0
         self.ring: bytearray | None = None
         self.kept = 0
-        self.errors: dict[int, str] | None = None
+        self.beside: dict[int, tuple[Any, ...]] | None = None
         self.result: Any = None
         self.others = 0
         self.endings: dict[int, int] | None = None

@@ -98,14 +98,18 @@ class Grid:
         spec: Its parameters.
         offset: Wall clock minus steady clock.
         seed: Who it is, for the jitter.
+        shared: Every instance has the same ticks, on one wall clock, an interval's too.
     """
 
-    __slots__ = ("offset", "seed", "spec")
+    __slots__ = ("offset", "seed", "shared", "spec")
 
-    def __init__(self, spec: Spec, offset: int = 0, seed: tuple[str, str] = ("", "")) -> None:
+    def __init__(
+        self, spec: Spec, offset: int = 0, seed: tuple[str, str] = ("", ""), *, shared: bool = False
+    ) -> None:
         self.spec = spec
         self.offset = offset
         self.seed = seed
+        self.shared = shared
 
     def after(self, moment: int) -> int:
         """Return the first tick after *moment*, which need not be one: of the trigger, or one interval on."""
@@ -157,7 +161,7 @@ class Grid:
         spec = self.spec
         if not spec.jitter or tick >= FOREVER:
             return tick
-        label = tick if spec.trigger is None else tick + self.offset
+        label = tick if spec.trigger is None and not self.shared else tick + self.offset
         digest = blake2b(f"{self.seed[0]}\0{self.seed[1]}\0{label}".encode(), digest_size=8).digest()
         return tick + int.from_bytes(digest) % min(spec.jitter, self.gap(tick))
 

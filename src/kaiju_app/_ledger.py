@@ -6,7 +6,7 @@ from typing import Any
 
 from ._entry import SKIPPING, Entry
 from ._model import Outcome
-from ._record import ENDINGS, NEVER, PACKED, SUCCESS, Record
+from ._record import ENDINGS, FIELDS, NEVER, PACKED, PLAIN, SUCCESS, Record
 
 
 def keep(entry: Entry, record: Record, now: int, history: int) -> Record | None:
@@ -95,21 +95,22 @@ def _append(entry: Entry, record: Record, history: int) -> None:
 def _write(entry: Entry, slot: int, record: Record) -> None:
     if entry.ring is None:
         return
-    PACKED.pack_into(entry.ring, slot * PACKED.size, *record[:-1])
-    if entry.errors is not None:
-        entry.errors.pop(slot, None)
-        if not entry.errors:
-            entry.errors = None
-    if record.error is not None:
-        if entry.errors is None:
-            entry.errors = {}
-        entry.errors[slot] = record.error
+    PACKED.pack_into(entry.ring, slot * PACKED.size, *record[:FIELDS])
+    if entry.beside is not None:
+        entry.beside.pop(slot, None)
+        if not entry.beside:
+            entry.beside = None
+    beside = record[FIELDS:]
+    if beside != PLAIN:
+        if entry.beside is None:
+            entry.beside = {}
+        entry.beside[slot] = beside
 
 
 def _read(entry: Entry, slot: int) -> Record:
-    error = None if entry.errors is None else entry.errors.get(slot)
+    beside = PLAIN if entry.beside is None else entry.beside.get(slot, PLAIN)
     fields: tuple[Any, ...] = PACKED.unpack_from(entry.ring or b"", slot * PACKED.size)
-    return Record._make((*fields, error))
+    return Record._make((*fields, *beside))
 
 
 def _count(entry: Entry, code: int, number: int) -> None:

@@ -73,7 +73,7 @@ class Life:
     def _caller(self) -> Running | None:
         """Return the run of this driver that the caller is inside of."""
         run = current_caller()
-        return run if run is not None and run.entry.host is self._driver else None
+        return run if run is not None and self._driver.is_own(run) else None
 
 
 def cut_all(driver: Driver, mine: Running | None) -> list[Running]:
@@ -123,7 +123,7 @@ def _report(driver: Driver, run: Running) -> None:
     log.error(
         "task %r, tick %s: still going on after stop(), %.3g s after its start; %s. Its task does not run again "
         "before it ends. It is at:%s",
-        run.entry.name, utc(run.tick + driver.offset).isoformat(), (driver.now() - run.started) / 1e6,
+        run.entry.name, utc(run.tick + run.entry.host.offset).isoformat(), (driver.now() - run.started) / 1e6,
         "it is shielded, and the time limit of stop() is over" if run.cause is None else "it does not give way",
         where(run),
     )  # fmt: skip

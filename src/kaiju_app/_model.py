@@ -45,6 +45,24 @@ class Missed(StrEnum):
     """Each of them runs, oldest first, one after another."""
 
 
+class Scope(StrEnum):
+    """Which instances of the application run a task."""
+
+    LOCAL = "LOCAL"
+    """Each of them, by itself."""
+    CLUSTER = "CLUSTER"
+    """One of them for each tick: those agree on it that share the scheduler's store."""
+
+
+class OnLost(StrEnum):
+    """What becomes of a tick whose run was lost: its process died, or its lease was over, or it was stopped."""
+
+    RETRY = "RETRY"
+    """It runs again, with the next ``take`` and a higher fence."""
+    SKIP = "SKIP"
+    """It does not run again, even if the lost run had not begun: at most once."""
+
+
 class Outcome(StrEnum):
     """How a tick ended."""
 
@@ -81,6 +99,8 @@ class Reason(StrEnum):
     """The wall clock was set back so far that the task was planned anew."""
     SUSPENDED = "suspended"
     """The task was still suspended when the scheduler was stopped or the task changed."""
+    LEASE = "lease lost"
+    """The right to run was over, or might be another instance's: this one could not renew it in time."""
     DISABLED = "disabled"
     RESCHEDULED = "rescheduled"
     REMOVED = "removed"

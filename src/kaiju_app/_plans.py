@@ -8,7 +8,7 @@ from collections import deque
 
 from . import _decide
 from ._clock import Clock, utc
-from ._entry import DISABLED, HELD, OFF_GRID, QUEUED, REMOVED, RESUMED, UNEVEN, Entry, Hold
+from ._entry import DISABLED, HELD, OFF_GRID, QUEUED, REMOVED, RESUMED, SHARED, UNEVEN, Entry, Hold
 from ._events import log
 from ._grid import FOREVER, Rule
 from ._model import FirstRun, Kind, Reason, Settings, Spec
@@ -92,7 +92,7 @@ class Plans(Waiting):
         decided: dict[int, tuple[int, bool]] = {}  # Of equal tasks, which share a Spec, once for all.
         for entry in self.entries.values():
             first = decided.get(id(entry.spec))
-            if first is None:
+            if first is None and not entry.flags & SHARED:
                 first = decided[id(entry.spec)] = _decide.first_tick(self.grid(entry), now)
             self._begin(entry, first, now)
         self._arm()
@@ -116,12 +116,14 @@ class Plans(Waiting):
         now = self.now()
         self.read_offset(now)
         self.entries[entry.name] = entry
-        self._begin(entry, _decide.first_tick(self.grid(entry), now), now)
+        shared = entry.flags & SHARED
+        self._begin(entry, None if shared else _decide.first_tick(self.grid(entry), now), now)
         self._arm()
 
-    def _begin(self, entry: Entry, first: tuple[int, bool], now: int) -> None:
+    def _begin(self, entry: Entry, first: tuple[int, bool] | None, now: int) -> None:
         """Set the *first* tick of *entry*, and look after what an earlier life has left: a run, a pause."""
-        if not entry.flags & REMOVED:  # It is here for a run that outlived stop(), and has no ticks.
+        # One that was removed is here for a run that outlived stop(), and has no ticks.
+        if first is not None and not entry.flags & (REMOVED | SHARED):
             due, off_grid = first
             if off_grid:
                 entry.flags |= OFF_GRID
@@ -170,7 +172,7 @@ class Plans(Waiting):
 
     def _let_pass(self, entry: Entry) -> None:
         """Skip what has come due, and plan what comes next."""
-        if self.planning and not entry.flags & REMOVED:
+        if self.planning and not entry.flags & (REMOVED | SHARED):
             now = self.now()
             self.read_offset(now)
             self.settle(entry, Reason.DISABLED, now)
@@ -217,7 +219,9 @@ class Plans(Waiting):
         if anew:
             self._reached = now + self.offset + step
             self._settle_all(now)
-        moved = [entry for entry in self.entries.values() if entry.spec.trigger is not None]
+        moved = [
+            entry for entry in self.entries.values() if entry.spec.trigger is not None and not entry.flags & SHARED
+        ]
         super().on_step(step, now)
         for entry in self.entries.values():
             _shift_run_of(entry, step, now if anew else None)
@@ -232,7 +236,7 @@ class Plans(Waiting):
         self.stepping = True  # A listener may register tasks, and must not find the same step again.
         try:
             for entry in list(self.entries.values()):
-                if entry.spec.trigger is not None and not entry.flags & REMOVED:
+                if entry.spec.trigger is not None and not entry.flags & (REMOVED | SHARED):
                     self.settle(entry, Reason.CLOCK, now)
         finally:
             self.stepping = False
@@ -325,7 +329,8 @@ def _shift(entry: Entry, step: int) -> None:
 def _shift_run_of(entry: Entry, step: int, anew: int | None) -> None:
     """As ``_shift()``, for the run in progress; *anew* is now if times come again."""
     run = entry.run
-    if run is None or run.spec.trigger is None:  # Its own spec: it may be from before a reschedule().
+    # Its own spec: it may be from before a reschedule(). What is shared lives on the clock of the store.
+    if run is None or run.spec.trigger is None or run.claim is not None:
         return
     if anew is not None:
         run.past = anew

@@ -20,7 +20,9 @@ ENDINGS: tuple[tuple[Outcome, Reason | None], ...] = tuple(product(Outcome, (Non
 CODES = {ending: code for code, ending in enumerate(ENDINGS)}
 SUCCESS = CODES[Outcome.SUCCEEDED, None]
 
-PACKED = Struct("=7qih??")  # The fields of a Record but for its error, in their order; all zero: no record.
+PACKED = Struct("=7qih??")  # The first fields of a Record, in their order; all zero: no record.
+FIELDS = 11
+PLAIN = (None, 1, None)  # The others, of nearly every record.
 
 
 class Record(NamedTuple):
@@ -38,6 +40,8 @@ class Record(NamedTuple):
     manual: bool
     more: bool
     error: str | None = None
+    take: int = 1
+    fence: int | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -69,8 +73,8 @@ class Record(NamedTuple):
             reason=self.reason,
             error=self.error,
             attempts=self.attempts,
-            take=1,
+            take=self.take,
             instance=instance,
-            fence=None,
+            fence=self.fence,
             manual=self.manual,
         )

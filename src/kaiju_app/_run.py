@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _decide
 from ._clock import utc
+from ._claims import Claim
 from ._entry import Entry
 from ._grid import Grid
 from ._model import Kind, Outcome, Reason, Spec
-from .errors import RunCut
+from .errors import LeaseLost, RunCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,8 @@ class Running:
         wake: Ends the retry pause, while there is one.
         job: The thread's part, while there is one.
         context: What its threads run in.
+        claim: By whose leave it runs, if several instances share its task.
+        lost: Set when that is over.
     """
 
     # What few runs need is a class attribute until it is set: a run is made for every tick.
@@ -62,6 +65,7 @@ class Running:
     wake: Callable[[], None] | None = None
     job: Future[Any] | None = None
     context: Context | None = None
+    claim: Claim | None = None
     lost: asyncio.Event | None = None
 
     def __init__(self, entry: Entry, due: int, started: int) -> None:
@@ -80,6 +84,11 @@ class Running:
         grid = self.entry.host.grid(self.entry, self.spec)
         past = self.due if self.past is None else self.past
         return _decide.deadline(grid, self.kind, tick, past, self.started)
+
+    def is_lost(self) -> bool:
+        """Return whether another instance may run the tick by now; safe in any thread."""
+        claim = self.claim
+        return claim is not None and (claim.lost or self.entry.host.now() >= claim.deadline)
 
     def cut(self, cause: Reason, told: str | None = None) -> None:
         """Ask the run to end. The first cause stands."""
@@ -143,6 +152,8 @@ def ending(cause: Reason | None, failure: BaseException | None) -> tuple[Outcome
     """Return how a run ended that did not succeed. The cause decides; the type of the exception only without one."""
     if cause is Reason.DEADLINE:
         return Outcome.TIMED_OUT, cause
+    if cause is Reason.LEASE:
+        return Outcome.LOST, cause
     if cause is not None:
         return Outcome.CANCELLED, cause
     if isinstance(failure, asyncio.CancelledError):
@@ -245,12 +256,16 @@ class CurrentRun:
     @property
     def take(self) -> int:
         """Number of the claim of this tick; always 1 for a task that is not shared with other instances."""
-        return 1
+        return 1 if self._run.claim is None else self._run.claim.record.takes
 
     @property
     def fence(self) -> int | None:
-        """Number that grows with every claim; None for a task that is not shared with other instances."""
-        return None
+        """Number that grows with every claim; None for a task that is not shared with other instances.
+
+        No lease keeps a process that was frozen from acting once more when it goes on. Let what is written carry the
+        fence, and refuse there what comes with a lower one than was seen: ``UPDATE ... WHERE fence <= :fence``.
+        """
+        return None if self._run.claim is None else self._run.claim.fence
 
     @property
     def deadline(self) -> datetime | None:
@@ -260,17 +275,22 @@ class CurrentRun:
 
     @property
     def lost(self) -> asyncio.Event:
-        """Set when the right to run is lost to another instance; never, for a task that is not shared."""
+        """Set while another instance may run the tick; never, for a task that is not shared."""
         if self._run.lost is None:
             self._run.lost = asyncio.Event()
+            if self._run.is_lost():
+                self._run.lost.set()
         return self._run.lost
 
     def check(self) -> None:
         """Return if the run may go on; safe in any thread, which is where it is needed.
 
         Raises:
+            LeaseLost: Another instance may run the tick by now.
             RunCut: The run was asked to end: its deadline is over, the scheduler stops, or somebody cancelled it.
         """
+        if self._run.is_lost():
+            raise LeaseLost(self._run.entry.name)
         if self._run.cause is not None:
             raise RunCut(self._run.entry.name, self._run.cause.value)
 

@@ -17,7 +17,7 @@ from ._events import Events, Listener, log
 from ._grid import Grid
 from ._model import Kind, Outcome, Reason, Run, Settings, Spec
 from ._record import CODES, NEVER, PACKED, SUCCESS, Record
-from ._run import Running, execute
+from ._run import Running, ending, execute
 from ._words import described, stack_of
 from .errors import WrongState
 
@@ -31,6 +31,7 @@ class Spawn(Protocol):
 pack_into = PACKED.pack_into
 SIZE = PACKED.size
 
+NEVER_BEGUN = Outcome.CANCELLED, Reason.WITHIN
 STEP = 1_000  # A wall clock that is off by more than a millisecond was stepped, or slewed for a while.
 PATIENCE = 10  # Readings of the clocks, at most, until one is quick enough to tell a step from a wait.
 
@@ -80,6 +81,10 @@ class Runs:
     def grid(self, entry: Entry, spec: Spec | None = None) -> Grid:
         """Return the ticks of *entry*, as the clocks stand."""
         return Grid(spec or entry.spec, self.offset, (self.instance, entry.name))
+
+    def is_own(self, run: Running) -> bool:
+        """Return whether *run* is one of this scheduler's."""
+        return self.entries.get(run.entry.name) is run.entry
 
     def open(self, loop: asyncio.AbstractEventLoop, spawn: Spawn) -> None:
         """Begin to plan: from now on ticks come due, in a copy of the caller's context."""
@@ -152,7 +157,7 @@ class Runs:
 
     def _suit(self, run: Running, gap: int | None) -> None:
         """Give *run*, whose task is uneven, what its own tick asks for."""
-        grid = self.grid(run.entry)
+        grid = run.entry.host.grid(run.entry, run.spec)
         manual = run.kind is Kind.MANUAL
         if run.spec.rule is not None:
             gap = grid.gap_around(run.tick) if gap is None else gap
@@ -165,7 +170,7 @@ class Runs:
         """Take note of a run that no asyncio task could be made for; an eager one may have ended the program."""
         coro.close()
         if run.entry.run is run:
-            self.ended(run, Outcome.FAILED, None, exc)
+            run.entry.host.ended(run, Outcome.FAILED, None, exc)
         if isinstance(exc, KeyboardInterrupt | SystemExit):
             raise exc
 
@@ -178,9 +183,9 @@ class Runs:
         if run is not None and run.task is not None and _is_over(run, run.task):
             exc = None if not run.task.done() or run.task.cancelled() else run.task.exception()
             if exc is None:
-                self.ended(run, Outcome.CANCELLED, run.cause or Reason.WITHIN, None)
+                entry.host.ended(run, *(ending(run.cause, None) if run.cause else NEVER_BEGUN), None)
             else:
-                self.ended(run, Outcome.FAILED, run.cause, exc)
+                entry.host.ended(run, Outcome.FAILED, run.cause, exc)
         return entry.run
 
     def cut(self, run: Running, cause: Reason, told: str | None = None) -> None:
@@ -230,13 +235,10 @@ class Runs:
         tick = run.tick
         now = self.now()
         entry.result = result
-        if entry.flags or entry.alarm or entry.errors or self._loud:
-            manual = run.kind is Kind.MANUAL
-            jitter = run.due - tick
-            record = Record(tick, tick, 1, jitter, run.started, now, self.offset, run.attempt, SUCCESS, manual, False)
-            self._end(run, record, None, now)
+        if entry.flags or entry.alarm or entry.beside or self._loud:
+            self.end(run, recorded(run, Outcome.SUCCEEDED, None, None, now), None, now)
             return
-        # What _end() comes to after a success, when there is nobody to tell: nearly every run goes this way.
+        # What end() comes to after a success, when there is nobody to tell: nearly every run goes this way.
         entry.run = run.task = None
         if run.spec.threaded:
             run.context = None
@@ -250,16 +252,8 @@ class Runs:
 
     def ended(self, run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None) -> None:
         """Take note of a run that did not succeed."""
-        tick, jitter = run.tick, run.due - run.tick
         now = self.now()
-        code = CODES[outcome, reason]
-        error = run.told
-        if error is None and not (run.cause is not None and isinstance(exc, asyncio.CancelledError)):
-            error = described(exc)  # That a run which was cut was cancelled says nothing more.
-        manual = run.kind is Kind.MANUAL
-        offset = self.offset
-        record = Record(tick, tick, 1, jitter, run.started, now, offset, run.attempt, code, manual, False, error)
-        self._end(run, record, exc, now)
+        self.end(run, recorded(run, outcome, reason, exc, now), exc, now)
 
     def skip(
         self,
@@ -274,16 +268,18 @@ class Runs:
         manual: bool = False,
     ) -> Record:
         """Take note of *number* ticks, or *more*, from *first* to *last* that do not run."""
-        jitter = self.grid(entry).due(first) - first if entry.spec.jitter and not manual else 0
+        host = entry.host
+        jitter = host.grid(entry, entry.spec).due(first) - first if entry.spec.jitter and not manual else 0
         code = CODES[Outcome.SKIPPED, reason]
-        skipped = Record(first, last, number, jitter, NEVER, NEVER, self.offset, 0, code, manual, more)
+        skipped = Record(first, last, number, jitter, NEVER, NEVER, host.offset, 0, code, manual, more)
         record, closed, opened = _ledger.keep_skip(entry, skipped, now, self.history)
         if closed is not None:
             self.events.closed(entry, closed, now)
         self.events.skipped(entry, record, opened, now)
         return record
 
-    def _end(self, run: Running, record: Record, exc: BaseException | None, now: int) -> None:
+    def end(self, run: Running, record: Record, exc: BaseException | None, now: int) -> None:
+        """Keep the *record* of *run*, and tell of it."""
         entry = run.entry
         entry.run = None
         run.task = run.context = None  # Both hold the run: do not leave a cycle to the garbage collector.
@@ -337,7 +333,7 @@ class Runs:
         log.warning(
             "task %r, tick %s: hung: asked to end (%s) %.3g s ago and still going on, %.3g s after its start. Later "
             "ticks are skipped until it ends; no second copy is started. It is at:%s",
-            entry.name, utc(run.tick + self.offset).isoformat(), run.cause and run.cause.value,
+            entry.name, utc(run.tick + entry.host.offset).isoformat(), run.cause and run.cause.value,
             self.settings.cancel_grace / 1e6, (now - run.started) / 1e6, where(run),
         )  # fmt: skip
 
@@ -353,6 +349,20 @@ class Runs:
     def pump_soon(self, entry: Entry) -> None:
         """Start what waits for the end of a run, in a later turn of the loop."""
         raise NotImplementedError
+
+
+def recorded(
+    run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None, now: int
+) -> Record:
+    """Return the record of *run*, which ends now."""
+    tick, jitter = run.tick, run.due - run.tick
+    error = run.told
+    if error is None and not (run.cause is not None and isinstance(exc, asyncio.CancelledError)):
+        error = described(exc)  # That a run which was cut was cancelled says nothing more.
+    code, manual, offset = CODES[outcome, reason], run.kind is Kind.MANUAL, run.entry.host.offset
+    record = Record(tick, tick, 1, jitter, run.started, now, offset, run.attempt, code, manual, False, error)
+    claim = run.claim
+    return record if claim is None else record._replace(take=claim.record.takes, fence=claim.fence)
 
 
 def where(run: Running) -> str:

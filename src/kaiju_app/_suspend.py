@@ -72,7 +72,7 @@ class Suspension(AbstractAsyncContextManager[None]):
         now = self._driver.now()
         log.warning(
             "%s has waited %.3g s for the run of task %r, tick %s, which began %.3g s ago and is at:%s",
-            hold, (now - hold.since) / 1e6, entry.name, utc(run.tick + self._driver.offset).isoformat(),
+            hold, (now - hold.since) / 1e6, entry.name, utc(run.tick + entry.host.offset).isoformat(),
             (now - run.started) / 1e6, where(run),
         )  # fmt: skip
 

@@ -212,7 +212,7 @@ class Application:
     def _is_run(self) -> bool:
         """Return whether the caller is inside a run of the scheduler."""
         run = current_caller()
-        return run is not None and run.entry.host is self._scheduler._driver
+        return run is not None and self._scheduler._driver.is_own(run)
 
     async def _end(self, course: Course) -> None:
         self._state = ServiceState.CLOSING

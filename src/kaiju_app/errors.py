@@ -74,6 +74,28 @@ class RunCut(KaijuError):
         self.reason = reason
 
 
+class LeaseLost(RunCut):
+    """Raised by ``current_run().check()``: another instance may run this tick by now, so this run must not act."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task, "lease lost")
+
+
+class SuspendLost(KaijuError, RuntimeError):
+    """Raised out of ``suspend()``: the store could not be told in time that it still holds, and tasks may run again.
+
+    Args:
+        task: Name of the task.
+        holder: Who held it.
+    """
+
+    def __init__(self, task: str, holder: str) -> None:
+        super().__init__(
+            f"task {task!r}: it is not held any more by {holder}, which could not renew its hold in time; "
+            "check what was done meanwhile, and suspend again"
+        )
+
+
 class StoreUnavailable(KaijuError, OSError):
     """A store did not answer, or could not do what it was asked; what was asked may have happened all the same.
 
