@@ -103,19 +103,22 @@ def violations(
 ) -> list[str]:
     """Return what of the promises was broken, each with the lines of the journal that show it."""
     ordered = sorted(journal, key=lambda entry: entry.at)
+    rows = list(rows)
     found: list[str] = []
     tasks = sorted({entry.task for entry in ordered if entry.task})
     crashes = {entry.who: entry.at for entry in ordered if entry.event == "crash"}
     health = Health(plan, instances, us(bounds.calm_s))
     for task in tasks:
         book = Book(task, [entry for entry in ordered if entry.task == task or not entry.task], crashes)
-        for check in (acts_by_fence, acts_in_suspensions, claims, endings):
+        ledger = [row for row in rows if row.name == task]
+        for check in (acts_by_fence, acts_in_suspensions, claims):
             found += check(book, bounds)
+        found += endings(book, bounds, ledger)
         found += early(book, bounds, plan)
         found += failover(book, bounds, plan, health)
         found += entries(book, bounds, health)
         found += orphans(book, bounds, plan, health)
-        found += twice(book, [row for row in rows if row.name == task])
+        found += twice(book, ledger)
     return found
 
 
@@ -205,14 +208,15 @@ def claims(book: Book, _: Bounds) -> list[str]:
 # --- every tick ---
 
 
-def endings(book: Book, bounds: Bounds) -> list[str]:
-    """A tick ends once at most, and not before it has begun; and none comes back."""
+def endings(book: Book, bounds: Bounds, rows: Sequence[Row]) -> list[str]:
+    """A tick ends once at most, and not before it has begun, or is told to be skipped; and none comes back."""
     found, last, begun = [], 0, set()
     for entry in book.of("begin", "finished"):
         if entry.event == "begin":
             begun.add(entry.tick)
             continue
-        if entry.tick not in begun and book.task not in bounds.may_skip:
+        skipped = any(row.first <= entry.tick <= row.last for row in rows if row.outcome == Outcome.SKIPPED.value)
+        if entry.tick not in begun and not skipped and book.task not in bounds.may_skip:
             found.append(book.told("a tick has ended that never began", entry.at))
         if entry.note != "manual":
             if entry.tick <= last:

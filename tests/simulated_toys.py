@@ -15,7 +15,7 @@ from simulated import Ask, Asked, Boot, Instance
 from kaiju_app._model import Outcome
 from kaiju_app._store_clock import StoreClock
 from kaiju_app.errors import StoreUnavailable
-from kaiju_app.stores._record import Record, Row, StoredHold
+from kaiju_app.stores._record import Coming, Record, Row, StoredHold
 from kaiju_app.stores._store import Changed, Ending, Transition
 from kaiju_app.stores._transitions import (
     Definition,
@@ -221,7 +221,9 @@ class Toy:
         rows = [Row(TASK, tick, record.takes, tick, 1, Outcome.SUCCEEDED.value, None, now)]
         if gaps:
             rows.append(Row(TASK, tick + EVERY, 0, following - EVERY, gaps, Outcome.SKIPPED.value, None, now))
-        self.endings[record.fence] = Ending(TASK, record.fence, record.spec, following, tuple(rows))
+        self.endings[record.fence] = Ending(
+            TASK, record.fence, tick, record.spec, Coming(following, following), tuple(rows)
+        )
 
     # --- a suspension ---
 
@@ -285,7 +287,8 @@ def _expired(rev: int) -> Transition:
 
 
 def _made(old: Record | None, now: int) -> tuple[Record, tuple[Row, ...]] | None:
-    new = put(old, now, Definition(TASK, "{}", (1,), now + SECOND, now + SECOND))
+    first = Coming(now + SECOND, now + SECOND)
+    new = put(old, now, Definition(TASK, "{}", (1,), first, first))
     return None if new is None else (new, ())
 
 

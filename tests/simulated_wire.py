@@ -114,6 +114,18 @@ class Wire(Store):
         heard: list[Heard] = await self._ask("beat", me, info, ttl)
         return heard
 
+    async def leave(self, me: str) -> None:
+        await self._ask("leave", me)
+
+    async def tidy(self, *, keep: int, age: int) -> int:
+        return int(await self._ask("tidy", keep=keep, age=age))
+
+    async def change_each(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
+        if self._plan.weather.split:
+            return await super().change_each(dict(transitions))
+        changed: dict[str, Changed] = await self._ask("change_each", transitions)
+        return changed
+
     async def dead(self) -> frozenset[str]:
         return frozenset(await self._ask("dead"))
 

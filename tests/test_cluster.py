@@ -13,7 +13,7 @@ from virtual import EPOCH_US, VirtualLoop
 from kaiju_app._claims import Claim, OwnHold, State
 from kaiju_app._cluster import Coordinator
 from kaiju_app._timing import LeaseTiming
-from kaiju_app.stores._record import Record, Row
+from kaiju_app.stores._record import Coming, Record, Row
 from kaiju_app.stores._store import Ending
 from kaiju_app.stores._transitions import Definition, put
 from kaiju_app.stores.memory import MemoryStore
@@ -47,8 +47,29 @@ class Instance:
 
     # --- what a coordinator asks of its host ---
 
-    def knows(self, name: str) -> bool:
-        return name not in self.unknown
+    def knows(self, record: Record) -> bool:
+        return record.name not in self.unknown
+
+    def may_start(self, name: str) -> bool:
+        return name not in self.bodies
+
+    def definer(self, _: str) -> None:
+        """It registers nothing."""
+
+    def doubtful(self) -> list[str]:
+        return []
+
+    def registered(self, *_: object) -> None:
+        """Nothing is registered."""
+
+    def heard(self, _: Record) -> None:
+        """It has nobody to tell."""
+
+    def settled(self, *_: object) -> None:
+        """It keeps nothing of what is over."""
+
+    def regain(self, claim: Claim) -> None:
+        self.note("regained", claim.record)
 
     def slots(self) -> int:
         return self.room - len(self.bodies)
@@ -71,7 +92,9 @@ class Instance:
         record = claim.record
         now = self.loop.wall_us()
         row = Row(record.name, record.tick, record.takes, record.tick, 1, "SUCCEEDED", None, now, manual=record.manual)
-        return Ending(record.name, record.fence, spec, record.next + int(spec) * SECOND, (row,))
+        tick = record.next + int(spec) * SECOND
+        coming = None if record.manual else Coming(tick, tick)
+        return Ending(record.name, record.fence, record.tick, spec, coming, (row,))
 
     async def body(self, claim: Claim) -> None:
         self.note("begin", claim.record)
@@ -98,7 +121,7 @@ class Instance:
 
 async def register(store: MemoryStore, *names: str, every_s: int = 10, first: int = ZERO, version: int = 0) -> None:
     for name in names:
-        new = Definition(name, str(every_s), (version,), first, first)
+        new = Definition(name, str(every_s), (version,), Coming(first, first), Coming(first, first))
 
         def transition(old: Record | None, now: int, new: Definition = new) -> Any:
             record = put(old, now, new)
@@ -196,9 +219,9 @@ async def test_a_hold_keeps_every_instance_from_running_a_task(loop: VirtualLoop
     await register(store, "a", "b")
     instances = [Instance(loop, store, name) for name in ("one", "two", "three")]
     await asyncio.sleep(11)
-    held, record = await instances[0].coordinator.hold("a", "somebody", "a reason")
+    ((held, record),) = await instances[0].coordinator.hold(["a"], "somebody", "a reason")
     assert record.holder is not None
-    while await instances[0].coordinator.is_running("a", record.fence):  # noqa: ASYNC110
+    while await instances[0].coordinator.still_running([("a", record.fence)]):  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     assert not any("a" in each.bodies for each in instances)
     await asyncio.sleep(50)
@@ -271,7 +294,7 @@ async def test_a_claim_that_the_store_knows_and_the_instance_does_not_is_handed_
 ) -> None:
     await register(store, "a", "b", every_s=1000, first=ZERO + 100 * SECOND)
     one = Instance(loop, store, "one")
-    held, _ = await one.coordinator.hold("b", "somebody", None)  # So that it renews.
+    ((held, _),) = await one.coordinator.hold(["b"], "somebody", None)  # So that it renews.
     await asyncio.sleep(1)
     (orphan, _) = (await store.scan()).records
     lease = loop.wall_us() + 10 * SECOND

@@ -48,7 +48,7 @@ from virtual import EPOCH_US
 from kaiju_app import Scheduler
 from kaiju_app.errors import StoreUnavailable
 from kaiju_app.scheduler import Clock
-from kaiju_app.stores._record import Record, Row, StoredHold
+from kaiju_app.stores._record import Coming, Record, Row, StoredHold
 from kaiju_app.stores._transitions import Definition, hold, put
 
 DEBUG = bool(os.environ.get("PYTHONASYNCIODEBUG"))
@@ -545,7 +545,7 @@ def test_a_request_outlives_its_caller() -> None:
 
 
 def made(old: Record | None, now: int) -> tuple[Record, tuple[Row, ...]] | None:
-    new = put(old, now, Definition("task", "{}", (1,), now, now))
+    new = put(old, now, Definition("task", "{}", (1,), Coming(now, now), Coming(now, now)))
     return None if new is None else (new, ())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import TypeVar
 from zlib import crc32
 
@@ -12,13 +13,15 @@ from ._store_clock import StoreClock
 from ._timing import LeaseTiming
 from .errors import StoreUnavailable
 from .stores._record import Record, Row
-from .stores._store import Store, Transition
+from .stores._store import Changed, Store, Transition
+from .stores._transitions import ask
 
 T = TypeVar("T")
 
 Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a task, and may be equal in two.
 
 FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
+LOOK_S = 0.5  # Who waits for others looks so often, whether the store hints at a change or not.
 
 
 class Asking:
@@ -44,6 +47,7 @@ class Asking:
         self._retry_at = 0
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
+        self._news = asyncio.Event()
 
     async def _ask(self, question: Awaitable[T]) -> tuple[T, int] | None:
         """Return the answer and when the question was sent; None: nobody knows what became of it."""
@@ -62,6 +66,72 @@ class Asking:
             log.warning("store %s: answers again after %.3g s", self._store.name, (sent - self.degraded_since) / 1e6)
         self._failures, self.degraded_since, self._retry_at = 0, None, 0
         return answer, sent
+
+    async def _must(self, question: Awaitable[T], what: str) -> T:
+        """Return the answer.
+
+        Raises:
+            StoreUnavailable: There is none.
+        """
+        answered = await self._ask(question)
+        if answered is None:
+            raise StoreUnavailable(self._store.name, f"it did not answer {what}")
+        return answered[0]
+
+    async def record(self, name: str) -> Record:
+        """Return what the store has of a task.
+
+        Raises:
+            StoreUnavailable: It did not answer, or has nothing.
+        """
+        seen = await self._must(self._store.scan([name]), f"what it has of task {name!r}")
+        if not seen.records:
+            raise StoreUnavailable(self._store.name, f"it has no record of task {name!r}")
+        return seen.records[0]
+
+    async def history(self, name: str, limit: int) -> list[Row]:
+        """Return the last rows of a task, newest last.
+
+        Raises:
+            StoreUnavailable: It did not answer.
+        """
+        return await self._must(self._store.history(name, limit), f"what became of task {name!r}")
+
+    async def still_running(self, keys: Collection[Key]) -> set[Key]:
+        """Return those claims that the store still knows.
+
+        Raises:
+            StoreUnavailable: It did not answer.
+        """
+        seen = await self._must(self._store.scan({name for name, _ in keys}), "whether runs are over")
+        return {(each.name, each.fence) for each in seen.records if each.holder is not None}.intersection(keys)
+
+    async def ask(self, name: str) -> Changed:
+        """Have one extra run of a task; refused while it runs, is held, or has been asked for already.
+
+        Raises:
+            StoreUnavailable: It is not known whether there will be one.
+        """
+        return await self._must(self._store.change(name, simply(ask)), f"when task {name!r} was to run now")
+
+    async def news(self) -> None:
+        """Return when something may have changed in the store, after half a second at the latest."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_S):
+                await self._news.wait()
+
+    @property
+    def untold(self) -> int:
+        """How many things the store has not been told yet."""
+        return len(self._returns)
+
+    async def until_told(self, timeout_s: float) -> None:
+        """Wait until the store has been told everything, but not for longer than *timeout_s*."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.untold:
+                    self._sent.clear()
+                    await self._sent.wait()
 
     def _on_failure(self, exc: Exception) -> None:
         now = self._steady()

@@ -18,14 +18,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ._asking import Key, simply
-from ._claims import Claim, OwnHold, State
+from ._belonging import Belonging, Registry
+from ._claims import Claim, State
 from ._events import log
-from ._holding import Holding
 from ._takeover import take_over
-from ._timing import LATE, LeaseTiming
+from ._timing import LeaseTiming
 from .errors import StoreUnavailable
 from .stores._record import Record, Row
-from .stores._store import Ending, Renewed, Share, Store
+from .stores._store import Ending, Renewed, Store
 from .stores._transitions import Refusal, hand_back, release
 
 MOST = 500  # Claims in one round: more would be started late by whoever has that many.
@@ -33,11 +33,14 @@ LINGER = 50_000  # Endings wait so long for company; half the statements, above 
 SKIPPED_FOR = 60_000_000  # A task that is not known here may be registered later.
 
 
-class Host(Protocol):
+class Host(Registry, Protocol):
     """What a coordinator needs of its instance."""
 
-    def knows(self, name: str) -> bool:
-        """Return whether the task can run here."""
+    def knows(self, record: Record) -> bool:
+        """Return whether the task may run here at all, by the rule that it has."""
+
+    def may_start(self, name: str) -> bool:
+        """Return whether nothing here keeps the task from running at this moment."""
 
     def slots(self) -> int:
         """Return how many more runs may begin."""
@@ -48,14 +51,17 @@ class Host(Protocol):
     def lose(self, claim: Claim) -> None:
         """Cut the run, whose lease is over: from now on somebody else may run it."""
 
+    def regain(self, claim: Claim) -> None:
+        """Learn that the lease was renewed after all, and nobody else has run it."""
+
     def follow(self, claim: Claim, record: Record) -> Ending:
         """Return the ending of a run again, by the rule that the *record* has meanwhile."""
 
-    def unheld(self, held: OwnHold) -> None:
-        """Learn that a hold is lost: from now on the task may run."""
+    def settled(self, claim: Claim, ending: Ending) -> None:
+        """Learn that the store has answered to the *ending* of a run."""
 
 
-class Coordinator(Holding):
+class Coordinator(Belonging):
     """One instance's part in what several agree on.
 
     Args:
@@ -67,14 +73,12 @@ class Coordinator(Holding):
     def __init__(
         self, store: Store, me: str, host: Host, timing: LeaseTiming, steady: Callable[[], int], info: str = "{}"
     ) -> None:
-        super().__init__(store, me, timing, steady)
+        super().__init__(store, me, host, timing, steady, info)
         self._host = host
-        self._info = info
         self.claims: dict[str, Claim] = {}
         self._outbox: dict[Key, Ending] = {}
         self._skip: dict[str, int] = {}
-        self._share: Share | None = None
-        self._claim_at = self._renew_at = self._send_at = self._beat_at = 0
+        self._claim_at = self._renew_at = self._send_at = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -84,10 +88,11 @@ class Coordinator(Holding):
         """Do all of it until ``close()``, and until everything is said that has to be."""
         hints = asyncio.ensure_future(self._listen())
         try:
-            while not self._closing or self._returns or self._outbox or self.claims:
+            while not self._closing or self.untold or self.claims or self.holds:
                 self._wake.clear()
                 await self._round()
                 await self._rest()
+            await self._leave()
         finally:
             hints.cancel()
             if self._deadline is not None:
@@ -100,6 +105,24 @@ class Coordinator(Holding):
             if claim.state is State.CLAIMED:
                 self._give_back(claim)
         self._wake.set()
+
+    @property
+    def untold(self) -> int:
+        """How many things the store has not been told yet."""
+        return super().untold + len(self._outbox)
+
+    def register(self, name: str) -> None:
+        """Say of a task that it is known here, and claim it from now on."""
+        super().register(name)
+        self._skip.pop(name, None)
+
+    def reconsider(self, name: str, *, give_up: bool) -> None:
+        """Claim a task again, though it could not run here before; or give it up, and what was claimed of it."""
+        self._skip.pop(name, None)
+        claim = self.claims.get(name)
+        if give_up and claim is not None and claim.state is State.CLAIMED:
+            self._give_back(claim)
+        self.look()
 
     def look(self) -> None:
         """Ask for what is due without waiting for the next poll."""
@@ -114,8 +137,8 @@ class Coordinator(Holding):
             await self._send_endings()
         if self._steady() >= self._renew_at:  # With nothing to renew, too: it tells of claims whose answer was lost.
             await self._renew()
-        if not self._closing and self._steady() >= self._beat_at:
-            await self._beat()
+        if not self._closing and self._steady() >= self._belongs_until():
+            await self._belong()
         if not self._closing and self._steady() >= self._claim_at:
             await self._claim()
 
@@ -126,7 +149,7 @@ class Coordinator(Holding):
             self._retry_at if self._returns or self._retry_at > now else now + self.poll,
             max(self._retry_at, self._send_at if self._outbox else now + self.poll),
             max(self._retry_at, self._renew_at),
-            max(self._retry_at, now + self.poll if self._closing else min(self._claim_at, self._beat_at)),
+            max(self._retry_at, now + self.poll if self._closing else min(self._claim_at, self._belongs_until())),
         )
         if next_one <= now:
             return
@@ -145,6 +168,8 @@ class Coordinator(Holding):
                 await asyncio.sleep(self.poll / 1e6)
             else:
                 self.look()
+                self._news.set()
+                self._news = asyncio.Event()
 
     # --- claims ---
 
@@ -166,8 +191,8 @@ class Coordinator(Holding):
         claimed, sent = answered
         for record in claimed.records:
             self._take(record, sent)
-        if claimed.next_due is not None:
-            due = self.clock.when(claimed.next_due - ahead, self._steady())
+        if claimed.claimable is not None:
+            due = self.clock.when(claimed.claimable, self._steady())
             # Not at once again, whatever the store says: what is due and not to be had would keep the loop busy.
             self._claim_at = min(self._claim_at, max(due or self._claim_at, now + LINGER))
         if len(claimed.records) == room:
@@ -177,19 +202,23 @@ class Coordinator(Holding):
     def _take(self, record: Record, sent: int) -> None:
         """Keep a claim until its tick, or give it back where it cannot run."""
         claim = Claim(record, sent + self.ttl)
-        if not self._host.knows(record.name):
+        if not self._host.knows(record):
             self._skip[record.name] = self._steady() + SKIPPED_FOR
         elif (
             not self._closing
             and claim.key not in self._poison
             and record.name not in self.claims  # A body that has lost its lease and is not over yet.
+            and self._host.may_start(record.name)
             and not any(held.name == record.name for held in self.holds.values())
             and self._steady() < claim.deadline - self.every
         ):
+            self._host.heard(record)
             self.claims[record.name] = claim
             self._watch_deadlines()
             self._arm(claim)
             return
+        else:
+            self._skip[record.name] = self._steady() + self.poll  # Not again at once: it would be so for ever.
         self._give_back(claim)
 
     def _arm(self, claim: Claim) -> None:
@@ -216,7 +245,8 @@ class Coordinator(Holding):
             return
         now = self._steady()
         shown = self.clock.at_least(now)
-        if now >= claim.deadline - self.every or claim.held or self._host.slots() <= 0:
+        may = not claim.held and self._host.slots() > 0 and self._host.may_start(claim.name)
+        if now >= claim.deadline - self.every or not may:
             self._give_back(claim)
         elif shown is None or shown < claim.record.tick:
             self._arm(claim)
@@ -274,12 +304,14 @@ class Coordinator(Holding):
                 continue
             if refusal is Refusal.LOST:
                 log.warning(
-                    "task %r: its run is over and does not count: the lease was lost meanwhile, and another instance "
-                    "runs the tick or did", ending.name,
+                    "task %r: its run with fence %d is over and does not count: its lease was lost meanwhile, and "
+                    "another instance runs the tick or did", ending.name, ending.fence,
                 )  # fmt: skip
             del self._outbox[ending.name, ending.fence]
             if claim is not None and claim.fence == ending.fence:
                 del self.claims[ending.name]
+                self._host.settled(claim, ending)
+        self._sent.set()
         self._send_at = self._steady() + LINGER
         self._claim_at = 0
 
@@ -317,12 +349,16 @@ class Coordinator(Holding):
         for key in renewed.mine:
             if key not in known:
                 self._hand_back(key)
+        self._end_unknown(renewed.own)
         self._watch_deadlines()
 
     def _on_renewed(self, claim: Claim, renewed: Renewed, sent: int) -> None:
         if claim.name in renewed.runs:
             claim.deadline = sent + self.ttl
             claim.held = claim.name in renewed.held
+            if claim.lost:
+                claim.lost = False
+                self._host.regain(claim)
             if claim.held and claim.state is State.CLAIMED:
                 self._give_back(claim)
             elif claim.held:
@@ -376,20 +412,9 @@ class Coordinator(Holding):
             )
         self._claim_at = 0 if any(record.suspect for record in stale) else self._claim_at
 
-    async def _beat(self) -> None:
-        self._beat_at = self._steady() + self.poll
-        answered = await self._ask(self._store.beat(self.me, self._info, 3 * self.poll))
-        if answered is not None:
-            ids = [instance.id for instance in answered[0]]
-            rank = ids.index(self.me) if self.me in ids else None
-            patience = round(self.poll * (LATE - 0.5))
-            self._share = None if rank is None or len(ids) < 2 else Share(len(ids), rank, patience)
-
-    async def _let_go(self, name: str) -> None:
-        claim = self.claims.get(name)
-        if claim is not None and claim.state is State.CLAIMED:
+    async def _let_go(self, names: Sequence[str]) -> None:
+        returned = [claim for name in names if (claim := self.claims.get(name)) and claim.state is State.CLAIMED]
+        for claim in returned:
             self._give_back(claim)
+        for claim in returned:
             await self._until_sent(claim.key)
-
-    def _on_lost_hold(self, held: OwnHold) -> None:
-        self._host.unheld(held)

@@ -146,6 +146,11 @@ def missed(grid: Grid, first: int, now: int, *, held: bool) -> Late:
     )
 
 
+def replaced_at(grid: Grid, tick: int, past: int, started: int) -> int:
+    """Return when CANCEL's next tick comes that cuts a run; FOREVER if none ever does. As for ``deadline()``."""
+    return grid.first_due(tick, max(started + (grid.spec.gap + 1) // 2, past + 1))
+
+
 def deadline(grid: Grid, kind: Kind, tick: int, past: int, started: int) -> tuple[int, Reason] | None:
     """Return until when a run may go on, and why it is cut then; None: for ever.
 
@@ -161,7 +166,7 @@ def deadline(grid: Grid, kind: Kind, tick: int, past: int, started: int) -> tupl
     if kind is Kind.CAUGHT_UP:
         own = started + min(spec.gap, spec.max_timeout or spec.gap)
     elif spec.policy is ExecPolicy.CANCEL:
-        replaced = grid.first_due(tick, max(started + (spec.gap + 1) // 2, past + 1))
+        replaced = replaced_at(grid, tick, past, started)
         if replaced < FOREVER and (own is None or replaced <= own):
             return replaced, Reason.REPLACED
     return None if own is None or own >= FOREVER else (own, Reason.DEADLINE)

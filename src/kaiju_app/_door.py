@@ -13,12 +13,12 @@ from . import _decide
 from ._arguments import aware, duration_us, gap_us, whole
 from ._clock import epoch_us
 from ._grid import FOREVER, Rule
-from ._model import ExecPolicy, FirstRun, Missed, Spec
+from ._model import ExecPolicy, FirstRun, Missed, OnLost, Scope, Spec
 from ._triggers import SOME_MOMENT, Every, Trigger, known_trigger
 from ._words import described
 from .errors import InvalidArgument
 
-E = TypeVar("E", ExecPolicy, FirstRun, Missed)
+E = TypeVar("E", ExecPolicy, FirstRun, Missed, OnLost, Scope)
 
 NO_KWS: Mapping[str, Any] = {}  # Shared by all tasks without any; never changed.
 
@@ -50,11 +50,11 @@ def spec(
         InvalidArgument: One of them is wrong.
     """
     gap, rule = _gap(interval_s, trigger)
-    missed = _member("missed", missed, Missed)
+    missed = member("missed", missed, Missed)
     checked = Spec(
         trigger=trigger,
         rule=rule,
-        policy=_member("policy", policy, ExecPolicy),
+        policy=member("policy", policy, ExecPolicy),
         max_timeout=duration_us("max_timeout_s", max_timeout_s),
         safe_mod=safe_mod,
         retries=whole("retries", retries, at_least=0),
@@ -140,7 +140,7 @@ def _first_run(first_run: FirstRun | datetime | None, trigger: Trigger | None) -
         return _default_first_run(trigger)
     if isinstance(first_run, datetime):
         return aware("first_run", first_run)
-    return _member("first_run", first_run, FirstRun)
+    return member("first_run", first_run, FirstRun)
 
 
 def _default_first_run(trigger: Trigger | None) -> FirstRun:
@@ -158,7 +158,12 @@ def _exceptions(retry_on: type[Exception] | tuple[type[Exception], ...]) -> tupl
     return kinds
 
 
-def _member(argument: str, value: E, kind: type[E]) -> E:
+def member(argument: str, value: E, kind: type[E]) -> E:
+    """Return *value* if it is a member of *kind*.
+
+    Raises:
+        InvalidArgument: It is not.
+    """
     if not isinstance(value, kind):
         ways = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
         raise InvalidArgument(argument, value, f"must be one of {ways}")

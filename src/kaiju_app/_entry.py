@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._claims import Claim
 from ._model import Run, Spec
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Entry(Hot):
         kept: How many records were kept so far, those that the ring has lost included.
         others: How many of them do not tell of a success; ``endings``: the ticks that those tell of, by ending.
     """
+
+    claim: Claim | None = None
+    """By whose leave the run in progress runs; of a shared task only."""
 
     __slots__ = (
         "asked",

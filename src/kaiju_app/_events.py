@@ -47,7 +47,7 @@ class Events:
     """
 
     def __init__(self, instance: str) -> None:
-        self._instance = instance
+        self.instance = instance
         self._listeners: list[tuple[Listener]] = []
         self._repeated: dict[object, _Repeated] = {}
         self.hushed = False
@@ -148,7 +148,7 @@ class Events:
     def _tell(self, entry: Entry, record: Record, now: int) -> None:
         if not self._listeners:
             return
-        run = record.run(entry.name, self._instance)
+        run = record.run(entry.name, self.instance)
         for handle in self._listeners:
             listener = handle[0]
             try:

@@ -103,9 +103,7 @@ class Grid:
 
     __slots__ = ("offset", "seed", "shared", "spec")
 
-    def __init__(
-        self, spec: Spec, offset: int = 0, seed: tuple[str, str] = ("", ""), *, shared: bool = False
-    ) -> None:
+    def __init__(self, spec: Spec, offset: int = 0, seed: tuple[str, str] = ("", ""), *, shared: bool = False) -> None:
         self.spec = spec
         self.offset = offset
         self.seed = seed
@@ -240,6 +238,12 @@ class Grid:
         rule = self.spec.rule
         tick = FOREVER if rule is None or moment >= FOREVER else rule.after(moment + self.offset)
         return tick if tick >= FOREVER else tick - self.offset
+
+
+def in_words(spec: Spec) -> str:
+    """Return the rule of *spec* for a log line."""
+    until = "" if spec.until is None else f" until {utc(spec.until).isoformat()}"
+    return f"{spec.trigger or f'every {spec.gap / 1e6:.15g} s'}{until}"
 
 
 def _later(us: int, tick: datetime) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from weakref import WeakSet
 
 from ._clock import utc
 from ._driver import Driver
@@ -10,15 +12,22 @@ from ._events import log
 from ._model import ExecPolicy, Reason
 from ._run import Running, current_caller
 from ._runs import where
+from ._sharing import Sharing
 from ._spawn import spawner
 from .errors import OwnRun, WrongState
 
 
 class Life:
-    """The life cycle of one driver, in the order in which ``start()`` and ``stop()`` are called."""
+    """The life cycle of one driver, in the order in which ``start()`` and ``stop()`` are called.
 
-    def __init__(self, driver: Driver) -> None:
+    Attributes:
+        sharing: What it shares with other instances; None: nothing.
+    """
+
+    def __init__(self, driver: Driver, sharing: Sharing | None = None) -> None:
         self._driver = driver
+        self.sharing = sharing
+        _all.add(self)
         self._stops: dict[asyncio.Future[None], Running | None] = {}
         self._starting: asyncio.Future[None] | None = None
 
@@ -28,24 +37,36 @@ class Life:
         if self._stops and mine is not None:
             raise OwnRun(mine.entry.name, "start() during a stop()")
         loop = asyncio.get_running_loop()
-        if self._stops:
-            self._starting = starting = self._starting or loop.create_future()
-            try:
-                while self._stops:
-                    await asyncio.wait(self._stops)
-            finally:
-                self._starting = None
-                if not starting.done():
-                    starting.set_result(None)
+        self._starting = starting = self._starting or loop.create_future()
+        try:
+            while self._stops:
+                await asyncio.wait(self._stops)
+            self._check_not_started(loop)
+            if self.sharing is not None:
+                await self.sharing.prepare()
+                self._check_not_started(loop)  # By somebody who prepared at the same time.
+            self._open(loop)
+        finally:
+            self._starting = None
+            if not starting.done():
+                starting.set_result(None)
+
+    def _check_not_started(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._driver.planning:
             where = "in this loop" if self._driver.loop is loop else "in another loop"
             raise WrongState(f"start(): the scheduler is started already, {where}; await stop() first")
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
         self._driver.open(loop, spawner(loop))
+        if self.sharing is not None:
+            self.sharing.open(loop)
 
     def halt(self) -> None:
         """Plan nothing more from this moment on; ``stop()`` ends what is going on."""
         if self._driver.planning:
             self._driver.halt()
+            if self.sharing is not None:
+                self.sharing.halt()
 
     async def stop(self, timeout_s: float | None) -> list[Running]:
         """Plan nothing more and end what is going on; return the runs that did not end in time."""
@@ -63,12 +84,23 @@ class Life:
             # Neither itself nor a run that waits in a stop() of its own: they would wait for each other for ever.
             runs = [run for run in cut_all(driver, mine) if run not in self._stops.values()]
             rest = None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began))
-            return await wait_for_ends(driver, runs, rest)
+            left = await wait_for_ends(driver, runs, rest)
+            if self.sharing is not None:
+                await self.sharing.close(None if timeout_s is None else max(0.0, timeout_s - (loop.time() - began)))
+            return left
         finally:
             del self._stops[over]
             over.set_result(None)
             if not self._stops and not driver.planning:
                 driver.close()
+
+    def forked(self) -> None:
+        """Be another process than the one that this scheduler was started in: not started, and another instance."""
+        self._stops.clear()
+        self._starting = None
+        self._driver.abandon()
+        if self.sharing is not None:
+            self.sharing.abandon()
 
     def _caller(self) -> Running | None:
         """Return the run of this driver that the caller is inside of."""
@@ -127,3 +159,15 @@ def _report(driver: Driver, run: Running) -> None:
         "it is shielded, and the time limit of stop() is over" if run.cause is None else "it does not give way",
         where(run),
     )  # fmt: skip
+
+
+_all: WeakSet[Life] = WeakSet()
+
+
+def _after_fork() -> None:
+    for life in list(_all):
+        life.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

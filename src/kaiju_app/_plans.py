@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from uuid import uuid4
 
 from . import _decide
-from ._clock import Clock, utc
-from ._entry import DISABLED, HELD, OFF_GRID, QUEUED, REMOVED, RESUMED, SHARED, UNEVEN, Entry, Hold
+from ._clock import Clock
+from ._entry import DISABLED, HELD, HUNG, OFF_GRID, QUEUED, REMOVED, RESUMED, SHARED, UNEVEN, WATCHED, Entry, Hold
 from ._events import log
-from ._grid import FOREVER, Rule
+from ._grid import FOREVER, Rule, in_words
 from ._model import FirstRun, Kind, Reason, Settings, Spec
 from ._runs import Spawn
 from ._upsets import FAR_BACK, Upsets
@@ -58,9 +59,7 @@ class Plans(Waiting):
         if rule is not None and rule.failure is not None:
             self._on_bad_rule(entry, rule, rule.failure)
         elif due >= FOREVER and not was_over:
-            rule_text = entry.spec.trigger or f"every {entry.spec.gap / 1e6:.15g} s"
-            until = "" if entry.spec.until is None else f" until {utc(entry.spec.until).isoformat()}"
-            log.info("task %r: there is no further tick of its rule, %s%s", entry.name, rule_text, until)
+            log.info("task %r: there is no further tick of its rule, %s", entry.name, in_words(entry.spec))
 
     def _on_bad_rule(self, entry: Entry, rule: Rule, failure: Exception) -> None:
         """Say that the trigger of *entry* could not be asked, and ask it again later if the next tick is not known."""
@@ -209,6 +208,23 @@ class Plans(Waiting):
             entry.seq = entry.alarm = entry.lift = 0
         self._agenda.clear()
         self._parked.clear()
+
+    def abandon(self) -> None:
+        """Be another process, by another name: what went on goes on in the one that this was forked from."""
+        self.planning = False
+        self.instance = uuid4().hex
+        self.events.instance = self.instance
+        self.loop = self._pool = None
+        self.close()
+        self._agenda.clear()
+        self._parked.clear()
+        self.holds.clear()
+        for entry in self.entries.values():
+            entry.flags &= ~(HELD | QUEUED | WATCHED | OFF_GRID | RESUMED | HUNG)
+            entry.seq = entry.alarm = entry.lift = 0
+            entry.run = entry.waiting = entry.backlog = entry.asked = entry.waiters = entry.holds = None
+            if entry.pause is not None:  # An operator's, of whatever the process does.
+                self.hold(entry, entry.pause)
 
     # --- the wall clock ---
 

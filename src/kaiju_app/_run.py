@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _decide
-from ._clock import utc
 from ._claims import Claim
+from ._clock import utc
 from ._entry import Entry
 from ._grid import Grid
 from ._model import Kind, Outcome, Reason, Spec

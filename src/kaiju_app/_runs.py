@@ -107,6 +107,10 @@ class Runs:
         self._loud = True
         return self.events.subscribe(listener)
 
+    def listen(self) -> None:
+        """Find out whether anybody wants to hear of the runs that begin now."""
+        self._loud = self.events.are_wanted()
+
     def pool(self) -> Executor:
         """Return the threads of this scheduler, which are its own: a herd of slow calls starves nobody else."""
         if self._pool is None:
@@ -157,6 +161,7 @@ class Runs:
 
     def _suit(self, run: Running, gap: int | None) -> None:
         """Give *run*, whose task is uneven, what its own tick asks for."""
+        run.claim = run.entry.claim
         grid = run.entry.host.grid(run.entry, run.spec)
         manual = run.kind is Kind.MANUAL
         if run.spec.rule is not None:
@@ -351,9 +356,7 @@ class Runs:
         raise NotImplementedError
 
 
-def recorded(
-    run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None, now: int
-) -> Record:
+def recorded(run: Running, outcome: Outcome, reason: Reason | None, exc: BaseException | None, now: int) -> Record:
     """Return the record of *run*, which ends now."""
     tick, jitter = run.tick, run.due - run.tick
     error = run.told

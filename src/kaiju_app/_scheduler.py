@@ -11,17 +11,24 @@ from uuid import uuid4
 
 from . import _door
 from ._arguments import aware, duration_us, whole
-from ._clock import REAL, Clock
+from ._clock import REAL, Clock, utc
 from ._driver import Driver
 from ._entry import Entry
 from ._events import Listener
 from ._functions import check_args, facts
 from ._life import Life
-from ._model import ExecPolicy, FirstRun, Missed, Settings
+from ._model import ExecPolicy, FirstRun, Missed, OnLost, Run, Scope, Settings
+from ._rows import run_of
+from ._shared import Shared, check_sharing
+from ._shared_suspend import SharedSuspension
+from ._shared_task import SharedTask
+from ._sharing import Sharing
 from ._suspend import Suspension
 from ._task import ScheduledTask
+from ._timing import USUAL, LeaseTiming
 from ._triggers import Trigger
 from .errors import InvalidArgument
+from .stores import MemoryStore, Store, store_from_url
 
 T = TypeVar("T")
 
@@ -34,6 +41,12 @@ class Scheduler:
     It is an asynchronous context manager: inside ``async with Scheduler() as scheduler:`` it is started.
 
     Args:
+        store: Where instances of the application agree on who runs the tasks of ``Scope.CLUSTER``: a URL such as
+            ``sqlite:///scheduler.db`` for the processes of one host, or a Store; None: there is only this instance.
+        app: The set of instances that share the records of a store.
+        lease: How long a claim in the store is trusted, and how soon it moves from an instance that died.
+        version: Who may change the rule of a task in the store: instances of the highest version. Raise it with each
+            release that changes a rule; releases may run side by side.
         history: Records kept for each task, at least 1.
         cancel_grace_s: Seconds after which a run that was asked to end and has not counts as hung.
         threads: Most plain functions that run at a time, each in a thread of the scheduler's own.
@@ -46,7 +59,11 @@ class Scheduler:
 
     def __init__(
         self,
+        store: str | Store | None = None,
         *,
+        app: str = "default",
+        lease: LeaseTiming = USUAL,
+        version: int | tuple[int, ...] = 0,
         history: int = 20,
         cancel_grace_s: float | timedelta = 5.0,
         threads: int = 8,
@@ -67,7 +84,13 @@ class Scheduler:
             ),
         )
         self._numbers: dict[str, int] = {}
-        self._life = Life(self._driver)
+        self._lease = _timing(lease)
+        self._version = _version(version)
+        self._app = _text("app", app)
+        if store is not None and not isinstance(store, Store):
+            store = store_from_url(store, self._app)
+        sharing = None if store is None else Sharing(self._driver, store, self._lease, self._version)
+        self._life = Life(self._driver, sharing)
 
     # --- registration ---
 
@@ -92,6 +115,9 @@ class Scheduler:
         catchup_s: float | timedelta = DAY_S,
         jitter_s: float | timedelta = 0,
         until: datetime | None = None,
+        scope: Scope = Scope.LOCAL,
+        on_lost: OnLost = OnLost.RETRY,
+        overlap_on_loss: bool = False,
     ) -> ScheduledTask[T]: ...
 
     @overload
@@ -115,6 +141,9 @@ class Scheduler:
         catchup_s: float | timedelta = DAY_S,
         jitter_s: float | timedelta = 0,
         until: datetime | None = None,
+        scope: Scope = Scope.LOCAL,
+        on_lost: OnLost = OnLost.RETRY,
+        overlap_on_loss: bool = False,
     ) -> ScheduledTask[T]: ...
 
     def schedule_task(
@@ -137,6 +166,9 @@ class Scheduler:
         catchup_s: float | timedelta = DAY_S,
         jitter_s: float | timedelta = 0,
         until: datetime | None = None,
+        scope: Scope = Scope.LOCAL,
+        on_lost: OnLost = OnLost.RETRY,
+        overlap_on_loss: bool = False,
     ) -> ScheduledTask[Any]:
         """Run *func* periodically; return its task. Legal before there is a loop; never calls *func* itself.
 
@@ -162,6 +194,12 @@ class Scheduler:
             jitter_s: Each tick is due up to so many seconds later, less than the gap: another time for each task, tick
                 and process, so that many of them do not come at once.
             until: Aware datetime of the last possible tick.
+            scope: Which instances run it: each by itself, or one of them for each tick (see SharedTask). What is
+                shared needs a name; its first run happens once for all instances, when the store hears of it first.
+            on_lost: With Scope.CLUSTER, what becomes of a tick whose run was lost with its process or its lease, or
+                stopped.
+            overlap_on_loss: With Scope.CLUSTER, that it is understood: a SHIELD run, or a plain function, cannot be
+                cut when its lease is lost, and goes on beside the run of another instance.
 
         Raises:
             InvalidArgument: An argument is wrong; nothing was registered.
@@ -192,16 +230,33 @@ class Scheduler:
             known.threaded,
             driver.settings.safe_mod,
         )
+        given = tuple(args), dict(kws) if kws else _door.NO_KWS
+        if _door.member("scope", scope, Scope) is Scope.CLUSTER:
+            check_sharing(checked, name, overlap_on_loss)
+            on_lost = _door.member("on_lost", on_lost, OnLost)
+            return self._share(Shared(driver, self._given_name(name), func, *given, checked, on_lost))
         entry = Entry(
-            driver,
-            self._free_name(known.label) if name is None else self._given_name(name),
-            func,
-            tuple(args),
-            dict(kws) if kws else _door.NO_KWS,
-            checked,
+            driver, self._free_name(known.label) if name is None else self._given_name(name), func, *given, checked
         )
         driver.add(entry)
         return ScheduledTask(driver, entry)
+
+    def _share(self, entry: Shared) -> ScheduledTask[Any]:
+        driver, life = self._driver, self._life
+        if life.sharing is None:  # Alone, it agrees with itself.
+            life.sharing = Sharing(driver, MemoryStore(driver.wall), self._lease, self._version)
+            if driver.planning and driver.loop is not None:
+                life.sharing.open(driver.loop)
+        driver.add(entry)
+        life.sharing.add(entry)
+        return SharedTask(driver, life.sharing, entry)
+
+    def _face(self, entry: Entry) -> ScheduledTask[Any]:
+        """Return the public face of *entry*."""
+        sharing = self._life.sharing
+        if isinstance(entry, Shared) and sharing is not None:
+            return SharedTask(self._driver, sharing, entry)
+        return ScheduledTask(self._driver, entry)
 
     def _free_name(self, label: str) -> str:
         name = base = f"scheduled:{label}"
@@ -210,7 +265,7 @@ class Scheduler:
             name = f"{base}#{number}"
         return name
 
-    def _given_name(self, name: str) -> str:
+    def _given_name(self, name: str | None) -> str:
         if not isinstance(name, str) or not name:
             raise InvalidArgument("name", name, "must be a text that is not empty, or None")
         if name in self._driver.entries:
@@ -250,7 +305,7 @@ class Scheduler:
             InvalidArgument: *timeout_s* is negative or no number.
         """
         limit = None if timeout_s is None else duration_us("timeout_s", timeout_s) / 1e6
-        return [ScheduledTask(self._driver, run.entry) for run in await self._life.stop(limit)]
+        return [self._face(run.entry) for run in await self._life.stop(limit)]
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -266,7 +321,7 @@ class Scheduler:
     @property
     def tasks(self) -> Mapping[str, ScheduledTask[Any]]:
         """The tasks by name: a read-only view that follows what happens."""
-        return Tasks(self._driver)
+        return Tasks(self._driver.entries, self._face)
 
     def suspend(self, reason: str | None = None) -> AbstractAsyncContextManager[None]:
         """Return a context inside which all tasks are quiet, those added meanwhile too; see ScheduledTask.suspend().
@@ -274,7 +329,43 @@ class Scheduler:
         Args:
             reason: For the people who ask why nothing runs.
         """
+        sharing = self._life.sharing
+        if sharing is not None:
+            return SharedSuspension(self._driver, sharing, None, reason)
         return Suspension(self._driver, None, reason)
+
+    async def history(self, name: str, limit: int = 100) -> list[Run]:
+        """Return the last records of a task, oldest first; of a shared one, what ran on any instance.
+
+        What the store keeps of a shared task outlives the process, and the task: its newest 100 records.
+
+        Raises:
+            InvalidArgument: *limit* is negative or not a whole number.
+            KeyError: There is no such task, and no store that might know of it.
+            StoreUnavailable: The store did not answer.
+            WrongState: The task is not one of this instance's own, and the scheduler is not started.
+        """
+        whole("limit", limit, at_least=0)
+        entry, sharing = self._driver.entries.get(name), self._life.sharing
+        if sharing is None or (entry is not None and not isinstance(entry, Shared)):
+            return ScheduledTask(self._driver, self._driver.entries[name]).history()[-limit:] if limit else []
+        return [run_of(row) for row in await sharing.member.coordinator.history(name, limit)]
+
+    async def inspect(self) -> dict[str, object]:
+        """Return what all instances do, as JSON values, from any of them.
+
+        ``store`` is its name and ``time`` its clock; ``instances`` are those heard of lately, with host, process and
+        version; ``tasks`` are all shared ones with their rule, their next tick, where they run, and who holds them.
+        Instants are UTC ISO text. None of it without a store.
+
+        Raises:
+            StoreUnavailable: The store did not answer.
+            WrongState: The scheduler is not started.
+        """
+        sharing = self._life.sharing
+        if sharing is None:
+            return {"store": None, "time": utc(self._driver.wall()).isoformat(), "instances": [], "tasks": []}
+        return await sharing.inspect()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call *listener* with the Run of every tick that ends; return a function that ends this.
@@ -297,6 +388,7 @@ class Scheduler:
             "started": self.started,
             "time": None if loop is None else loop.time(),
             "instance": self._driver.instance,
+            "store": None if self._life.sharing is None else self._life.sharing.state(),
             "holds": [str(hold) for hold in self._driver.holds],
             "tasks": [task.json_repr() for task in self.tasks.values()],
         }
@@ -305,19 +397,39 @@ class Scheduler:
 class Tasks(Mapping[str, ScheduledTask[Any]]):
     """A read-only view of the tasks of a scheduler, by name."""
 
-    __slots__ = ("_driver",)
+    __slots__ = ("_entries", "_face")
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, entries: Mapping[str, Entry], face: Callable[[Entry], ScheduledTask[Any]]) -> None:
+        self._entries = entries
+        self._face = face
 
     def __getitem__(self, name: str) -> ScheduledTask[Any]:
-        return ScheduledTask(self._driver, self._driver.entries[name])
+        return self._face(self._entries[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._driver.entries)
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._driver.entries)
+        return len(self._entries)
 
     def __repr__(self) -> str:
         return f"<{len(self)} tasks>"
+
+
+def _timing(lease: LeaseTiming) -> LeaseTiming:
+    if not isinstance(lease, LeaseTiming):
+        raise InvalidArgument("lease", lease, "must be a LeaseTiming, such as LeaseTiming(ttl_s=6, renew_s=1.2, ...)")
+    return lease
+
+
+def _version(version: int | tuple[int, ...]) -> tuple[int, ...]:
+    parts = version if isinstance(version, tuple) else (version,)
+    if not parts or any(isinstance(part, bool) or not isinstance(part, int) or part < 0 for part in parts):
+        raise InvalidArgument("version", version, "must be a whole number from 0 on, or several: 7 or (1, 4, 2)")
+    return parts
+
+
+def _text(argument: str, value: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidArgument(argument, value, "must be a text that is not empty")
+    return str(value)

@@ -324,7 +324,7 @@ class ScheduledTask(Generic[T]):
 
         ``called_at`` is in seconds of the loop's clock, null before the first run; instants are UTC ISO text.
         """
-        entry, driver = self._entry, self._driver
+        entry = self._entry
         next_run_at = self.next_run_at
         return {
             "name": self.name,
@@ -342,16 +342,20 @@ class ScheduledTask(Generic[T]):
             "until": None if self.until is None else self.until.isoformat(),
             "missed": entry.spec.missed.value,
             "next_run_at": None if next_run_at is None else next_run_at.isoformat(),
-            "holds": [
-                {"holder": hold.holder, "reason": hold.reason, "since": utc(hold.since + driver.offset).isoformat()}
-                for hold in self._holds()
-            ],
+            "holds": self._told_holds(),
             "counts": {outcome.value: number for outcome, number in self.counts.items()},
             "runs": [run.json_repr() for run in self.history()],
         }
 
     def _holds(self) -> list[Hold]:
         return [*(self._entry.holds or ()), *self._driver.holds]
+
+    def _told_holds(self) -> list[dict[str, object]]:
+        offset = self._driver.offset
+        return [
+            {"holder": hold.holder, "reason": hold.reason, "since": utc(hold.since + offset).isoformat()}
+            for hold in self._holds()
+        ]
 
     def _is_known(self) -> bool:
         return self._driver.knows(self._entry)

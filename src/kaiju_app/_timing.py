@@ -53,3 +53,6 @@ class LeaseTiming:
     def failover_s(self) -> float:
         """Seconds after a crash within which another instance that is up has taken over."""
         return self.ttl_s + self.grace_s + 2 * LATE * self.poll_s
+
+
+USUAL = LeaseTiming()

@@ -41,7 +41,7 @@ class Waiting(Runs):
     def ask(self, entry: Entry, asked: asyncio.Future[Run]) -> None:
         """Run one extra tick, now or when the run in progress is over; under CANCEL, cut that run."""
         now = self.now()
-        self._loud = self.events.are_wanted()
+        self.listen()
         if self.alive(entry) is None and not entry.flags & QUEUED:
             self.start_run(entry, now, now, Kind.MANUAL, entry.due, asked)
             return

@@ -5,10 +5,12 @@ from ._combined import AnyOf, Except
 from ._cron import Cron
 from ._forms import trigger_from_json
 from ._lint import Finding, Level, Report, lint
-from ._model import ExecPolicy, FirstRun, Missed, Outcome, Reason, Run
+from ._model import ExecPolicy, FirstRun, Missed, OnLost, Outcome, Reason, Run, Scope
 from ._run import CurrentRun, current_run
 from ._scheduler import Scheduler
+from ._shared_task import SharedTask
 from ._task import ScheduledTask
+from ._timing import LeaseTiming
 from ._triggers import At, Every, Trigger
 
 __all__ = [
@@ -22,14 +24,18 @@ __all__ = [
     "ExecPolicy",
     "Finding",
     "FirstRun",
+    "LeaseTiming",
     "Level",
     "Missed",
+    "OnLost",
     "Outcome",
     "Reason",
     "Report",
     "Run",
     "ScheduledTask",
     "Scheduler",
+    "Scope",
+    "SharedTask",
     "Trigger",
     "current_run",
     "lint",

@@ -33,7 +33,7 @@ def store_from_url(url: str, app: str = "default") -> Store:
     Raises:
         InvalidArgument: Nothing is known under this scheme, or the rest makes no sense.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or scheme not in _SCHEMES:
         known = ", ".join(f"{each}://" for each in _SCHEMES)
         raise InvalidArgument("store", url, f"must be a URL that begins with one of {known}, or a Store")

@@ -11,6 +11,14 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """A tick to come, and when it is due: later by its jitter. Of one that never comes, both are ``1 << 62``."""
+
+    tick: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredHold:
     """A reason, kept in a store, why no instance runs a task.
 
@@ -38,8 +46,8 @@ class Record:
             the record was lost, or made anew.
         spec: The rule as JSON text; opaque here.
         version: Who may change the rule: the highest one so far.
-        anchor: The first tick; an interval is counted from it, by everyone.
-        next: The tick that is due next, or is being run.
+        next: The tick that is due next, or is being run: an interval is counted on from it, by everyone.
+        due: When it is due.
         floor: The last tick that ended: nothing brings it or an earlier one back.
         take: Claims of ``next`` so far that may have started.
         asked: When somebody asked for an extra run that has not ended; None: nobody did.
@@ -51,6 +59,7 @@ class Record:
         suspect: The lease was challenged.
         started: When the claim was made.
         holds: Why no claim may be made, by key: the instance, ``#``, and what it is told apart by from its others.
+        resumed: A hold that has ended kept the tick back that is due.
         seen: When an instance that knows the task last said so.
     """
 
@@ -58,8 +67,8 @@ class Record:
     rev: int
     spec: str
     version: tuple[int, ...]
-    anchor: int
     next: int
+    due: int
     floor: int
     seen: int
     take: int = 0
@@ -72,6 +81,7 @@ class Record:
     suspect: bool = False
     started: int | None = None
     holds: Mapping[str, StoredHold] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def tick(self) -> int:

@@ -114,7 +114,7 @@ class SqliteRecords:
 
     def answer(self, claimed: Sequence[Record], ahead: int, skip: Collection[str], share: Share | None) -> Claimed:
         """Return what a round of claims brought."""
-        (following,) = self._execute("next_due", **self._terms(ahead, skip, share)).fetchone()
+        (following,) = self._execute("claimable", **self._terms(ahead, skip, share)).fetchone()
         stale = [record for record in self.find("stale") if is_stale(record, self.now)]
         return Claimed(self.now, in_order(claimed), following, stale)
 
@@ -126,14 +126,14 @@ class SqliteRecords:
             if changed.new is not None:
                 after[name] = changed.new
         mine = [(name, fence) for name, fence in self._execute("mine", me=me)]
-        return renewed(self.now, me, runs, holds, after, mine)
+        return renewed(self.now, me, runs, holds, after, mine, self.find("held"))
 
     def finish(self, me: str, endings: Sequence[Ending], history: int) -> list[Refusal | None]:
         """End the ticks of claims; return for each ending why it was refused, or None."""
         answers: dict[int, Refusal | None] = {}
         for place, ending in by_name(endings):
             changed = self.apply(ending.name, ended_by(me, ending), history)
-            answers[place] = None if changed.done else refusal(changed.old, me, ending)
+            answers[place] = None if changed.done else refusal(changed.old, self.now, me, ending)
         return [answers[place] for place in range(len(endings))]
 
     # --- rows and instances ---
@@ -142,11 +142,21 @@ class SqliteRecords:
         """Return the last rows of a task, newest last."""
         return [row_of(row) for row in self._execute("history", name=name, limit=max(limit, 0))][::-1]
 
+    def tidy(self, keep: int, age: int, most: int) -> int:
+        """Delete at most *most* old rows; return how many went."""
+        gone = self._execute("tidy", keep=keep, since=self.now - age, most=most).rowcount
+        self._execute("unheard", long_ago=self.now - age)
+        return gone
+
     def beat(self, me: str, info: str, ttl: int) -> list[Instance]:
         """Say that an instance lives; return those heard of within *ttl*."""
         self._execute("beat", me=me, info=info)
         self._execute("unheard", long_ago=self.now - DAY)
         return [Instance(*row) for row in self._execute("instances", since=self.now - ttl)]
+
+    def leave(self, me: str) -> None:
+        """Forget that an instance lives."""
+        self._execute("leave", me=me)
 
     def has_traces(self, me: str) -> bool:
         """Return whether any record of any application names the instance."""

@@ -9,8 +9,8 @@ from zlib import crc32
 
 from kaiju_app.errors import StoreUnavailable
 
-from ._record import Record, Row
-from ._transitions import Refusal, claim, finish, is_active, is_due, is_mine, is_stale, renew, renew_hold
+from ._record import Coming, Record, Row
+from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due, is_mine, is_stale, renew, renew_hold
 
 # A change is tried again each time somebody else was faster. So many in a row are no competition, but a store that
 # refuses everything.
@@ -71,14 +71,14 @@ class Claimed:
 
     Attributes:
         records: Those claimed now, in the order of their ticks.
-        next_due: When the next of the other tasks may be claimed that are free, not held and not skipped; None: there
-            is none. Those that are due and were left because of the limit do not count.
+        claimable: When the next of the other tasks may be claimed that are free, not held and not skipped; None: there
+            is none. Those that may be claimed already and were left because of the limit do not count.
         stale: Those of all records that somebody should look at: the lease of a run or of a hold, or a pause, is over.
     """
 
     now: int
     records: list[Record]
-    next_due: int | None
+    claimable: int | None
     stale: list[Record]
 
 
@@ -91,6 +91,7 @@ class Renewed:
         holds: The name of the task and the key of each of its holds that was renewed.
         mine: Name and fence of every claim that the store knows as the instance's.
         held: The names of its runs that somebody wants to be over: their tasks have holds.
+        own: The name of the task and the key of every hold that the store knows as the instance's.
     """
 
     now: int
@@ -98,6 +99,7 @@ class Renewed:
     holds: set[tuple[str, str]]
     mine: list[tuple[str, int]]
     held: set[str]
+    own: set[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,17 @@ class Ending:
     """How the tick of a claim ends.
 
     Attributes:
+        tick: The tick.
         spec: The rule by which ``following`` was found.
-        following: The tick that is due next.
+        following: The tick that is due next; None for an extra run.
         rows: The row of the run, and the one of the ticks strictly between.
     """
 
     name: str
     fence: int
+    tick: int
     spec: str
-    following: int
+    following: Coming | None
     rows: tuple[Row, ...] = ()
 
 
@@ -150,7 +154,8 @@ class Store(ABC):
     async def open(self) -> None:
         """Get ready; without effect on a store that is open.
 
-        One that cannot be reached says so, and is open all the same: each call tries again to reach it.
+        One that cannot be reached says so, and is open all the same: each call tries again to reach it. So is one whose
+        caller has given up waiting.
         """
 
     @abstractmethod
@@ -190,12 +195,34 @@ class Store(ABC):
         For people and for the fair share: nothing that has to be safe is decided by it.
         """
 
+    @abstractmethod
+    async def leave(self, me: str) -> None:
+        """Say that the instance *me* is gone, so that nobody leaves anything to it."""
+
+    @abstractmethod
+    async def tidy(self, *, keep: int, age: int) -> int:
+        """Delete old rows of the ledger; return how many went.
+
+        Args:
+            keep: Rows of each task that stay, the newest.
+            age: Microseconds after which a row goes all the same, but for the newest of each task; and an instance that
+                nobody has heard of since.
+        """
+
     # --- what follows has the same effect however an engine does it; faster ones do it in one round trip ---
 
     async def change(self, name: str, transition: Transition) -> Changed:
         """Apply *transition* to one record."""
         seen = await self.scan([name])
         return await self._settle(name, _only(seen), seen.now, transition)
+
+    async def change_each(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
+        """Apply transitions to the records of their names, each by itself: to thousands in few round trips."""
+        seen = await self.scan(transitions.keys())
+        found = {record.name: record for record in seen.records}
+        return {
+            name: await self._settle(name, found.get(name), seen.now, transitions[name]) for name in sorted(transitions)
+        }
 
     async def claim(
         self,
@@ -226,7 +253,7 @@ class Store(ABC):
         return Claimed(
             seen.now,
             in_order(claimed),
-            next_due(seen.records, seen.now, ahead, {*skip, *(record.name for record in claimed)}, share),
+            claimable(seen.records, seen.now, ahead, {*skip, *(record.name for record in claimed)}, share),
             [record for record in seen.records if is_stale(record, seen.now)],
         )
 
@@ -246,7 +273,7 @@ class Store(ABC):
             if changed.new is not None:
                 after[name] = changed.new
         mine = [(record.name, record.fence) for record in seen.records if record.holder == me]
-        return renewed(seen.now, me, runs, holds, after, mine)
+        return renewed(seen.now, me, runs, holds, after, mine, seen.records)
 
     async def finish(self, me: str, endings: Sequence[Ending]) -> list[Refusal | None]:
         """End the ticks of claims; return for each ending why it was refused, or None."""
@@ -256,7 +283,7 @@ class Store(ABC):
         for place, ending in by_name(endings):
             changed = await self._settle(ending.name, found.get(ending.name), seen.now, ended_by(me, ending))
             found[ending.name] = changed.new if changed.done else changed.old
-            answers[place] = None if changed.done else refusal(changed.old, me, ending)
+            answers[place] = None if changed.done else refusal(changed.old, changed.now, me, ending)
         return [answers[place] for place in range(len(endings))]
 
     async def dead(self) -> frozenset[str]:
@@ -313,7 +340,7 @@ def ended_by(me: str, ending: Ending) -> Transition:
     """Return the transition that finishes a claim."""
 
     def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
-        new = None if old is None else finish(old, now, me, ending.fence, ending.spec, ending.following)
+        new = None if old is None else finish(old, now, me, ending.fence, ending.tick, ending.spec, ending.following)
         return (new, ending.rows) if isinstance(new, Record) else None
 
     return transition
@@ -330,7 +357,7 @@ def chosen(
     for record in records:
         reach = reach_of(record.name, ahead, share)
         if record.name not in skip and is_due(record, now, reach):
-            tick = record.asked if record.asked is not None and record.next > now + reach else record.next
+            tick = record.asked if record.asked is not None and record.due > now + reach else record.due
             due.append((tick, record.name, record, reach))
     first = sorted(due, key=lambda each: each[:2])[: max(limit, 0)]
     return sorted(((record, reach) for _, _, record, reach in first), key=lambda each: each[0].name)
@@ -341,13 +368,15 @@ def reach_of(name: str, ahead: int, share: Share | None) -> int:
     return ahead if share is None or share.is_own(name) else -share.patience
 
 
-def next_due(records: Iterable[Record], now: int, ahead: int, skip: Collection[str], share: Share | None) -> int | None:
-    """Return the earliest tick that is not due yet; one that is rather others' counts from when it is anybody's."""
+def claimable(
+    records: Iterable[Record], now: int, ahead: int, skip: Collection[str], share: Share | None
+) -> int | None:
+    """Return when the first of those may be claimed that may not be yet."""
     coming = [
-        record.next - min(reach, 0)
+        record.due - reach
         for record in records
         if record.holder is None and not record.holds and record.name not in skip
-        if record.next > now + (reach := reach_of(record.name, ahead, share))
+        if record.due > now + (reach := reach_of(record.name, ahead, share))
     ]
     return min(coming, default=None)
 
@@ -364,8 +393,9 @@ def renewed(
     holds: Mapping[str, Collection[str]],
     after: Mapping[str, Record],
     mine: Iterable[tuple[str, int]],
+    held: Iterable[Record],
 ) -> Renewed:
-    """Return what an instance still has, by the records *after* its renewals."""
+    """Return what an instance still has, by the records *after* its renewals; *held*: all that have holds."""
     kept = {name for name, fence in runs.items() if name in after and is_mine(after[name], me, fence)}
     return Renewed(
         now,
@@ -373,6 +403,7 @@ def renewed(
         {(name, key) for name, keys in holds.items() for key in keys if name in after and key in after[name].holds},
         sorted(mine),
         {name for name in kept if after[name].holds},
+        {(record.name, key) for record in held for key in record.holds if instance_of(key) == me},
     )
 
 
@@ -381,9 +412,12 @@ def by_name(endings: Sequence[Ending]) -> list[tuple[int, Ending]]:
     return sorted(enumerate(endings), key=lambda each: (each[1].name, each[1].fence))
 
 
-def refusal(old: Record | None, me: str, ending: Ending) -> Refusal:
+def refusal(old: Record | None, now: int, me: str, ending: Ending) -> Refusal:
     """Return why an ending was refused by the record *old*."""
-    return Refusal.CHANGED if old is not None and is_mine(old, me, ending.fence) else Refusal.LOST
+    if old is None:
+        return Refusal.LOST
+    found = finish(old, now, me, ending.fence, ending.tick, ending.spec, ending.following)
+    return found if isinstance(found, Refusal) else Refusal.LOST
 
 
 def active(records: Iterable[Record], now: int) -> list[Record]:

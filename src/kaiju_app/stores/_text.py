@@ -11,6 +11,7 @@ from zlib import crc32
 from ._record import Record, Row, StoredHold
 
 RECORD = tuple(field.name for field in fields(Record))
+FLAGS = ("manual", "suspect", "resumed")
 ROW = tuple(field.name for field in fields(Row))
 
 
@@ -35,11 +36,12 @@ def record_of(values: Mapping[str, Any]) -> Record:
     except (ValueError, TypeError, AttributeError) as exc:
         raise ValueError(f"the record of task {values['name']!r} cannot be read: {exc}") from exc
     return Record(
-        **{name: values[name] for name in RECORD if name not in ("version", "holds", "manual", "suspect")},
+        **{name: values[name] for name in RECORD if name not in ("version", "holds", *FLAGS)},
         version=version,
         holds=holds,
         manual=bool(values["manual"]),
         suspect=bool(values["suspect"]),
+        resumed=bool(values["resumed"]),
     )
 
 

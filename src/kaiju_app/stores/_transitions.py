@@ -9,13 +9,13 @@ None means: refused, nothing changes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from kaiju_app._model import Outcome, Reason
 
-from ._record import Record, Row, StoredHold
+from ._record import Coming, Record, Row, StoredHold
 
 DAY = 86_400_000_000  # How often it is enough to say that a task is known.
 
@@ -33,15 +33,15 @@ class Definition:
     """What an instance says of a task when it registers it.
 
     Attributes:
-        first: The first tick, if there is no record yet; an interval is counted from it.
+        first: The first tick, if there is no record yet.
         by_rule: The first tick of the rule after the store's now: a deploy never fires a run.
     """
 
     name: str
     spec: str
     version: tuple[int, ...]
-    first: int
-    by_rule: int
+    first: Coming
+    by_rule: Coming
 
 
 def put(old: Record | None, now: int, new: Definition) -> Record | None:
@@ -50,17 +50,18 @@ def put(old: Record | None, now: int, new: Definition) -> Record | None:
     A tick that is due already, or is being run, stays: what follows it is by the new rule.
     """
     if old is None:
-        return Record(new.name, now, new.spec, new.version, new.first, new.first, new.first - 1, now)
+        first = new.first
+        return Record(new.name, now, new.spec, new.version, first.tick, first.due, first.tick - 1, now)
     if new.version < old.version or (new.spec, new.version) == (old.spec, old.version):
         return stamped(old, now, seen=now) if now - old.seen > DAY else None
     if new.spec == old.spec:
         return stamped(old, now, version=new.version, seen=now)
-    following = max(new.by_rule, old.floor + 1)
-    anchor, coming = old.anchor, old.next
-    if old.holder is None and old.next > now:
-        anchor = coming = following
-    take = old.take if coming == old.next else 0  # Claims of a tick that will not be do not count for another one.
-    return stamped(old, now, spec=new.spec, version=new.version, anchor=anchor, next=coming, take=take, seen=now)
+    changes: dict[str, object] = {}
+    if old.holder is None and old.due > now:
+        tick = max(new.by_rule.tick, old.floor + 1)
+        # Claims of a tick that will not be do not count for another one.
+        changes = {"next": tick, "due": max(new.by_rule.due, tick), "take": old.take if tick == old.next else 0}
+    return stamped(old, now, spec=new.spec, version=new.version, seen=now, **changes)
 
 
 def forget(old: Record, now: int, unseen_for: int) -> bool:
@@ -73,7 +74,7 @@ def forget(old: Record, now: int, unseen_for: int) -> bool:
 
 def is_active(old: Record, now: int) -> bool:
     """Return whether there may be something to do about it: it is claimed, held, asked for or due."""
-    return old.holder is not None or bool(old.holds) or old.asked is not None or old.next <= now
+    return old.holder is not None or bool(old.holds) or old.asked is not None or old.due <= now
 
 
 def is_stale(old: Record, now: int) -> bool:
@@ -87,14 +88,14 @@ def is_stale(old: Record, now: int) -> bool:
 
 def is_due(old: Record, now: int, ahead: int = 0) -> bool:
     """Return whether a claim is allowed: it is due, free, and nothing holds it."""
-    return old.holder is None and not old.holds and (old.asked is not None or old.next <= now + ahead)
+    return old.holder is None and not old.holds and (old.asked is not None or old.due <= now + ahead)
 
 
 def claim(old: Record, now: int, me: str, ttl: int, ahead: int = 0) -> Record | None:
     """Let the instance *me* run the tick that is due, until the lease is over."""
     if not is_due(old, now, ahead):
         return None
-    manual = old.next > now + ahead
+    manual = old.due > now + ahead
     fence = max(old.rev + 1, now)
     return replace(
         old,
@@ -103,11 +104,10 @@ def claim(old: Record, now: int, me: str, ttl: int, ahead: int = 0) -> Record | 
         holder=me,
         until=now + ttl,
         suspect=False,
-        started=now,
+        started=now if manual else max(now, old.due),  # A claim ahead begins with its tick.
         take=old.take + (not manual),
         asked_take=old.asked_take + manual,
         manual=manual,
-        seen=now,
     )
 
 
@@ -126,24 +126,32 @@ class Refusal(Enum):
 
     LOST = auto()
     """The claim does not stand any more."""
+    DONE = auto()
+    """It was finished already, and the answer was lost."""
     CHANGED = auto()
     """The task has another rule meanwhile: what follows has to be found by that one."""
 
 
-def finish(old: Record, now: int, me: str, fence: int, spec: str, following: int) -> Record | Refusal:
-    """End the tick of a claim, and set the one that follows it.
+def finish(
+    old: Record, now: int, me: str, fence: int, tick: int, spec: str, following: Coming | None
+) -> Record | Refusal:
+    """End the *tick* of a claim, and set the one that follows it.
 
     Args:
         spec: The rule by which *following* was found.
-        following: The next tick; of no effect for a manual run, which leaves the grid alone.
+        following: The next tick; None for an extra run, which leaves the grid alone.
     """
     if not is_mine(old, me, fence):
-        return Refusal.LOST
+        is_over = old.asked != tick if following is None else old.floor >= tick
+        return Refusal.DONE if old.fence == fence and old.holder is None and is_over else Refusal.LOST
     if old.manual:
-        return _freed(old, now, asked=None, asked_take=0)
+        return _freed(old, now, asked=None, asked_take=0, seen=now)
+    assert following is not None, f"the tick of task {old.name!r} cannot end without the next one"
     if spec != old.spec:
         return Refusal.CHANGED
-    return _freed(old, now, next=max(following, old.next + 1), floor=old.next, take=0)
+    coming = max(following.tick, old.next + 1)
+    due = max(following.due, coming)
+    return _freed(old, now, next=coming, due=due, floor=old.next, take=0, resumed=False, seen=now)
 
 
 def hand_back(old: Record, now: int, me: str, fence: int) -> Record | None:
@@ -179,8 +187,8 @@ def bury(old: Record, now: int, dead: Collection[str]) -> Record | None:
     """
     holds = {key: held for key, held in old.holds.items() if not held.leased or instance_of(key) not in dead}
     if old.holder in dead:
-        return _freed(old, now, holds=holds)
-    return stamped(old, now, holds=holds) if len(holds) < len(old.holds) else None
+        return _freed(old, now, holds=holds, resumed=_is_resumed(old, now, holds))
+    return _with_holds(old, now, holds) if len(holds) < len(old.holds) else None
 
 
 def lost(old: Record, now: int, reason: Reason | None = None) -> Row:
@@ -238,7 +246,17 @@ def unhold(old: Record, now: int, key: str) -> Record | None:
     """End a hold."""
     if key not in old.holds:
         return None
-    return stamped(old, now, holds={other: held for other, held in old.holds.items() if other != key})
+    return _with_holds(old, now, {other: held for other, held in old.holds.items() if other != key})
+
+
+def _with_holds(old: Record, now: int, holds: Mapping[str, StoredHold]) -> Record:
+    """Return *old* with fewer holds."""
+    return stamped(old, now, holds=holds, resumed=_is_resumed(old, now, holds))
+
+
+def _is_resumed(old: Record, now: int, holds: Mapping[str, StoredHold]) -> bool:
+    """Return whether the last hold goes, and has kept back a tick that is due."""
+    return old.resumed or (bool(old.holds) and not holds and old.due <= now)
 
 
 def challenge_hold(old: Record, now: int, key: str, grace: int) -> Record | None:

@@ -85,6 +85,25 @@ class MemoryStore(Store):
             rows = list(self._rows.get(name, {}).values())
         return rows[-limit:] if limit > 0 else []
 
+    async def leave(self, me: str) -> None:
+        """Say that the instance *me* is gone."""
+        with self._lock:
+            self._instances.pop(me, None)
+
+    async def tidy(self, *, keep: int, age: int) -> int:
+        """Delete old rows of the ledger; return how many went."""
+        with self._lock:
+            since, gone = self._clock() - age, 0
+            for rows in self._rows.values():
+                latest = len(rows) - 1
+                for place, (key, row) in enumerate(list(rows.items())):
+                    if place <= latest - keep or (place < latest and row.finished < since):
+                        del rows[key]
+                        gone += 1
+            for me in [each.id for each in self._instances.values() if each.seen < since]:
+                del self._instances[me]
+        return gone
+
     async def beat(self, me: str, info: str, ttl: int) -> list[Instance]:
         """Say that the instance *me* lives; return those heard of within *ttl*, in the order of their ids."""
         with self._lock:

@@ -24,6 +24,7 @@ from ._transitions import Refusal
 T = TypeVar("T")
 
 TIMEOUT_S = 2.0  # As long as a renewal may take before the next one is due.
+AT_ONCE = 500  # Changes in one transaction: others wait for its end.
 LOOK_S = 0.15  # To look whether somebody changed the file takes microseconds, and no lock.
 
 
@@ -116,6 +117,34 @@ class SqliteStore(Store):
 
         return await self._call(both)
 
+    async def change_each(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
+        """Apply transitions to the records of their names, each by itself."""
+        names = sorted(transitions)
+        found: dict[str, Changed] = {}
+        for start in range(0, len(names), AT_ONCE):
+            found |= await self._change_some({name: transitions[name] for name in names[start : start + AT_ONCE]})
+        return found
+
+    async def _change_some(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
+        def look(records: SqliteRecords) -> dict[str, Changed]:
+            found = {each.name: each for each in records.find("some", names=json.dumps(sorted(transitions)))}
+            return {
+                name: Changed(records.now, found.get(name), None, done=False)
+                for name, transition in transitions.items()
+                if transition(found.get(name), records.now) is None
+            }
+
+        def both() -> dict[str, Changed]:
+            refused = self._read(look)
+            rest = [name for name in transitions if name not in refused]
+            if not rest:
+                return refused
+            return refused | self._write(
+                lambda records: {name: records.apply(name, transitions[name], self._history) for name in rest}
+            )
+
+        return await self._call(both)
+
     async def claim(
         self,
         me: str,
@@ -172,6 +201,19 @@ class SqliteStore(Store):
     async def history(self, name: str, limit: int) -> list[Row]:
         """Return the last rows of a task, at most *limit*, newest last."""
         return await self._call(lambda: self._read(lambda records: records.history(name, limit)))
+
+    async def leave(self, me: str) -> None:
+        """Say that the instance *me* is gone."""
+        await self._call(lambda: self._write(lambda records: records.leave(me)))
+
+    async def tidy(self, *, keep: int, age: int) -> int:
+        """Delete old rows of the ledger, some at a time; return how many went."""
+        total = 0
+        while True:
+            gone = await self._call(lambda: self._write(lambda records: records.tidy(keep, age, AT_ONCE)))
+            total += gone
+            if gone < AT_ONCE:
+                return total
 
     async def beat(self, me: str, info: str, ttl: int) -> list[Instance]:
         """Say that the instance *me* lives; return those heard of within *ttl*, in the order of their ids."""

@@ -18,34 +18,34 @@ SELECT * FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND hold
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_asked WHERE app = :app AND asked IS NOT NULL
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_due
-WHERE app = :app AND holder IS NULL AND holds = '{}' AND next <= :now
+WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now
 ORDER BY name;
 
 -- name: due
 SELECT * FROM (
     SELECT * FROM kaiju_task INDEXED BY kaiju_task_due
-    WHERE app = :app AND holder IS NULL AND holds = '{}' AND next <= :now + :ahead
-        AND (bucket % :n = :rank OR next <= :now - :patience)
+    WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now + :ahead
+        AND (bucket % :n = :rank OR due <= :now - :patience)
         AND name NOT IN (SELECT value FROM json_each(:skip))
-    ORDER BY next, name LIMIT :limit
+    ORDER BY due, name LIMIT :limit
 )
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_asked
 WHERE app = :app AND asked IS NOT NULL AND holder IS NULL AND holds = '{}'
     AND name NOT IN (SELECT value FROM json_each(:skip));
 
--- name: next_due
-SELECT min(due) FROM (
+-- name: claimable
+SELECT min(moment) FROM (
     SELECT * FROM (
-        SELECT next AS due FROM kaiju_task INDEXED BY kaiju_task_due
-        WHERE app = :app AND holder IS NULL AND holds = '{}' AND next > :now + :ahead AND bucket % :n = :rank
+        SELECT due - :ahead AS moment FROM kaiju_task INDEXED BY kaiju_task_due
+        WHERE app = :app AND holder IS NULL AND holds = '{}' AND due > :now + :ahead AND bucket % :n = :rank
             AND name NOT IN (SELECT value FROM json_each(:skip))
-        ORDER BY next LIMIT 1
+        ORDER BY due LIMIT 1
     )
     UNION ALL SELECT * FROM (
-        SELECT next + :patience AS due FROM kaiju_task INDEXED BY kaiju_task_due
-        WHERE :n > 1 AND app = :app AND holder IS NULL AND holds = '{}' AND next > :now - :patience
+        SELECT due + :patience AS moment FROM kaiju_task INDEXED BY kaiju_task_due
+        WHERE :n > 1 AND app = :app AND holder IS NULL AND holds = '{}' AND due > :now - :patience
             AND bucket % :n <> :rank AND name NOT IN (SELECT value FROM json_each(:skip))
-        ORDER BY next LIMIT 1
+        ORDER BY due LIMIT 1
     )
 );
 
@@ -53,6 +53,9 @@ SELECT min(due) FROM (
 SELECT * FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder IS NOT NULL AND until < :now
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'
 ORDER BY name;
+
+-- name: held
+SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}' ORDER BY name;
 
 -- name: mine
 SELECT name, fence FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder = :me ORDER BY name;
@@ -63,15 +66,15 @@ SELECT EXISTS (SELECT 1 FROM kaiju_task WHERE holder = :me)
 
 -- name: insert
 INSERT INTO kaiju_task VALUES (
-    :app, :name, :bucket, :rev, :spec, :version, :anchor, :next, :floor, :seen, :take, :asked, :asked_take, :manual,
-    :holder, :fence, :until, :suspect, :started, :holds
+    :app, :name, :bucket, :rev, :spec, :version, :next, :due, :floor, :seen, :take, :asked, :asked_take, :manual,
+    :holder, :fence, :until, :suspect, :started, :holds, :resumed
 ) ON CONFLICT DO NOTHING;
 
 -- name: update
 UPDATE kaiju_task SET
-    rev = :rev, spec = :spec, version = :version, anchor = :anchor, next = :next, floor = :floor, seen = :seen,
+    rev = :rev, spec = :spec, version = :version, next = :next, due = :due, floor = :floor, seen = :seen,
     take = :take, asked = :asked, asked_take = :asked_take, manual = :manual, holder = :holder, fence = :fence,
-    until = :until, suspect = :suspect, started = :started, holds = :holds
+    until = :until, suspect = :suspect, started = :started, holds = :holds, resumed = :resumed
 WHERE app = :app AND name = :name AND rev = :old_rev;
 
 -- name: delete
@@ -91,12 +94,23 @@ DELETE FROM kaiju_run WHERE app = :app AND name = :name AND id <= (
     SELECT id FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT 1 OFFSET :history
 );
 
+-- name: tidy
+DELETE FROM kaiju_run WHERE id IN (
+    SELECT id FROM (
+        SELECT id, finished, row_number() OVER (PARTITION BY name ORDER BY id DESC) AS place
+        FROM kaiju_run WHERE app = :app
+    ) WHERE place > :keep OR (place > 1 AND finished < :since) LIMIT :most
+);
+
 -- name: history
 SELECT * FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT :limit;
 
 -- name: beat
 INSERT INTO kaiju_instance VALUES (:app, :me, :info, :now)
 ON CONFLICT DO UPDATE SET info = excluded.info, seen = excluded.seen;
+
+-- name: leave
+DELETE FROM kaiju_instance WHERE app = :app AND id = :me;
 
 -- name: unheard
 DELETE FROM kaiju_instance WHERE seen < :long_ago;

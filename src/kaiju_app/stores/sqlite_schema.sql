@@ -9,8 +9,8 @@ CREATE TABLE kaiju_task (
     rev INTEGER NOT NULL,
     spec TEXT NOT NULL,
     version TEXT NOT NULL,
-    anchor INTEGER NOT NULL,
     next INTEGER NOT NULL,
+    due INTEGER NOT NULL,
     floor INTEGER NOT NULL,
     seen INTEGER NOT NULL,
     take INTEGER NOT NULL,
@@ -23,9 +23,10 @@ CREATE TABLE kaiju_task (
     suspect INTEGER NOT NULL,
     started INTEGER,
     holds TEXT NOT NULL,
+    resumed INTEGER NOT NULL,
     PRIMARY KEY (app, name)
 ) WITHOUT ROWID;
-CREATE INDEX kaiju_task_due ON kaiju_task (app, next, bucket) WHERE holder IS NULL AND holds = '{}';
+CREATE INDEX kaiju_task_due ON kaiju_task (app, due, bucket) WHERE holder IS NULL AND holds = '{}';
 CREATE INDEX kaiju_task_asked ON kaiju_task (app) WHERE asked IS NOT NULL;
 CREATE INDEX kaiju_task_claimed ON kaiju_task (app, holder) WHERE holder IS NOT NULL;
 CREATE INDEX kaiju_task_held ON kaiju_task (app) WHERE holds <> '{}';

@@ -1,0 +1,198 @@
+"""DO, with others: what one scheduler shares, from its first start to its last stop, and its store."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from contextvars import Context
+
+from ._clock import utc
+from ._cluster import Coordinator
+from ._driver import Driver
+from ._entry import DISABLED, REMOVED
+from ._events import log
+from ._grid import FOREVER
+from ._membership import Membership
+from ._shared import Shared
+from ._timing import LeaseTiming
+from .errors import StoreUnavailable, WrongState
+from .stores._record import Record
+from .stores._store import Store
+
+GO_ON_S = 1.0  # A coordinator that fails by a bug goes on so much later: its leases last longer than that.
+
+
+class Sharing:
+    """What one scheduler shares with other instances.
+
+    Args:
+        store: Where they agree; opened by ``prepare()``, closed when nothing goes on any more.
+        version: Who may change the rules of tasks: the highest one.
+    """
+
+    def __init__(self, driver: Driver, store: Store, timing: LeaseTiming, version: tuple[int, ...]) -> None:
+        self.store = store
+        self.timing = timing
+        self.entries: dict[str, Shared] = {}
+        self.life: Membership | None = None
+        self._driver = driver
+        self._version = version
+        self._task: asyncio.Task[None] | None = None
+        self._lives = 0
+        self._open = 0
+
+    @property
+    def member(self) -> Membership:
+        """The life that goes on.
+
+        Raises:
+            WrongState: The scheduler is not started.
+        """
+        if self.life is None:
+            raise WrongState(
+                "the scheduler is not started: what concerns all instances can only be said to its store; start() first"
+            )
+        return self.life
+
+    async def prepare(self) -> None:
+        """Open the store; one that is away is asked again later.
+
+        Raises:
+            InvalidArgument: It can never be used.
+        """
+        try:
+            async with asyncio.timeout(self.timing.renew_s):
+                await self.store.open()
+        except StoreUnavailable as exc:
+            log.warning("%s", exc)
+        except TimeoutError:
+            log.warning("%s", StoreUnavailable(self.store.name, f"no answer within {self.timing.renew_s:g} s"))
+
+    def open(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take part, from now on; the driver is open."""
+        driver = self._driver
+        self._lives += 1
+        # Runs that outlived stop() are the life's before, which still speaks for them by its own name.
+        me = driver.instance if self._lives == 1 else f"{driver.instance}-{self._lives}"
+        info = {"host": socket.gethostname(), "pid": os.getpid(), "version": list(self._version)}
+        self.life = life = Membership(
+            driver, self.store, self.entries, self.timing, self._version, me, json.dumps(info, sort_keys=True)
+        )
+        for name in self.entries:
+            life.coordinator.register(name)
+        self._open += 1
+        self._task = loop.create_task(self._live(life.coordinator), name="kaiju_app: coordinator", context=Context())
+
+    def halt(self) -> None:
+        """Claim nothing more, and give back what has not begun."""
+        if self.life is not None:
+            self.life.coordinator.close()
+
+    async def close(self, timeout_s: float | None) -> None:
+        """Tell the store what is over, and let go of it if nothing goes on any more.
+
+        Args:
+            timeout_s: Bounds the wait, in seconds; None: as long as two questions to the store may take.
+        """
+        life, task = self.life, self._task
+        if life is None or task is None:
+            return
+        self.life = self._task = None
+        coordinator = life.coordinator
+        patience = 2 * self.timing.renew_s + 0.5
+        await coordinator.until_told(patience if timeout_s is None else min(timeout_s, patience))
+        if coordinator.untold:
+            log.warning(
+                "store %s: it could not be told of the last %d ending(s) before the scheduler stopped; other "
+                "instances take those ticks over within %.3g s",
+                self.store.name, coordinator.untold, self.timing.failover_s,
+            )  # fmt: skip
+        if coordinator.claims or coordinator.holds:
+            return  # Runs that outlive stop() keep their leases, so that their tasks run nowhere else.
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def inspect(self) -> dict[str, object]:
+        """Return what the store has, as JSON values: instances, and tasks with their holders and holds.
+
+        Raises:
+            StoreUnavailable: It did not answer.
+            WrongState: The scheduler is not started.
+        """
+        life = self.member
+        seen, instances = await life.coordinator.everything()
+        for record in seen.records:
+            life.heard(record)
+        return {
+            "store": self.store.name,
+            "time": utc(seen.now).isoformat(),
+            "instances": [
+                {"id": each.id, "heard_at": utc(each.seen).isoformat(), **json.loads(each.info)} for each in instances
+            ],
+            "tasks": [_told(record) for record in seen.records],
+        }
+
+    def state(self) -> dict[str, object]:
+        """Return how it stands with the store, as JSON values."""
+        since = None if self.life is None else self.life.coordinator.degraded_since
+        return {
+            "name": self.store.name,
+            "state": "closed" if self.life is None else "ok" if since is None else "degraded",
+            "degraded_s": None if since is None else (self._driver.now() - since) / 1e6,
+        }
+
+    def abandon(self) -> None:
+        """Be another process: what was claimed and held is the one's that this was forked from."""
+        self.life = self._task = None
+        self._lives = self._open = 0
+        for entry in self.entries.values():
+            entry.claim = entry.crew = None
+
+    async def _live(self, coordinator: Coordinator) -> None:
+        """Keep a coordinator going until its work is done, whatever bug it may have; the last one closes the store."""
+        try:
+            while True:
+                try:
+                    await coordinator.run()
+                    return
+                except Exception:
+                    log.exception("the coordinator failed, which is a bug: it goes on in %g s", GO_ON_S)
+                await asyncio.sleep(GO_ON_S)
+        finally:
+            self._open -= 1
+            if not self._open:
+                await self.store.close()
+
+    def add(self, entry: Shared) -> None:
+        """Share *entry* from now on."""
+        self.entries[entry.name] = entry
+        if self.life is not None:
+            self.life.coordinator.register(entry.name)
+
+    def reconsider(self, entry: Shared) -> None:
+        """Learn that *entry* was enabled, disabled or removed."""
+        if entry.flags & REMOVED and self.entries.get(entry.name) is entry:
+            del self.entries[entry.name]
+        if self.life is not None:
+            self.life.coordinator.reconsider(entry.name, give_up=bool(entry.flags & (REMOVED | DISABLED)))
+
+
+def _told(record: Record) -> dict[str, object]:
+    claimed = record.holder is not None
+    return {
+        "name": record.name,
+        "rule": json.loads(record.spec),
+        "version": list(record.version),
+        "next_run_at": None if record.due >= FOREVER else utc(record.due).isoformat(),
+        "asked_for_at": record.asked and utc(record.asked).isoformat(),
+        "runs_on": record.holder,
+        "since": utc(record.started).isoformat() if claimed and record.started is not None else None,
+        "fence": record.fence if claimed else None,
+        "take": record.takes if claimed else None,
+        "holds": [
+            {"holder": held.holder, "reason": held.reason, "until": held.until and utc(held.until).isoformat()}
+            for held in record.holds.values()
+        ],
+    }

@@ -1,0 +1,1100 @@
+"""Tasks that several instances share, as users see them: schedulers in one loop, over one store, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from telling import ZERO, at, reached
+from virtual import VirtualLoop
+
+from kaiju_app.errors import (
+    InvalidArgument,
+    LeaseLost,
+    OwnRun,
+    StoreUnavailable,
+    SuspendLost,
+    TaskBusy,
+    TaskHeld,
+    WrongState,
+)
+from kaiju_app.scheduler import (
+    Cron,
+    Every,
+    ExecPolicy,
+    FirstRun,
+    LeaseTiming,
+    Missed,
+    OnLost,
+    Outcome,
+    Run,
+    ScheduledTask,
+    Scheduler,
+    Scope,
+    current_run,
+)
+from kaiju_app.stores import MemoryStore, Store
+
+Made = Callable[..., Scheduler]
+Line = tuple[str, float]
+
+
+class Fragile(MemoryStore):
+    """A store that can be away, for some of its users."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(loop.wall_us)
+        self.is_away = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("scan", "swap", "beat", "history") and self.is_away:
+            return super().__getattribute__("_unavailable")
+        return super().__getattribute__(name)
+
+    async def _unavailable(self, *_: object, **__: object) -> Any:
+        raise StoreUnavailable(self.name, "it is away")
+
+
+@pytest.fixture
+def store(loop: VirtualLoop) -> MemoryStore:
+    return MemoryStore(loop.wall_us)
+
+
+@pytest.fixture
+def made(loop: VirtualLoop, store: MemoryStore) -> Made:
+    """Makes schedulers that share the store."""
+
+    def make(**options: Any) -> Scheduler:
+        return Scheduler(options.pop("store", store), clock=loop.clock, **options)
+
+    return make
+
+
+class Journal:
+    """What bodies did: (who, second)."""
+
+    def __init__(self, takes_s: float = 1.0) -> None:
+        self.lines: list[Line] = []
+        self.takes_s = takes_s
+        self.going_on = 0
+
+    def body(self, who: str) -> Callable[[], Awaitable[None]]:
+        async def body() -> None:
+            assert not self.going_on, "two at once"
+            self.going_on += 1
+            try:
+                self.lines.append((who, now()))
+                await asyncio.sleep(self.takes_s)
+            finally:
+                self.going_on -= 1
+
+        return body
+
+    @property
+    def seconds(self) -> list[float]:
+        return [second for _, second in self.lines]
+
+
+def now() -> float:
+    return round(asyncio.get_running_loop().time() - 5, 3)
+
+
+def share(scheduler: Scheduler, func: Any, every_s: float | None = 10, name: str = "job", **options: Any) -> Any:
+    return scheduler.schedule_task(func, every_s, name=name, scope=Scope.CLUSTER, **options)
+
+
+@contextlib.asynccontextmanager
+async def started(*schedulers: Scheduler) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        for each in schedulers:
+            await stack.enter_async_context(each)
+        yield
+
+
+async def nothing() -> None:
+    pass
+
+
+def told(runs: list[Run]) -> list[tuple[Any, ...]]:
+    return [
+        (run.outcome.value, run.reason and run.reason.value, at(run.scheduled_at), run.count, run.take) for run in runs
+    ]
+
+
+# --- one run for each tick ---
+
+
+async def test_each_tick_runs_once_on_one_instance(made: Made) -> None:
+    journal = Journal()
+    a, b, c = made(), made(), made()
+    for name, each in (("a", a), ("b", b), ("c", c)):
+        share(each, journal.body(name))
+    async with started(a, b, c):
+        await asyncio.sleep(95)
+
+    assert journal.seconds == pytest.approx([10 * tick for tick in range(10)], abs=0.01)
+
+
+async def test_the_first_run_comes_once_and_neither_start_nor_restart_repeats_it(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"), 60)
+    share(b, journal.body("b"), 60)
+    async with a:
+        await asyncio.sleep(5)
+        async with b:
+            await asyncio.sleep(20)
+    async with b:
+        await asyncio.sleep(20)
+    async with a:
+        await asyncio.sleep(20)
+
+    assert journal.seconds == pytest.approx([0, 60], abs=0.01)
+
+
+async def test_first_run_may_be_later(made: Made) -> None:
+    journal = Journal()
+    a = made()
+    share(a, journal.body("next"), 60, "next", first_run=FirstRun.NEXT)
+    share(a, journal.body("then"), 60, "then", first_run=ZERO + timedelta(seconds=7))
+    share(a, journal.body("grid"), 60, "grid", first_run=ZERO - timedelta(seconds=50))
+    share(a, journal.body("extra"), None, "extra", trigger=Cron("0 * * * *"), first_run=FirstRun.NOW)
+    async with a:
+        await asyncio.sleep(65)
+
+    assert journal.lines == [
+        (name, pytest.approx(second, abs=0.01))
+        for name, second in [("extra", 0), ("then", 7), ("grid", 10), ("next", 60)]
+    ]
+
+
+async def test_alone_and_without_a_store_it_runs_here(loop: VirtualLoop) -> None:
+    scheduler = Scheduler(clock=loop.clock)
+    journal = Journal()
+    task = share(scheduler, journal.body("alone"))
+    async with scheduler:
+        await asyncio.sleep(25)
+        later = share(scheduler, journal.body("later"), 10, "later")
+        await asyncio.sleep(1.5)
+
+        assert later.last_run is not None
+        assert later.last_run.fence is not None
+
+    assert [second for who, second in journal.lines if who == "alone"] == pytest.approx([0, 10, 20], abs=0.01)
+    assert [run.outcome for run in task.history()] == [Outcome.SUCCEEDED] * 3
+
+
+async def test_a_run_knows_its_fence_and_its_take(made: Made) -> None:
+    seen: list[tuple[int, int]] = []
+
+    async def body() -> None:
+        run = current_run()
+        assert run.fence is not None
+        run.check()
+        assert not run.lost.is_set()
+        seen.append((run.fence, run.take))
+
+    a = made()
+    task = share(a, body)
+    async with a:
+        await asyncio.sleep(15)
+
+    assert [take for _, take in seen] == [1, 1]
+    assert seen[0][0] < seen[1][0]
+    assert [(run.fence, run.take) for run in task.history()] == seen
+
+
+async def test_the_ledger_is_in_the_store(made: Made) -> None:
+    journal = Journal(3)
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(25)
+
+        assert told(await a.history("job")) == told(await b.history("job"))
+        assert told(await a.history("job")) == [("SUCCEEDED", None, tick, 1, 1) for tick in (0.0, 10.0, 20.0)]
+        assert {run.instance for run in await a.history("job")} <= {
+            a.json_repr()["instance"],
+            b.json_repr()["instance"],
+        }
+        assert told(await a.history("job", 1)) == [("SUCCEEDED", None, 20.0, 1, 1)]
+
+
+# --- policies ---
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (ExecPolicy.CANCEL, [("CANCELLED", "replaced", 0.0, 1, 1), ("CANCELLED", "replaced", 10.0, 1, 1)]),
+        (
+            ExecPolicy.WAIT,
+            [("SUCCEEDED", None, 0.0, 1, 1), ("SKIPPED", "overlap", 10.0, 1, 1), ("SUCCEEDED", None, 20.0, 1, 1)],
+        ),
+        (
+            ExecPolicy.SKIP,
+            [("SUCCEEDED", None, 0.0, 1, 1), ("SKIPPED", "overlap", 10.0, 2, 1), ("SUCCEEDED", None, 30.0, 1, 1)],
+        ),
+        (
+            ExecPolicy.SHIELD,
+            [("SUCCEEDED", None, 0.0, 1, 1), ("SKIPPED", "overlap", 10.0, 1, 1), ("SUCCEEDED", None, 20.0, 1, 1)],
+        ),
+    ],
+)
+async def test_policies_hold_across_instances(made: Made, policy: ExecPolicy, expected: list[Any]) -> None:
+    journal = Journal(25)
+    a, b = made(), made()
+    for each in (a, b):
+        share(each, journal.body("x"), policy=policy, overlap_on_loss=policy is ExecPolicy.SHIELD)
+    async with started(a, b):
+        await asyncio.sleep(70)
+        found = told(await a.history("job"))
+
+        assert found[: len(expected)] == expected
+
+
+async def test_a_run_that_swallows_its_cancellation_blocks_the_task_everywhere(made: Made) -> None:
+    began: list[float] = []
+
+    async def stubborn() -> None:
+        began.append(now())
+        end = now() + 35
+        while now() < end:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(end - now())
+
+    a, b = made(), made()
+    share(a, stubborn)
+    task = share(b, stubborn)
+    async with started(a, b):
+        await asyncio.sleep(32)
+        assert len(began) == 1
+        await b.inspect()
+        assert task.running
+        await asyncio.sleep(10)
+        found = told(await a.history("job"))
+        await asyncio.sleep(60)
+
+    assert began[:2] == pytest.approx([0, 35], abs=0.3)
+    assert found[0] == ("CANCELLED", "replaced", 0.0, 1, 1)
+    assert found[1] == ("SKIPPED", "hung", 10.0, 2, 1)
+
+
+async def test_a_failure_and_a_time_limit_are_told(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[float] = []
+
+    async def body() -> None:
+        calls.append(now())
+        if len(calls) == 1:
+            raise ValueError("first")
+        await asyncio.sleep(60)
+
+    a = made()
+    share(a, body, max_timeout_s=3)
+    async with a:
+        await asyncio.sleep(15)
+        found = await a.history("job")
+
+    assert told(found) == [("FAILED", None, 0.0, 1, 1), ("TIMED_OUT", "deadline", 10.0, 1, 1)]
+    assert found[0].error == "ValueError: first"
+
+
+async def test_retries_go_on_within_the_lease(made: Made) -> None:
+    calls: list[float] = []
+
+    async def body() -> None:
+        calls.append(now())
+        if len(calls) < 3:
+            raise OSError("again")
+
+    a = made()
+    share(a, body, 100, retries=3, retry_interval_s=15)
+    async with a:
+        await asyncio.sleep(50)
+        found = await a.history("job")
+
+    assert calls == pytest.approx([0, 15, 30], abs=0.01)
+    assert [(run.outcome, run.attempts) for run in found] == [(Outcome.SUCCEEDED, 3)]
+
+
+async def test_a_plain_function_runs_in_a_thread(loop: VirtualLoop, made: Made) -> None:
+    fences: list[int | None] = []
+
+    def plain() -> None:
+        fences.append(current_run().fence)
+
+    a = made()
+    task = share(a, plain, overlap_on_loss=True)
+    async with a:
+        await asyncio.sleep(0.1)
+        await reached(task.history)
+
+    assert fences[0] is not None
+
+
+# --- missed ticks ---
+
+
+@pytest.mark.parametrize(
+    ("missed", "away_s", "expected"),
+    [
+        (Missed.ONCE, 42, [("SKIPPED", "missed", 10.0, 3, 1), ("SUCCEEDED", None, 40.0, 1, 1)]),
+        (Missed.ONCE, 47, [("SKIPPED", "missed", 10.0, 4, 1), ("SUCCEEDED", None, 50.0, 1, 1)]),
+        (Missed.SKIP, 42, [("SKIPPED", "missed", 10.0, 4, 1), ("SUCCEEDED", None, 50.0, 1, 1)]),
+        (Missed.ALL, 32, [("SUCCEEDED", None, tick, 1, 1) for tick in (10.0, 20.0, 30.0, 40.0)]),
+    ],
+)
+async def test_ticks_while_nobody_was_there(made: Made, missed: Missed, away_s: float, expected: list[Any]) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"), missed=missed)
+    share(b, journal.body("b"), missed=missed)
+    async with a:
+        await asyncio.sleep(2)
+    await asyncio.sleep(away_s - 2)
+    async with b:
+        await asyncio.sleep(12)
+        found = told(await b.history("job"))
+
+    assert found[0] == ("SUCCEEDED", None, 0.0, 1, 1)
+    assert found[1 : 1 + len(expected)] == expected
+
+
+async def test_ticks_while_suspended_are_told_as_such(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    task = share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(5)
+        async with task.suspend("for a while"):
+            await asyncio.sleep(32)
+        await asyncio.sleep(10)
+        found = told(await b.history("job"))
+
+    assert found[1:] == [("SKIPPED", "suspended", 10.0, 3, 1), ("SUCCEEDED", None, 40.0, 1, 1)]
+
+
+async def test_short_intervals_keep_up(made: Made) -> None:
+    calls: list[float] = []
+
+    async def body() -> None:
+        calls.append(now())
+
+    a, b = made(), made()
+    share(a, body, 0.05)
+    share(b, body, 0.05)
+    async with started(a, b):
+        await asyncio.sleep(10)
+        rows = await a.history("job", 10_000)
+
+    assert len(calls) > 60
+    ticks = [(round(at(run.scheduled_at) * 20), run.count) for run in rows]  # type: ignore[operator]
+    assert all(first + count == following for (first, count), (following, _) in pairwise(ticks))
+
+
+# --- suspension, pause ---
+
+
+async def test_a_suspension_holds_everywhere_and_waits_there_too(made: Made) -> None:
+    journal = Journal(4)
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    task = share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(21)
+        running_on = journal.lines[-1][0]
+        other = {"a": b, "b": a}[running_on].tasks["job"]
+        async with other.suspend("migration"):
+            entered = now()
+            assert not journal.going_on
+            await asyncio.sleep(30)
+            assert not journal.going_on
+            inside = len(journal.lines)
+            await asyncio.gather(a.inspect(), b.inspect())
+            assert task.suspended
+            assert "migration" in json.dumps(a.tasks["job"].json_repr())
+        await asyncio.sleep(10)
+
+    assert entered == pytest.approx(24, abs=0.6)
+    assert inside == 3
+    assert len(journal.lines) > inside
+
+
+async def test_suspensions_nest_and_overlap(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(2)
+        async with a.tasks["job"].suspend(), b.tasks["job"].suspend():
+            async with a.tasks["job"].suspend():
+                await asyncio.sleep(10)
+            await asyncio.sleep(10)
+            assert len(journal.lines) == 1
+        await asyncio.sleep(10)
+
+    assert journal.seconds == pytest.approx([0, 22, 30], abs=0.6)
+
+
+async def test_a_suspension_inside_its_own_run_does_not_wait_for_itself(made: Made) -> None:
+    inside: list[float] = []
+
+    async def body() -> None:
+        async with a.tasks["job"].suspend():
+            inside.append(now())
+            await asyncio.sleep(3)
+
+    a = made()
+    share(a, body)
+    async with a:
+        await asyncio.sleep(15)
+
+    assert inside == pytest.approx([0, 10], abs=0.1)
+
+
+async def test_suspending_all_holds_what_is_registered_meanwhile(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    local: list[float] = []
+
+    async def here() -> None:
+        local.append(now())
+
+    a.schedule_task(here, 1)
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(2.5)
+        async with a.suspend("all"):
+            share(a, journal.body("a"), 1, "late", first_run=FirstRun.NEXT)
+            await asyncio.sleep(20)
+            share(b, journal.body("b"), 1, "late")
+            await asyncio.sleep(3)
+            assert len(journal.lines) == 1
+            assert len(local) == 3
+        await asyncio.sleep(5)
+
+    assert len(journal.lines) > 2
+    assert len(local) > 3
+
+
+async def test_a_lost_hold_cancels_whoever_is_inside(loop: VirtualLoop) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    task = share(a, nothing)
+    left: list[str] = []
+
+    async def inside() -> None:
+        async with task.suspend("long work"):
+            store.is_away = True
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                left.append(f"{now():.0f}")
+                raise
+
+    async with a:
+        await asyncio.sleep(1)
+        with pytest.raises(SuspendLost, match="job"):
+            await inside()
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+        store.is_away = False
+        await asyncio.sleep(20)
+
+    assert left in (["10"], ["11"])
+
+
+async def test_a_suspension_that_cannot_be_told_to_the_store_is_refused(loop: VirtualLoop) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    task = share(a, nothing)
+    async with a:
+        await asyncio.sleep(1)
+        store.is_away = True
+        with pytest.raises(StoreUnavailable):
+            async with task.suspend():
+                raise AssertionError("it pretends")
+        store.is_away = False
+        await asyncio.sleep(15)
+        assert not task.suspended
+        assert len(await a.history("job")) >= 2
+
+
+async def test_who_waits_for_a_suspension_may_give_up(made: Made) -> None:
+    journal = Journal(8)
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(1)
+        for each in (a, b):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1), each.tasks["job"].suspend():
+                    raise AssertionError("a run is going on")
+        await asyncio.sleep(14)
+        assert journal.seconds == pytest.approx([0, 10], abs=0.1)
+
+
+async def test_a_long_wait_is_told(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(50)
+    a, b = made(), made()
+    share(a, journal.body("a"), 100)
+    share(b, journal.body("b"), 100)
+    async with started(a, b):
+        await asyncio.sleep(1)
+        for each in (a, b):
+            async with each.tasks["job"].suspend("cleaning up"):
+                pass
+
+    assert any("cleaning up" in record.message and "has waited 30" in record.message for record in caplog.records)
+
+
+async def test_a_pause_outlives_its_scheduler(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with a:
+        await asyncio.sleep(2)
+        await a.tasks["job"].pause("by the night shift")
+        assert a.tasks["job"].state == "paused"
+    async with b:
+        await asyncio.sleep(40)
+        await b.inspect()
+        assert b.tasks["job"].state == "paused"
+        assert "night shift" in json.dumps(b.tasks["job"].json_repr())
+        assert len(journal.lines) == 1
+        await b.tasks["job"].resume()
+        await asyncio.sleep(10)
+        assert journal.seconds == pytest.approx([0, 42, 50], abs=0.1)
+
+
+async def test_a_pause_may_end_by_itself(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(2)
+        await a.tasks["job"].pause(for_s=60)
+        await asyncio.sleep(50)
+        assert len(journal.lines) == 1
+        await asyncio.sleep(20)
+        assert len(journal.lines) >= 2
+        with pytest.raises(InvalidArgument):
+            await a.tasks["job"].pause(for_s=0)
+
+
+# --- on and off ---
+
+
+async def test_disable_is_of_one_instance(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(2)
+        a.tasks["job"].disable()
+        assert a.tasks["job"].state == "disabled"
+        journal.lines.clear()
+        await asyncio.sleep(50)
+        assert {who for who, _ in journal.lines} == {"b"}
+        b.tasks["job"].disable()
+        await asyncio.sleep(30)
+        assert len(journal.lines) == 5
+        a.tasks["job"].enable()
+        await asyncio.sleep(20)
+        assert {who for who, _ in journal.lines[5:]} == {"a"}
+
+
+async def test_remove_leaves_the_task_to_others(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(2)
+        a.tasks["job"].remove()
+        assert "job" not in a.tasks
+        journal.lines.clear()
+        await asyncio.sleep(30)
+        assert [who for who, _ in journal.lines] == ["b"] * 3
+        share(a, journal.body("a again"))
+        b.tasks["job"].remove()
+        await asyncio.sleep(20)
+        assert [who for who, _ in journal.lines[3:]] == ["a again"] * 2
+
+
+async def test_a_task_that_is_not_known_here_is_left_to_others(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    other = Journal()
+    share(b, other.body("b"), name="other")
+    async with started(a, b):
+        await asyncio.sleep(55)
+
+    assert len(journal.lines) == len(other.lines) == 6
+    assert all(second % 10 <= 2.4 for second in journal.seconds + other.seconds)  # Left to the other one at first.
+
+
+# --- run now, wait ---
+
+
+async def test_run_now_has_one_instance_run_it(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"), 100)
+    share(b, journal.body("b"), 100)
+    async with started(a, b):
+        await asyncio.sleep(20)
+        run = await a.tasks["job"].run_now()
+        assert (run.outcome, run.manual, run.task) == (Outcome.SUCCEEDED, True, "job")
+        assert now() == pytest.approx(21, abs=1.5)
+        b.tasks["job"].disable()
+        journal.lines.clear()
+        assert (await b.tasks["job"].run_now()).manual
+        assert [who for who, _ in journal.lines] == ["a"]
+        await asyncio.sleep(80)
+
+    assert 100 <= journal.seconds[-1] <= 102.4  # The grid stays; it is b's turn at first, which is disabled.
+
+
+async def test_run_now_is_refused_while_it_runs_or_is_held(made: Made) -> None:
+    journal = Journal(5)
+    a, b = made(), made()
+    share(a, journal.body("a"), 100)
+    share(b, journal.body("b"), 100)
+    async with started(a, b):
+        await asyncio.sleep(1)
+        with pytest.raises(TaskBusy, match="job"):
+            await b.tasks["job"].run_now()
+        await asyncio.sleep(10)
+        async with a.tasks["job"].suspend("for now"):
+            with pytest.raises(TaskHeld, match="for now"):
+                await b.tasks["job"].run_now()
+        waiting = asyncio.ensure_future(a.tasks["job"].run_now())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        with pytest.raises(TaskBusy):
+            await b.tasks["job"].run_now()
+        assert (await waiting).outcome is Outcome.SUCCEEDED
+
+
+async def test_wait_waits_wherever_it_runs(made: Made) -> None:
+    journal = Journal(5)
+    a, b = made(), made()
+    share(a, journal.body("a"), 100)
+    share(b, journal.body("b"), 100)
+    async with started(a, b):
+        await asyncio.sleep(1)
+        runs = await asyncio.gather(a.tasks["job"].wait(), b.tasks["job"].wait())
+        assert now() == pytest.approx(5.5, abs=0.6)
+        assert [run.outcome for run in runs] == [Outcome.SUCCEEDED] * 2
+        assert runs[0] == runs[1]
+        assert await a.tasks["job"].wait() is None
+
+
+async def test_own_run_may_not_wait_for_itself(made: Made) -> None:
+    raised: list[type[Exception]] = []
+
+    async def body() -> None:
+        task = a.tasks["job"]
+        for call in (task.wait, task.run_now):
+            try:
+                await call()
+            except OwnRun as exc:
+                raised.append(type(exc))
+
+    a = made()
+    share(a, body)
+    async with a:
+        await asyncio.sleep(1)
+
+    assert raised == [OwnRun, OwnRun]
+
+
+async def test_cancel_ends_the_run_that_goes_on_here(made: Made) -> None:
+    journal = Journal(50)
+    a = made()
+    task = share(a, journal.body("a"), 100)
+    async with a:
+        await asyncio.sleep(1)
+        assert task.cancel("enough")
+        await asyncio.sleep(1)
+        assert told(await a.history("job")) == [("CANCELLED", "requested", 0.0, 1, 1)]
+        await asyncio.sleep(100)
+        assert len(journal.lines) == 2
+
+
+# --- stop and loss ---
+
+
+async def test_what_is_stopped_runs_again_elsewhere(made: Made) -> None:
+    journal = Journal(8)
+    a, b = made(), made()
+    share(a, journal.body("a"), 100)
+    async with a:
+        await asyncio.sleep(3)
+        share(b, journal.body("b"), 100)
+        await b.start()
+        await asyncio.sleep(1)
+    stopped = now()
+    await asyncio.sleep(20)
+    found = told(await b.history("job"))
+    await b.stop()
+
+    assert journal.lines[0] == ("a", 0)
+    assert journal.lines[1][0] == "b"
+    assert journal.lines[1][1] - stopped < 1
+    assert found == [("LOST", "shutdown", 0.0, 1, 1), ("SUCCEEDED", None, 0.0, 1, 2)]
+
+
+async def test_what_is_stopped_is_not_repeated_if_nobody_wants_that(made: Made) -> None:
+    journal = Journal(8)
+    a, b = made(), made()
+    for each, name in ((a, "a"), (b, "b")):
+        share(each, journal.body(name), 100, on_lost=OnLost.SKIP)
+    async with a:
+        await asyncio.sleep(3)
+    async with b:
+        await asyncio.sleep(20)
+        found = told(await b.history("job"))
+
+    assert [who for who, _ in journal.lines] == ["a"]
+    assert found == [("CANCELLED", "shutdown", 0.0, 1, 1)]
+
+
+async def test_stop_gives_back_what_was_claimed_ahead(made: Made, store: MemoryStore) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    async with a:
+        await asyncio.sleep(9.8)
+        share(b, journal.body("b"))
+        await b.start()
+    await asyncio.sleep(4)
+    found = told(await b.history("job"))
+    await b.stop()
+
+    assert journal.lines[1] == ("b", pytest.approx(11, abs=1.5))  # It was left to the other one at first.
+    assert found[1][-1] == 1  # The claim that never began is not counted.
+
+
+async def test_a_lease_that_cannot_be_renewed_cuts_the_run(loop: VirtualLoop) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    lost: list[tuple[float, bool, str]] = []
+
+    async def body() -> None:
+        run = current_run()
+        event = run.lost
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            with pytest.raises(LeaseLost) as caught:
+                run.check()
+            lost.append((now(), event.is_set(), caught.value.reason))
+            raise
+
+    share(a, body, 100)
+    async with a:
+        await asyncio.sleep(1)
+        store.is_away = True
+        await asyncio.sleep(30)
+        assert a.json_repr()["store"]["state"] == "degraded"  # type: ignore[index]
+        store.is_away = False
+        await asyncio.sleep(10)
+        found = told(await a.history("job"))
+        assert a.json_repr()["store"]["state"] == "ok"  # type: ignore[index]
+
+    assert lost == [(pytest.approx(10, abs=1), True, "lease lost")]
+    assert found[0] == ("LOST", "lease lost", 0.0, 1, 1)
+    assert journal_of(found[1:]) == []
+
+
+def journal_of(found: list[Any]) -> list[Any]:
+    return [each for each in found if each[0] != "LOST"]
+
+
+async def test_a_shielded_run_goes_on_without_its_lease(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    seen: list[tuple[float, bool]] = []
+
+    async def body() -> None:
+        run = current_run()
+        for _ in range(6):
+            await asyncio.sleep(5)
+            seen.append((now(), run.lost.is_set()))
+
+    share(a, body, 100, policy=ExecPolicy.SHIELD, overlap_on_loss=True)
+    async with a:
+        await asyncio.sleep(3)
+        store.is_away = True
+        await asyncio.sleep(13)
+        store.is_away = False
+        await asyncio.sleep(20)
+        found = told(await a.history("job"))
+
+    assert [is_lost for second, is_lost in seen if second != 20] == [False, False, True, False, False]
+    assert found == [("SUCCEEDED", None, 0.0, 1, 1)]
+    assert any("another instance may run it" in record.message for record in caplog.records)
+    assert any("renewed after all" in record.message for record in caplog.records)
+
+
+async def test_local_tasks_do_not_notice_that_the_store_is_away(loop: VirtualLoop) -> None:
+    store = Fragile(loop)
+    store.is_away = True
+    a = Scheduler(store, clock=loop.clock)
+    local: list[float] = []
+
+    async def here() -> None:
+        local.append(now())
+
+    a.schedule_task(here, 1)
+    journal = Journal()
+    share(a, journal.body("a"))
+    async with a:
+        await asyncio.sleep(30.5)
+        assert len(local) == 31
+        assert journal.lines == []
+        store.is_away = False
+        await asyncio.sleep(10)
+        assert journal.lines
+
+
+async def test_a_run_that_outlives_stop_keeps_its_task_from_running_elsewhere(made: Made) -> None:
+    began: list[tuple[str, float]] = []
+
+    def stubborn(who: str) -> Callable[[], Awaitable[None]]:
+        async def body() -> None:
+            began.append((who, now()))
+            end = now() + 60
+            while now() < end:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(end - now())
+
+        return body
+
+    a, b = made(), made()
+    share(a, stubborn("a"), 1000)
+    share(b, stubborn("b"), 1000)
+    await a.start()
+    await asyncio.sleep(1)
+    await b.start()
+    assert [task.name for task in await a.stop(1)] == ["job"]
+    await asyncio.sleep(50)
+    assert [who for who, _ in began] == ["a"]
+    await asyncio.sleep(20)
+    assert [who for who, _ in began] == ["a", "b"]
+    await asyncio.sleep(60)
+    await b.stop(1)
+
+
+# --- releases ---
+
+
+async def test_a_new_release_changes_the_rule_and_an_old_one_follows(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal()
+    old, new = made(version=1), made(version=2)
+    share(old, journal.body("old"), 60)
+    share(new, journal.body("new"), 20)
+    with caplog.at_level(logging.INFO):
+        async with old:
+            await asyncio.sleep(5)
+            async with new:
+                await asyncio.sleep(50)
+            journal.lines.clear()
+            await asyncio.sleep(100)
+        assert len(journal.lines) == 5  # By the rule that it reads in the store.
+        async with old:
+            await asyncio.sleep(30)
+
+    assert any("follows the rule of version 2" in record.message for record in caplog.records)
+
+
+async def test_two_rules_of_one_version_are_told(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    a, b = made(), made()
+    share(a, nothing, 60)
+    share(b, nothing, 20)
+    async with started(a, b):
+        await asyncio.sleep(5)
+
+    found = [record.message for record in caplog.records if "two rules" in record.message]
+    assert len(found) == 1
+    assert "every 20 s" in found[0]
+    assert "every 60 s" in found[0]
+
+
+async def test_a_release_during_a_run_is_not_lost(made: Made) -> None:
+    journal = Journal(10)
+    old, new = made(version=(1, 0)), made(version=(1, 1))
+    share(old, journal.body("old"), 100)
+    share(new, journal.body("new"), 15)
+    async with old:
+        await asyncio.sleep(5)
+        async with new:
+            await asyncio.sleep(60)
+
+    assert journal.seconds == pytest.approx([0, 15, 30, 45, 60], abs=0.1)
+
+
+# --- at the door ---
+
+
+def test_what_cannot_be_shared_is_refused_at_the_door() -> None:
+    scheduler = Scheduler()
+
+    class Mine:
+        def after(self, moment: Any) -> Any:
+            return moment + timedelta(hours=1)
+
+        def at_or_before(self, moment: Any) -> Any:
+            return moment
+
+    for wrong, argument in [
+        ({"name": None}, "name"),
+        ({"policy": ExecPolicy.SHIELD}, "overlap_on_loss"),
+        ({"interval_s": None, "trigger": Mine()}, "trigger"),
+        ({"scope": "everywhere"}, "scope"),
+        ({"on_lost": "again"}, "on_lost"),
+        ({"overlap_on_loss": 7}, "overlap_on_loss"),
+    ]:
+        given: dict[str, Any] = {"interval_s": 60, "name": "job", "scope": Scope.CLUSTER} | wrong
+        with pytest.raises(InvalidArgument) as caught:
+            scheduler.schedule_task(nothing, **given)
+        assert caught.value.argument == argument
+    with pytest.raises(InvalidArgument, match="thread"):
+        scheduler.schedule_task(lambda: None, 60, name="plain", scope=Scope.CLUSTER)
+    assert len(scheduler.tasks) == 0
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("store", "mysql://somewhere"),
+        ("store", "scheduler.db"),
+        ("store", 7),
+        ("app", ""),
+        ("version", -1),
+        ("version", ()),
+        ("version", "1"),
+        ("lease", 10),
+    ],
+)
+def test_wrong_parameters_of_a_scheduler_are_refused(argument: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Scheduler(**{argument: value})
+
+    assert caught.value.argument == argument
+
+
+async def test_what_needs_the_store_needs_a_started_scheduler(made: Made) -> None:
+    a = made()
+    task: ScheduledTask[Any] = share(a, nothing)
+
+    for call in (task.pause, task.resume, task.wait, task.run_now, a.inspect):
+        with pytest.raises(WrongState, match="start"):
+            await call()
+    with pytest.raises(WrongState, match="start"):
+        async with task.suspend():
+            raise AssertionError
+    with pytest.raises(WrongState, match="version"):
+        task.reschedule(5)
+
+
+# --- what is seen ---
+
+
+async def test_what_all_do_can_be_seen_from_any(made: Made) -> None:
+    journal = Journal(5)
+    a, b = made(version=3), made(version=3)
+    share(a, journal.body("a"))
+    share(b, journal.body("b"), None, "report", trigger=Cron("0 6 * * *", tz="Europe/Berlin"))
+    async with started(a, b):
+        await asyncio.sleep(3)
+        found: Any = await b.inspect()
+
+    assert json.loads(json.dumps(found)) == found
+    assert found["store"] == "memory"
+    assert len(found["instances"]) == 2
+    assert {each["version"][0] for each in found["instances"]} == {3}
+    job, report = found["tasks"]
+    assert (job["name"], job["rule"], job["take"]) == ("job", {"interval_us": 10_000_000}, 1)
+    assert job["runs_on"] in {each["id"] for each in found["instances"]}
+    assert report["rule"] == {"trigger": {"cron": "0 6 * * *", "tz": "Europe/Berlin"}}
+    assert report["runs_on"] is None
+
+
+async def test_a_shared_task_tells_when_it_comes_next(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    task = share(b, journal.body("b"))
+    async with started(a, b):
+        assert task.next_run_at is None  # Nothing was heard of it yet.
+        await asyncio.sleep(33)
+        assert [at(each) for each in task.upcoming(2)] == [40.0, 50.0]
+        assert task.state == "waiting"
+        assert task.json_repr()["scope"] == "CLUSTER"
+        json.dumps(task.json_repr())
+
+
+async def test_jitter_is_the_same_for_all_instances(made: Made) -> None:
+    journal = Journal(0.1)
+    a, b = made(), made()
+    share(a, journal.body("a"), 10, jitter_s=5)
+    share(b, journal.body("b"), 10, jitter_s=5)
+    async with started(a, b):
+        await asyncio.sleep(100)
+        rows = await a.history("job")
+
+    assert [at(run.scheduled_at) for run in rows] == [10.0 * tick for tick in range(len(rows))]
+    late = [second - 10 * tick for tick, second in enumerate(journal.seconds)]
+    assert all(0 <= each < 5.1 for each in late)
+    assert len({round(each, 2) for each in late}) > 5
+
+
+async def test_even_rules_are_read_by_others(made: Made) -> None:
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"), None, trigger=Every(20))
+    share(b, journal.body("b"), None, trigger=Every(20))
+    async with started(a, b):
+        await asyncio.sleep(60)
+
+    assert [(second + 5) % 20 for second in journal.seconds] == pytest.approx([0, 0, 0], abs=0.01)
+
+
+async def test_a_record_that_nobody_knows_is_cleared_away(loop: VirtualLoop, made: Made, store: MemoryStore) -> None:
+    a, b = made(), made()
+    share(a, nothing, 3600, "gone")
+    share(b, nothing, 3600, "kept")
+    async with a:
+        await asyncio.sleep(10)
+    week = timedelta(days=8)
+    loop.set_the_clock(week.total_seconds())
+    async with b:
+        await asyncio.sleep(700)
+        names = {each["name"] for each in (await b.inspect())["tasks"]}  # type: ignore[attr-defined]
+        assert names == {"kept"}
+        assert len(await b.history("gone")) == 1
+
+
+def test_stores_are_public() -> None:
+    assert issubclass(MemoryStore, Store)
+    assert LeaseTiming().failover_s == pytest.approx(19.3)
