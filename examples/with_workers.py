@@ -1,9 +1,10 @@
-"""Four worker processes, one schedule: the report is made once a tick, and held by all while somebody restores.
+"""Four worker processes, one schedule: each report is made once, by one of them, and by none while somebody restores.
 
     PORT=8000 python examples/with_workers.py
 
-Then look at http://127.0.0.1:8000/ (again and again: another worker answers), and hold the report for five seconds with
-``curl -X POST 'http://127.0.0.1:8000/restore?seconds=5'``. Kill the worker that runs it: another one goes on.
+Look at http://127.0.0.1:8000/ again and again: another worker answers, and tells the same story. Hold the reports in
+all workers for five seconds with ``curl -X POST 'http://127.0.0.1:8000/restore?seconds=5'``. Kill the worker that makes
+one: another goes on.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from kaiju_app import Application, ScheduledTask, Scheduler, Service
-from kaiju_app.scheduler import Scope, current_run
+from kaiju_app.scheduler import Scope
 
 STORE = os.environ.get("STORE", "sqlite:///with_workers.db")
 
@@ -30,16 +31,11 @@ class Reports(Service):
         self.task = self.app.scheduler.schedule_task(self.report, interval_s=1, name="report", scope=Scope.CLUSTER)
 
     async def report(self) -> None:
-        run = current_run()
-        self.logger.info("tick %s fence %s begins", run.scheduled_at.isoformat(), run.fence)
         await asyncio.sleep(0.3)  # Your program makes a report here.
-        self.logger.info("tick %s fence %s ends", run.scheduled_at.isoformat(), run.fence)
 
     async def restore(self, seconds: float) -> None:
-        async with self.task.suspend("restoring the database"):  # In no worker is a report made meanwhile.
-            self.logger.info("restore begins")
+        async with self.task.suspend("restoring the database"):  # No worker makes a report meanwhile.
             await asyncio.sleep(seconds)
-            self.logger.info("restore ends")
 
 
 reports = Reports()
@@ -57,7 +53,9 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/")
 async def show() -> dict[str, object]:
-    return {"answered_by": os.getpid()} | await background.scheduler.inspect()
+    scheduler = background.scheduler
+    runs = [run.json_repr() for run in await scheduler.history("report", 20)]
+    return {"answered_by": os.getpid(), "runs": runs} | await scheduler.inspect()
 
 
 @app.post("/restore")
@@ -67,6 +65,5 @@ async def restore(seconds: float = 5.0) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        "with_workers:app", port=int(os.environ.get("PORT", "8000")), workers=4, app_dir=str(Path(__file__).parent)
-    )
+    port = int(os.environ.get("PORT", "8000"))
+    uvicorn.run("with_workers:app", port=port, workers=4, app_dir=str(Path(__file__).parent))

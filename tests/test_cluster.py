@@ -182,7 +182,7 @@ async def test_no_more_runs_begin_than_there_is_room(loop: VirtualLoop, store: M
 async def test_an_orderly_stop_frees_what_it_has_at_once(loop: VirtualLoop, store: MemoryStore) -> None:
     await register(store, "a")
     one = Instance(loop, store, "one")
-    await asyncio.sleep(9.7)  # It has claimed the next tick already.
+    await asyncio.sleep(9.95)  # It has claimed the next tick already.
     assert [claim.state for claim in one.coordinator.claims.values()] == [State.CLAIMED]
     await one.stop()
     two = Instance(loop, store, "two")

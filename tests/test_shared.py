@@ -948,9 +948,8 @@ async def test_a_release_during_a_run_is_not_lost(made: Made) -> None:
     async with old:
         await asyncio.sleep(5)
         async with new:
-            await asyncio.sleep(60)
-
-    assert journal.seconds == pytest.approx([0, 15, 30, 45, 60], abs=0.1)
+            await asyncio.sleep(57)
+            assert journal.seconds == pytest.approx([0, 15, 30, 45, 60], abs=0.1)
 
 
 # --- at the door ---

@@ -21,6 +21,7 @@ T = TypeVar("T")
 Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a task, and may be equal in two.
 
 FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
+NOTABLE = 1_000  # What waits for the clock of the store is looked at again if that is so much off.
 LOOK_S = 0.5  # Who waits for others looks so often, whether the store hints at a change or not.
 
 
@@ -60,8 +61,12 @@ class Asking:
             return None
         now = getattr(answer, "now", None)
         if now is not None:
-            self.clock.heard(sent, self._steady(), now)
-            self._on_answer()
+            received = self._steady()
+            before = self.clock.at_least(received)
+            self.clock.heard(sent, received, now)
+            shown = self.clock.at_least(received)
+            if before is None or shown is None or abs(shown - before) > NOTABLE:
+                self._on_answer()
         if self.degraded_since is not None:
             log.warning("store %s: answers again after %.3g s", self._store.name, (sent - self.degraded_since) / 1e6)
         self._failures, self.degraded_since, self._retry_at = 0, None, 0

@@ -140,7 +140,7 @@ class Belonging(Holding):
 
     async def _leave(self) -> None:
         """Let nobody leave anything to this instance any more."""
-        await self._ask(_answered(self._store.leave(self.me)))
+        await self._ask(answered(self._store.leave(self.me)))
 
     async def _look_again(self) -> None:
         """Look at the tasks of which it was last heard that others have them."""
@@ -194,6 +194,7 @@ def _forgetting(old: Record | None, now: int) -> tuple[None, Sequence[Row]] | No
     return (None, ()) if old is not None and forget(old, now, UNSEEN_FOR) else None
 
 
-async def _answered(question: Awaitable[None]) -> bool:
+async def answered(question: Awaitable[None]) -> bool:
+    """Return True when *question* is answered, whose answer says nothing."""
     await question
     return True

@@ -18,18 +18,20 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ._asking import Key, simply
-from ._belonging import Belonging, Registry
+from ._belonging import Belonging, Registry, answered
 from ._claims import Claim, State
 from ._events import log
+from ._grid import FOREVER
 from ._takeover import take_over
 from ._timing import LeaseTiming
 from .errors import StoreUnavailable
 from .stores._record import Record, Row
-from .stores._store import Ending, Renewed, Store
-from .stores._transitions import Refusal, hand_back, release
+from .stores._store import LEAD, Ending, Renewed, Store, claim_at
+from .stores._transitions import Refusal, hand_back, instance_of, release
 
 MOST = 500  # Claims in one round: more would be started late by whoever has that many.
 LINGER = 50_000  # Endings wait so long for company; half the statements, above some twenty runs a second.
+DEAD_SEEN = 500_000  # Who is dead is looked for so often, where that can be seen.
 SKIPPED_FOR = 60_000_000  # A task that is not known here may be registered later.
 
 
@@ -78,7 +80,9 @@ class Coordinator(Belonging):
         self.claims: dict[str, Claim] = {}
         self._outbox: dict[Key, Ending] = {}
         self._skip: dict[str, int] = {}
-        self._claim_at = self._renew_at = self._send_at = 0
+        self._claim_at = self._claimed_at = self._renew_at = self._send_at = 0
+        self._dead_at = 0 if store.sees_deaths else FOREVER
+        self._alone = False
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -126,8 +130,11 @@ class Coordinator(Belonging):
 
     def look(self) -> None:
         """Ask for what is due without waiting for the next poll."""
-        self._claim_at = 0
+        self._claim_by(0)
         self._wake.set()
+
+    def _claim_by(self, steady: int) -> None:
+        self._claim_at = min(self._claim_at, steady)
 
     async def _round(self) -> None:
         if self._steady() < self._retry_at:
@@ -139,6 +146,8 @@ class Coordinator(Belonging):
             await self._renew()
         if not self._closing and self._steady() >= self._belongs_until():
             await self._belong()
+        if not self._closing and self._store.sees_deaths and self._steady() >= self._dead_at:
+            await self._look_for_dead()
         if not self._closing and self._steady() >= self._claim_at:
             await self._claim()
 
@@ -149,7 +158,10 @@ class Coordinator(Belonging):
             self._retry_at if self._returns or self._retry_at > now else now + self.poll,
             max(self._retry_at, self._send_at if self._outbox else now + self.poll),
             max(self._retry_at, self._renew_at),
-            max(self._retry_at, now + self.poll if self._closing else min(self._claim_at, self._belongs_until())),
+            max(
+                self._retry_at,
+                now + self.poll if self._closing else min(self._claim_at, self._belongs_until(), self._dead_at),
+            ),
         )
         if next_one <= now:
             return
@@ -167,14 +179,16 @@ class Coordinator(Belonging):
             except StoreUnavailable:
                 await asyncio.sleep(self.poll / 1e6)
             else:
-                self.look()
+                # Not at each of others' changes: a round takes what is due until the next one, anyway.
+                self._claim_by(self._claimed_at + max(self.ahead - LEAD, LINGER))
+                self._wake.set()
                 self._news.set()
                 self._news = asyncio.Event()
 
     # --- claims ---
 
     async def _claim(self) -> None:
-        now = self._steady()
+        self._claimed_at = now = self._steady()
         self._skip = {name: until for name, until in self._skip.items() if until > now}
         waiting = sum(claim.state is State.CLAIMED for claim in self.claims.values())
         room = min(MOST, self._host.slots() - waiting)
@@ -182,8 +196,9 @@ class Coordinator(Belonging):
         if room <= 0:
             return
         ahead = self.ahead if self.clock.is_fresh(now, 3 * self.every) else 0
+        share, self._alone = None if self._alone else self._share, False
         question = self._store.claim(
-            self.me, ttl=self.ttl, limit=room, ahead=ahead, skip=self._skip.keys(), share=self._share
+            self.me, ttl=self.ttl, limit=room, ahead=ahead, skip=self._skip.keys(), share=share
         )
         answered = await self._ask(question)
         if answered is None:
@@ -311,9 +326,15 @@ class Coordinator(Belonging):
             if claim is not None and claim.fence == ending.fence:
                 del self.claims[ending.name]
                 self._host.settled(claim, ending)
+            self._expect(ending)
         self._sent.set()
         self._send_at = self._steady() + LINGER
-        self._claim_at = 0
+
+    def _expect(self, ending: Ending) -> None:
+        """Claim in time what follows a run that is over."""
+        coming = ending.following
+        due = 0 if coming is None else claim_at(ending.name, coming.due, self.ahead, self._share)
+        self._claim_by(self.clock.when(due, self._steady()) or 0)
 
     async def _follow(self, claim: Claim) -> None:
         """Find out again what follows, by the rule that another instance has given the task meanwhile."""
@@ -405,12 +426,25 @@ class Coordinator(Belonging):
         """Challenge whose lease is over, and take it away from who does not answer."""
         if not stale or not self.clock.is_calm(self._steady()):
             return
-        dead = await self._ask(self._store.dead())
         for record in stale:
-            await self._ask(
-                self._store.change(record.name, take_over(record, self.me, dead[0] if dead else (), self.grace))
-            )
+            await self._ask(self._store.change(record.name, take_over(record, self.me, (), self.grace)))
         self._claim_at = 0 if any(record.suspect for record in stale) else self._claim_at
+
+    async def _look_for_dead(self) -> None:
+        """Take what instances had that are dead for certain: no clock is needed for that."""
+        self._dead_at = self._steady() + DEAD_SEEN
+        dead = await self._ask(self._store.dead())
+        seen = await self._ask(self._store.scan(active=True)) if dead is not None and dead[0] else None
+        if dead is None or seen is None:
+            return
+        for record in seen[0].records:
+            if record.holder in dead[0] or any(instance_of(key) in dead[0] for key in record.holds):
+                log.warning("task %r: instance %s is dead, and does not keep it any more", record.name, record.holder)
+                await self._ask(self._store.change(record.name, take_over(record, self.me, dead[0], self.grace)))
+                self._alone = True  # What falls free is claimed here, whosever it is otherwise.
+                self._claim_by(0)
+        for each in dead[0]:
+            await self._ask(answered(self._store.leave(each)))
 
     async def _let_go(self, names: Sequence[str]) -> None:
         returned = [claim for name in names if (claim := self.claims.get(name)) and claim.state is State.CLAIMED]

@@ -23,6 +23,7 @@ from ._store import (
     claiming,
     ended_by,
     in_order,
+    lead_of,
     prolonging,
     refusal,
     renewed,
@@ -126,7 +127,7 @@ class SqliteRecords:
             if changed.new is not None:
                 after[name] = changed.new
         mine = [(name, fence) for name, fence in self._execute("mine", me=me)]
-        return renewed(self.now, me, runs, holds, after, mine, self.find("held"))
+        return renewed(self.now, me, runs, holds, after, mine, self.find("own", me=me))
 
     def finish(self, me: str, endings: Sequence[Ending], history: int) -> list[Refusal | None]:
         """End the ticks of claims; return for each ending why it was refused, or None."""
@@ -142,11 +143,20 @@ class SqliteRecords:
         """Return the last rows of a task, newest last."""
         return [row_of(row) for row in self._execute("history", name=name, limit=max(limit, 0))][::-1]
 
-    def tidy(self, keep: int, age: int, most: int) -> int:
-        """Delete at most *most* old rows; return how many went."""
-        gone = self._execute("tidy", keep=keep, since=self.now - age, most=most).rowcount
+    def outdated(self, keep: int, age: int, most: int) -> list[int]:
+        """Return the ids of rows that have to go, at most *most*."""
+        found = [number for (number,) in self._execute("outdated", since=self.now - age, most=most)]
+        for (name,) in self._execute("overfull", keep=keep) if len(found) < most else ():
+            surplus = self._execute("surplus", name=name, keep=keep, most=most - len(found))
+            found += [number for (number,) in surplus]
+            if len(found) == most:
+                break
+        return found
+
+    def discard(self, ids: Sequence[int], age: int) -> int:
+        """Delete rows, but for the newest of each task, and instances not heard of; return how many rows went."""
         self._execute("unheard", long_ago=self.now - age)
-        return gone
+        return self._execute("discard", ids=json.dumps(ids)).rowcount
 
     def beat(self, me: str, info: str, ttl: int) -> list[Instance]:
         """Say that an instance lives; return those heard of within *ttl*."""
@@ -174,7 +184,8 @@ class SqliteRecords:
     def _terms(self, ahead: int, skip: Collection[str], share: Share | None) -> dict[str, Any]:
         given = share or EVERYBODY
         skipped = json.dumps(sorted(skip))
-        return {"ahead": ahead, "skip": skipped, "n": given.n, "rank": given.rank, "patience": given.patience}
+        terms = {"n": given.n, "rank": given.rank, "patience": given.patience}
+        return terms | {"ahead": ahead, "lead": lead_of(ahead), "skip": skipped}
 
     def _execute(self, statement: str, **values: Any) -> sqlite3.Cursor:
         return self._connection.execute(SQL[statement], {"app": self._app, "now": self.now, **values})

@@ -15,6 +15,7 @@ from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due
 # A change is tried again each time somebody else was faster. So many in a row are no competition, but a store that
 # refuses everything.
 MOST_CONFLICTS = 100
+LEAD = 100_000  # Claims come in rounds: each round takes what is due until the next one, and a little more.
 
 Transition = Callable[[Record | None, int], tuple[Record | None, Sequence[Row]] | None]
 """From a record, None if there is none, and the store's time to what replaces it, None to delete it, and the rows that
@@ -71,8 +72,8 @@ class Claimed:
 
     Attributes:
         records: Those claimed now, in the order of their ticks.
-        claimable: When the next of the other tasks may be claimed that are free, not held and not skipped; None: there
-            is none. Those that may be claimed already and were left because of the limit do not count.
+        claimable: When it is time to claim the next of the other tasks that are free, not held and not skipped; None:
+            there is none. Those that are left because of the limit do not count.
         stale: Those of all records that somebody should look at: the lease of a run or of a hold, or a pause, is over.
     """
 
@@ -146,9 +147,11 @@ class Store(ABC):
 
     Attributes:
         name: What the store is called in logs and errors.
+        sees_deaths: ``dead()`` can tell.
     """
 
     name: str
+    sees_deaths = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -204,9 +207,8 @@ class Store(ABC):
         """Delete old rows of the ledger; return how many went.
 
         Args:
-            keep: Rows of each task that stay, the newest.
-            age: Microseconds after which a row goes all the same, but for the newest of each task; and an instance that
-                nobody has heard of since.
+            keep: Rows of each task that stay, the newest; the very newest always does.
+            age: Microseconds after which a row goes all the same, and an instance that nobody has heard of since.
         """
 
     # --- what follows has the same effect however an engine does it; faster ones do it in one round trip ---
@@ -368,15 +370,25 @@ def reach_of(name: str, ahead: int, share: Share | None) -> int:
     return ahead if share is None or share.is_own(name) else -share.patience
 
 
+def claim_at(name: str, due: int, ahead: int, share: Share | None) -> int:
+    """Return when it is time to claim a tick: one that is rather others' when it is anybody's."""
+    return due - min(reach_of(name, ahead, share), lead_of(ahead))
+
+
+def lead_of(ahead: int) -> int:
+    """Return how long before it is due an own tick is claimed at the latest, with all that may be claimed then."""
+    return min(ahead, LEAD)
+
+
 def claimable(
     records: Iterable[Record], now: int, ahead: int, skip: Collection[str], share: Share | None
 ) -> int | None:
-    """Return when the first of those may be claimed that may not be yet."""
+    """Return when it is time to claim the first of those that may not be claimed yet."""
     coming = [
-        record.due - reach
+        claim_at(record.name, record.due, ahead, share)
         for record in records
         if record.holder is None and not record.holds and record.name not in skip
-        if record.due > now + (reach := reach_of(record.name, ahead, share))
+        if record.due > now + reach_of(record.name, ahead, share)
     ]
     return min(coming, default=None)
 

@@ -97,7 +97,7 @@ class MemoryStore(Store):
             for rows in self._rows.values():
                 latest = len(rows) - 1
                 for place, (key, row) in enumerate(list(rows.items())):
-                    if place <= latest - keep or (place < latest and row.finished < since):
+                    if place < latest and (place <= latest - keep or row.finished < since):
                         del rows[key]
                         gone += 1
             for me in [each.id for each in self._instances.values() if each.seen < since]:

@@ -70,6 +70,8 @@ class SqliteStore(Store):
         self._changes = 0
         self._looked = 0
 
+    sees_deaths = True
+
     async def open(self) -> None:
         """Get ready; without effect on a store that is open.
 
@@ -208,12 +210,16 @@ class SqliteStore(Store):
 
     async def tidy(self, *, keep: int, age: int) -> int:
         """Delete old rows of the ledger, some at a time; return how many went."""
-        total = 0
-        while True:
-            gone = await self._call(lambda: self._write(lambda records: records.tidy(keep, age, AT_ONCE)))
+
+        def some() -> tuple[int, int]:
+            found = self._read(lambda records: records.outdated(max(keep, 1), age, AT_ONCE))
+            return len(found), self._write(lambda records: records.discard(found, age))
+
+        found, total = await self._call(some)
+        while found == AT_ONCE:
+            found, gone = await self._call(some)
             total += gone
-            if gone < AT_ONCE:
-                return total
+        return total
 
     async def beat(self, me: str, info: str, ttl: int) -> list[Instance]:
         """Say that the instance *me* lives; return those heard of within *ttl*, in the order of their ids."""

@@ -36,7 +36,7 @@ WHERE app = :app AND asked IS NOT NULL AND holder IS NULL AND holds = '{}'
 -- name: claimable
 SELECT min(moment) FROM (
     SELECT * FROM (
-        SELECT due - :ahead AS moment FROM kaiju_task INDEXED BY kaiju_task_due
+        SELECT due - :lead AS moment FROM kaiju_task INDEXED BY kaiju_task_due
         WHERE app = :app AND holder IS NULL AND holds = '{}' AND due > :now + :ahead AND bucket % :n = :rank
             AND name NOT IN (SELECT value FROM json_each(:skip))
         ORDER BY due LIMIT 1
@@ -54,8 +54,9 @@ SELECT * FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND hold
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'
 ORDER BY name;
 
--- name: held
-SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}' ORDER BY name;
+-- name: own
+SELECT * FROM kaiju_task INDEXED BY kaiju_task_held
+WHERE app = :app AND holds <> '{}' AND instr(holds, :me) ORDER BY name;
 
 -- name: mine
 SELECT name, fence FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder = :me ORDER BY name;
@@ -94,13 +95,20 @@ DELETE FROM kaiju_run WHERE app = :app AND name = :name AND id <= (
     SELECT id FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT 1 OFFSET :history
 );
 
--- name: tidy
-DELETE FROM kaiju_run WHERE id IN (
-    SELECT id FROM (
-        SELECT id, finished, row_number() OVER (PARTITION BY name ORDER BY id DESC) AS place
-        FROM kaiju_run WHERE app = :app
-    ) WHERE place > :keep OR (place > 1 AND finished < :since) LIMIT :most
-);
+-- name: outdated
+SELECT id FROM kaiju_run AS old INDEXED BY kaiju_run_age WHERE app = :app AND finished < :since
+    AND id < (SELECT max(id) FROM kaiju_run WHERE app = :app AND name = old.name)
+LIMIT :most;
+
+-- name: overfull
+SELECT name FROM kaiju_run INDEXED BY kaiju_run_latest WHERE app = :app GROUP BY name HAVING count(*) > :keep;
+
+-- name: surplus
+SELECT id FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT :most OFFSET :keep;
+
+-- name: discard
+DELETE FROM kaiju_run WHERE app = :app AND id IN (SELECT value FROM json_each(:ids))
+    AND id < (SELECT max(id) FROM kaiju_run AS newer WHERE app = :app AND newer.name = kaiju_run.name);
 
 -- name: history
 SELECT * FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT :limit;

@@ -52,6 +52,7 @@ CREATE TABLE kaiju_run (
     UNIQUE (app, name, first, manual, take)
 );
 CREATE INDEX kaiju_run_latest ON kaiju_run (app, name, id);
+CREATE INDEX kaiju_run_age ON kaiju_run (app, finished);
 CREATE TABLE kaiju_instance (
     app TEXT NOT NULL,
     id TEXT NOT NULL,
