@@ -45,7 +45,7 @@ def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
 
 @pytest.mark.realtime
 def test_the_plain_script_runs_as_it_is_printed() -> None:
-    done = python(*STRICT, "-c", snippet("asyncio.run("))
+    done = python(*STRICT, "-c", snippet("refreshing.run_now"))
 
     assert done.stderr == ""
     assert done.returncode == 0
@@ -64,6 +64,25 @@ def test_the_calendar_rules_say_what_the_comments_say() -> None:
     described, upcoming = done.stdout.splitlines()
     assert described in code  # As the comment has it.
     assert upcoming == repr([datetime(2026, 12, 27, 5, minute, tzinfo=UTC) for minute in (0, 15)])
+
+
+# --- in several processes ---
+
+
+@pytest.mark.realtime
+def test_the_shared_script_runs_as_it_is_printed_in_several_processes(tmp_path: Path) -> None:
+    code = snippet("Scope.CLUSTER")
+    command = [sys.executable, *STRICT, "-c", code]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path) for _ in range(3)]
+    ended = [process.communicate(timeout=60) for process in processes]
+
+    assert [stderr for _, stderr in ended] == [""] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+    ticks = [line for stdout, _ in ended for line in stdout.splitlines() if len(line.split()) == 3]
+    assert len(ticks) == 1, "the first run happens once"
+    rows = [line for stdout, _ in ended for line in stdout.splitlines() if "SUCCEEDED" in line]
+    assert len(set(rows)) == 1
 
 
 # --- in a web application ---

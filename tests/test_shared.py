@@ -706,6 +706,21 @@ async def test_wait_waits_wherever_it_runs(made: Made) -> None:
         assert await a.tasks["job"].wait() is None
 
 
+async def test_what_is_asked_right_after_the_start_waits_until_the_store_knows_the_task(made: Made) -> None:
+    a, b = made(), made()
+    task = share(a, nothing, first_run=FirstRun.NEXT)
+    share(b, nothing, 3600, "other", first_run=FirstRun.NEXT)
+    async with started(a, b):
+        assert await task.wait() is None
+        assert (await b.tasks["other"].run_now()).outcome is Outcome.SUCCEEDED
+        late = share(a, nothing, 3600, "late", first_run=FirstRun.NEXT)
+        await late.pause("at once")
+        assert late.state == "paused"
+        await late.resume()
+        async with late.suspend():
+            pass
+
+
 async def test_own_run_may_not_wait_for_itself(made: Made) -> None:
     raised: list[type[Exception]] = []
 

@@ -134,7 +134,7 @@ class SharedTask(ScheduledTask[T]):
             length = duration_us("for_s", for_s)
             if not length:
                 raise InvalidArgument("for_s", for_s, "must be more than 0 seconds, or None for until resume()")
-        coordinator = self._sharing.member.coordinator
+        coordinator = (await self._known()).coordinator
         self._shared.heard = await coordinator.pause(self.name, f"pause() on {coordinator.me}", reason, length)
 
     async def resume(self) -> None:
@@ -144,7 +144,7 @@ class SharedTask(ScheduledTask[T]):
             StoreUnavailable: The store did not answer; it may be paused or not.
             WrongState: The scheduler is not started.
         """
-        self._shared.heard = await self._sharing.member.coordinator.resume(self.name)
+        self._shared.heard = await (await self._known()).coordinator.resume(self.name)
 
     def reschedule(self, interval_s: float | timedelta | None = None, *, trigger: Trigger | None = None) -> None:
         """Refuse: the next start of any instance would undo it.
@@ -169,7 +169,7 @@ class SharedTask(ScheduledTask[T]):
         """
         if current_running(self._entry) is not None:
             raise OwnRun(self.name, "wait()")
-        life = self._sharing.member
+        life = await self._known()
         record = await self._ask_record(life)
         while record.holder is not None:
             fence = record.fence
@@ -190,7 +190,7 @@ class SharedTask(ScheduledTask[T]):
             StoreUnavailable: The store did not answer; the extra tick may run all the same.
             WrongState: The scheduler is not started, or it was stopped before the end.
         """
-        life = self._sharing.member
+        life = await self._known()
         if not self._is_known():
             raise WrongState(f"task {self.name!r} cannot run now: it was removed")
         if current_running(self._entry) is not None:
@@ -207,6 +207,12 @@ class SharedTask(ScheduledTask[T]):
         if not found:
             raise StoreUnavailable(self._sharing.store.name, f"it has no row of the extra run of task {self.name!r}")
         return run_of(found[-1])
+
+    async def _known(self) -> Membership:
+        """Return the life of the scheduler, when the store knows the task."""
+        life = self._sharing.member
+        await life.coordinator.known([self.name])
+        return life
 
     def _refuse(self, record: Record | None) -> None:
         if record is not None and record.holds:

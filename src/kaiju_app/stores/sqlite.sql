@@ -121,7 +121,7 @@ ON CONFLICT DO UPDATE SET info = excluded.info, seen = excluded.seen;
 DELETE FROM kaiju_instance WHERE app = :app AND id = :me;
 
 -- name: unheard
-DELETE FROM kaiju_instance WHERE seen < :long_ago;
+DELETE FROM kaiju_instance WHERE app = :app AND seen < :long_ago;
 
 -- name: instances
 SELECT id, info, seen FROM kaiju_instance WHERE app = :app AND seen >= :since ORDER BY id;
