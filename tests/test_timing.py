@@ -41,3 +41,8 @@ def test_what_does_not_fit_together_is_refused(given: dict[str, Any], argument: 
 
 def test_claiming_ahead_can_be_switched_off() -> None:
     assert LeaseTiming(ahead_s=0).ahead_s == 0
+
+
+def test_what_is_left_of_the_grace_for_cleaning_up() -> None:
+    assert LeaseTiming().cleanup_s == pytest.approx(2.42)
+    assert LeaseTiming(2, 0.4, 1.3, 0.4, 0.1).cleanup_s == 0

@@ -237,12 +237,12 @@ class Coordinator(Belonging):
         self._give_back(claim)
 
     def _arm(self, claim: Claim) -> None:
-        """Start the run of *claim* when the store's clock surely shows its tick."""
+        """Start the run of *claim* when the store's clock surely shows that its tick is due."""
         if claim.state is not State.CLAIMED:
             return
         claim.stop_timer()
         now = self._steady()
-        due = self.clock.when(claim.record.tick, now)
+        due = self.clock.when(claim.record.tick_due, now)
         loop = asyncio.get_running_loop()
         if due is not None and due <= now:
             claim.timer = loop.call_soon(self._start, claim)
@@ -263,7 +263,7 @@ class Coordinator(Belonging):
         may = not claim.held and self._host.slots() > 0 and self._host.may_start(claim.name)
         if now >= claim.deadline - self.every or not may:
             self._give_back(claim)
-        elif shown is None or shown < claim.record.tick:
+        elif shown is None or shown < claim.record.tick_due:
             self._arm(claim)
         else:
             claim.state = State.STARTED

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from ._arguments import duration_us
 from .errors import InvalidArgument
 
+UNNOTICED_S = 1.0  # So far a clock of a store may jump without being distrusted.
+ANSWER_S = 0.5  # What an answer may take that is still of use.
+RATES = 0.04  # Clocks may go so differently: real ones differ by a hundredth of it.
 LATE = 1.2  # A poll that should come every so often comes at most so much later: it is spread, and the loop has work.
 
 
@@ -53,6 +56,15 @@ class LeaseTiming:
     def failover_s(self) -> float:
         """Seconds after a crash within which another instance that is up has taken over."""
         return self.ttl_s + self.grace_s + 2 * LATE * self.poll_s
+
+    @property
+    def cleanup_s(self) -> float:
+        """Seconds that a run has to clean up which is cut because its lease is over; then another one may begin.
+
+        What is left of the grace by clocks that go up to 4 % differently, a store's clock that may be set by a second
+        unnoticed, and answers that take half a second.
+        """
+        return max(0.0, self.grace_s - UNNOTICED_S - ANSWER_S - RATES * (self.ttl_s + self.grace_s))
 
 
 USUAL = LeaseTiming()

@@ -89,6 +89,11 @@ class Record:
         return self.asked if self.manual and self.asked is not None else self.next
 
     @property
+    def tick_due(self) -> int:
+        """When that tick is due."""
+        return self.asked if self.manual and self.asked is not None else self.due
+
+    @property
     def takes(self) -> int:
         """The number of the claim among those of its tick."""
         return self.asked_take if self.manual else self.take

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 TIMEOUT_S = 2.0  # As long as a renewal may take before the next one is due.
 AT_ONCE = 500  # Changes in one transaction: others wait for its end.
+BREATH_S = 0.02  # Who waits for the lock looks only now and then whether it is free.
 LOOK_S = 0.15  # To look whether somebody changed the file takes microseconds, and no lock.
 
 
@@ -217,6 +218,7 @@ class SqliteStore(Store):
 
         found, total = await self._call(some)
         while found == AT_ONCE:
+            await asyncio.sleep(BREATH_S)
             found, gone = await self._call(some)
             total += gone
         return total
