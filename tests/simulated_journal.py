@@ -262,7 +262,9 @@ class Health:
         self._ill = [plan.ill(place) for place in range(instances)]
         # One who is not answered goes on claiming: what he does not know of keeps the others waiting.
         deaf = [span for place in range(instances) for span in plan.cuts(place, "back")]
-        self._troubled = merged([*deaf, *((at, at + 1) for at, _ in plan.jumps)])
+        # Nor does one who hears nothing of a request that was kept, and arrives when the way is free again.
+        late = [(end, end + MILLION) for place in range(instances) for _, end in plan.cuts(place, "there")]
+        self._troubled = merged([*deaf, *late, *((at, at + 1) for at, _ in plan.jumps)])
 
     def all_of(self, start: int, end: int, place: int | None = None) -> bool:
         """Return whether somebody, or the one in *place*, was well from a while before *start* to *end*."""

@@ -154,6 +154,22 @@ async def test_each_tick_runs_once_on_one_of_the_instances(loop: VirtualLoop, st
     assert all(record.holder is None for record in (await store.scan()).records)
 
 
+async def test_a_run_begins_when_its_tick_is_due_and_not_when_it_is_claimed(
+    loop: VirtualLoop, store: MemoryStore
+) -> None:
+    coming = Coming(ZERO + 7 * SECOND, ZERO + 9 * SECOND)
+    new = Definition("a", "10", (0,), coming, coming)
+    await store.change("a", lambda old, now: (put(old, now, new), ()))
+    one = Instance(loop, store, "one")
+    await asyncio.sleep(8.98)
+    (claim,) = one.coordinator.claims.values()
+    assert (claim.state, one.journal) == (State.CLAIMED, [])
+    await asyncio.sleep(0.1)
+
+    assert one.journal == [(9.0, "begin", "a", 7.0)]
+    await one.stop()
+
+
 async def test_what_one_instance_does_not_know_is_left_to_others(loop: VirtualLoop, store: MemoryStore) -> None:
     await register(store, "new")
     old = Instance(loop, store, "old", unknown=frozenset({"new"}))

@@ -24,7 +24,9 @@ from test_stores import ME, TTL, YOU, S, add, held, only, record, row, taken
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.stores import SqliteStore, _database
+from kaiju_app.stores._store import Share
 from kaiju_app.stores._transitions import bury
+from kaiju_app.stores.sqlite import AT_ONCE
 
 pytestmark = pytest.mark.realtime
 
@@ -62,7 +64,7 @@ PRELUDE = """
 import asyncio, os, signal, sys, time
 from dataclasses import replace
 from kaiju_app.stores import SqliteStore
-from kaiju_app.stores._record import Record, Row, StoredHold
+from kaiju_app.stores._record import Coming, Record, Row, StoredHold
 from kaiju_app.stores._store import Ending
 from kaiju_app.stores._transitions import hold
 
@@ -223,7 +225,10 @@ async def test_no_tick_is_claimed_twice_by_processes_that_compete(store: SqliteS
             for each in claimed:
                 say("ran", each.name, each.next, each.fence)
             following = [each.next + 1 if each.next < 3 else 2**60 for each in claimed]
-            endings = [Ending(c.name, c.fence, c.spec, next) for c, next in zip(claimed, following)]
+            endings = [
+                Ending(each.name, each.fence, each.tick, each.spec, Coming(next, next))
+                for each, next in zip(claimed, following)
+            ]
             assert [None] * len(endings) == await store.finish(me, endings)
     """
     processes = [start(code, me=f"{number}" * 32) for number in range(3)]
@@ -675,19 +680,28 @@ async def test_a_small_step_back_of_the_clock_is_waited_out_and_a_large_one_foll
     assert start + now == (await store.change("task", lambda old, now: None)).now
 
 
+async def test_a_clock_is_smoothed_by_records_of_its_own_application_only(opened: Open) -> None:
+    now = 1_000_000 * S
+    one, two = await opened(app="one", clock=lambda: now), await opened(app="two", clock=lambda: now)
+    await add(two, "task", rev=now + 5)
+
+    assert (now, now + 5) == ((await one.scan()).now, (await two.scan()).now)
+
+
 async def test_an_idle_poll_takes_no_lock(path: Path, store: SqliteStore) -> None:
     far = 2**60
     await add(store, "later", "held", "claimed", "skipped", next=far)
+    await add(store, "shifted", next=0, due=far)
     await held(store, "held", until=far)
-    await store.change("held", lambda old, now: (replace(old, rev=old.rev + 1, next=0, asked=0), ()))
-    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, next=0, holder=YOU, asked=0), ()))
-    await store.change("skipped", lambda old, now: (replace(old, rev=old.rev + 1, next=0, asked=0), ()))
+    await store.change("held", lambda old, now: (replace(old, rev=old.rev + 1, due=0, asked=0), ()))
+    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, due=0, holder=YOU, asked=0), ()))
+    await store.change("skipped", lambda old, now: (replace(old, rev=old.rev + 1, due=0, asked=0), ()))
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
 
         claimed = await store.claim(ME, ttl=TTL, limit=5, skip={"skipped"})
 
-        assert ([], far) == (claimed.records, claimed.next_due)
+        assert ([], far) == (claimed.records, claimed.claimable)
         assert [] == (await store.renew(ME, {}, {}, TTL)).mine
         assert not (await store.change("later", lambda old, now: None)).done
 
@@ -710,7 +724,9 @@ async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:
 
     assert [] == (await two.scan()).records == (await two.scan(active=True)).records
     assert [] == await taken(two)
-    assert (await two.claim(YOU, ttl=TTL, limit=1)).next_due is None
+    for rank in range(2):
+        assert (await two.claim(YOU, ttl=TTL, limit=1, share=Share(2, rank, TTL))).claimable is None
+    assert (await two.claim(YOU, ttl=TTL, limit=1)).claimable is None
     assert [] == await two.history("task", 9)
     assert [YOU] == [each.id for each in await two.beat(YOU, "{}", TTL)]
     await add(two, "task", next=0)
@@ -718,10 +734,78 @@ async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:
     assert ["task", "asked"] == await taken(one)
 
 
+async def test_applications_do_not_change_each_others_tasks(opened: Open) -> None:
+    one, two = await opened(app="one", history=9), await opened(app="two", history=9)
+    mine, theirs = record(rev=S, next=0), record(rev=S, next=2**60)
+    await one.swap(None, mine, [row(first=number, finished=0) for number in range(4)])
+    await two.swap(None, theirs, [row(first=number, finished=0) for number in range(4)])
+
+    for store, old in ((one, mine), (two, theirs)):
+        assert old == (await store.change("task", lambda old, now: None)).old
+    changed = replace(mine, rev=2 * S)
+    assert await one.swap(mine, changed)
+    assert not await two.swap(changed, None)
+    assert [theirs] == (await two.scan()).records == (await two.scan(["task"])).records
+    assert await two.swap(theirs, None)
+    assert [changed] == (await one.scan()).records
+    assert [0, 1, 2, 3] == [each.first for each in await one.history("task", 9)]
+    assert [0, 1, 2, 3] == [each.first for each in await two.history("task", 9)]
+
+
+async def test_applications_do_not_see_who_has_what_of_each_other(opened: Open) -> None:
+    one, two = await opened(app="one"), await opened(app="two")
+    await add(one, "claimed", next=0)
+    await add(one, "held", next=2**60)
+    assert ["claimed"] == [each.name for each in (await one.claim(ME, ttl=0, limit=1)).records]
+    await held(one, "held", f"{ME}#1", until=0)
+
+    assert [] == (await two.scan(active=True)).records
+    assert [] == (await two.claim(ME, ttl=TTL, limit=1)).stale
+    renewed = await two.renew(ME, {}, {}, TTL)
+    assert ([], set()) == (renewed.mine, renewed.own)
+    await asyncio.sleep(0.001)
+    assert ["claimed", "held"] == [each.name for each in (await one.claim(YOU, ttl=TTL, limit=1)).stale]
+
+
+async def test_applications_tidy_only_what_is_their_own(opened: Open) -> None:
+    one, two = await opened(app="one"), await opened(app="two")
+    for store in (one, two):
+        await store.swap(None, record(), [row(first=number, finished=0) for number in range(4)])
+        await store.beat(ME, "{}", TTL)
+        await store.beat(YOU, "{}", TTL)
+
+    assert 3 == await one.tidy(keep=2, age=99 * S)
+    assert 4 == len(await two.history("task", 9))
+    await one.leave(YOU)
+    assert [ME, YOU] == [each.id for each in await two.beat(ME, "{}", TTL)]
+
+
+async def test_applications_forget_only_instances_of_their_own(opened: Open) -> None:
+    now = 1_000_000 * S
+    one, two = await opened(app="one", clock=lambda: now), await opened(app="two", clock=lambda: now)
+    for store in (one, two):
+        await store.beat(YOU, "{}", TTL)
+    now += TTL
+
+    await one.tidy(keep=9, age=S)
+
+    assert [ME] == [each.id for each in await one.beat(ME, "{}", TTL)]
+    assert [ME, YOU] == [each.id for each in await two.beat(ME, "{}", TTL)]
+
+
+async def test_rows_beyond_what_one_transaction_deletes_go_too(opened: Open) -> None:
+    store = await opened(history=AT_ONCE * 3)
+    rows = [row(first=number, finished=0) for number in range(AT_ONCE * 2 + 7)]
+    await store.swap(None, record(), rows)
+
+    assert AT_ONCE * 2 + 4 == await store.tidy(keep=3, age=2**60)
+    assert rows[-3:] == await store.history("task", 99)
+
+
 async def test_a_lock_that_somebody_holds_while_opening_is_not_waited_for_for_ever(path: Path) -> None:
     descriptor = os.open(path.parent, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    store = SqliteStore(path, timeout_s=0.4)
+    store = SqliteStore(path, timeout_s=2)
     with pytest.raises(StoreUnavailable, match="has been opening a store"):
         await store.open()
     os.close(descriptor)

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.stores import MemoryStore, SqliteStore, Store, store_from_url
-from kaiju_app.stores._record import Record, Row, StoredHold
-from kaiju_app.stores._store import MOST_CONFLICTS, Claimed, Ending, Instance, Renewed, Seen, Share
-from kaiju_app.stores._transitions import Definition, Refusal, ask, challenge, hold, put, unhold
+from kaiju_app.stores._record import Coming, Record, Row, StoredHold
+from kaiju_app.stores._store import LEAD, MOST_CONFLICTS, Claimed, Ending, Instance, Renewed, Seen, Share, Transition
+from kaiju_app.stores._transitions import Definition, Refusal, ask, challenge, hand_back, hold, put, release, unhold
 
 T0 = 1_800_000_000_000_000
+NEVER = 1 << 62  # When a tick is that never comes.
 S = 1_000_000
 TTL = 10 * S
 ME, YOU = "1" * 32, "2" * 32
@@ -80,7 +81,7 @@ def store(another: Make, loop: asyncio.AbstractEventLoop) -> Store:
 
 
 def record(name: str = "task", **values: Any) -> Record:
-    return replace(Record(name, T0 - S, "{}", (1,), T0, T0, T0 - 1, T0), **values)
+    return replace(Record(name, T0 - S, "{}", (1,), T0, values.get("next", T0), T0 - 1, T0), **values)
 
 
 def row(name: str = "task", first: int = T0, take: int = 1, **values: Any) -> Row:
@@ -106,6 +107,16 @@ async def taken(store: Store, me: str = ME, limit: int = 100, **values: Any) -> 
     return [each.name for each in (await store.claim(me, ttl=TTL, limit=limit, **values)).records]
 
 
+def simply(change: Callable[[Record, int], Record | None]) -> Transition:
+    """Return the transition that makes a change of a record, without rows, if it is allowed."""
+
+    def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+        new = None if old is None else change(old, now)
+        return None if new is None else (new, ())
+
+    return transition
+
+
 real = pytest.mark.realtime
 
 
@@ -116,8 +127,8 @@ FULL = Record(
     rev=T0 + 7,
     spec='{"every": 1.5}',
     version=(1, 12, 3),
-    anchor=T0,
     next=T0 + 2**40,
+    due=T0 + 2**41,
     floor=-5,
     seen=T0,
     take=3,
@@ -133,11 +144,12 @@ FULL = Record(
         "b#2": StoredHold("somebody", None, None, leased=False),
         "a#1": StoredHold("näme", "wh'y", T0 + 9, suspect=True),
     },
+    resumed=True,
 )
 
 
 @real
-@pytest.mark.parametrize("one", [FULL, record()])
+@pytest.mark.parametrize("one", [FULL, record(), record(next=NEVER)])
 async def test_a_record_comes_back_as_it_was_kept(store: Store, clock: Clock, one: Record) -> None:
     assert await store.swap(None, one)
     clock.now += S  # On a clock that stands still, a rev may be from the future.
@@ -243,7 +255,7 @@ async def test_what_is_kept_is_there_for_the_next_who_opens(store: Store, anothe
 @real
 async def test_a_change_tells_what_it_was_judged_by(store: Store, clock: Clock) -> None:
     clock.now += 5
-    definition = Definition("task", "{}", (1,), T0, T0 + 7)
+    definition = Definition("task", "{}", (1,), Coming(T0, T0 + 3), Coming(T0 + 7, T0 + 8))
     made = await store.change("task", lambda old, now: (put(old, now, definition), ()))
     assert (clock.now, None, True) == (made.now, made.old, made.done)
     assert made.new == await only(store)
@@ -274,6 +286,79 @@ async def test_changes_at_once_are_all_made(another: Make) -> None:
     assert last is not None
     assert last.next == 200
     assert [100 + number for number in range(100)] == [each.first for each in await stores[1].history("task", 100)]
+
+
+@real
+async def test_many_changes_are_made_each_by_itself(store: Store) -> None:
+    await add(store, "changed", "deleted", "refused", "untouched")
+    kept = {name: await only(store, name) for name in ("refused", "untouched")}
+
+    answers = await store.change_each(
+        {
+            "refused": lambda old, now: None,
+            "unknown": lambda old, now: None,
+            "new": lambda old, now: (record("new"), [row("new")]) if old is None else None,
+            "deleted": lambda old, now: (None, [row("deleted")]),
+            "changed": lambda old, now: (replace(old, rev=old.rev + 1, next=T0 + 5), ()) if old else None,
+        }
+    )
+
+    assert ["changed", "deleted", "new", "refused", "unknown"] == sorted(answers)
+    after = {each.name: each for each in (await store.scan()).records}
+    assert kept == {name: after[name] for name in kept}
+    assert {"changed", "new", *kept} == after.keys()
+    assert T0 + 5 == after["changed"].next
+    for name, each in answers.items():
+        assert (name in ("changed", "deleted", "new")) == each.done
+        assert each.new == (after[name] if each.done and name in after else None)
+    assert ["changed", "deleted", "refused"] == sorted(each.old.name for each in answers.values() if each.old)
+    assert [row("deleted")] == await store.history("deleted", 9)
+    assert [row("new")] == await store.history("new", 9)
+    assert {} == await store.change_each({})
+
+
+@real
+async def test_thousands_of_changes_are_made_in_the_order_of_names_and_only_once(store: Store, another: Make) -> None:
+    names = [f"task-{number:04}" for number in range(1_234)]
+    coming = Coming(T0, T0)
+
+    def putting(name: str) -> Transition:
+        definition = Definition(name, "{}", (1,), coming, coming)
+
+        def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+            new = put(old, now, definition)
+            return None if new is None else (new, ())
+
+        return transition
+
+    transitions = {name: putting(name) for name in reversed(names)}
+    other = another()
+    await other.open()
+
+    answers = await asyncio.gather(store.change_each(transitions), other.change_each(transitions))
+
+    for each in answers:
+        assert names == sorted(each)
+    assert names == sorted(name for each in answers for name, changed in each.items() if changed.done)
+    assert names == [each.name for each in (await store.scan()).records]
+    again = await store.change_each(transitions)
+    assert not any(each.done for each in again.values())
+    assert all(each.old == answers[0][name].new or answers[0][name].old for name, each in again.items())
+
+
+@pytest.mark.parametrize("times", [1, MOST_CONFLICTS - 1])
+async def test_many_changes_are_tried_again_after_a_conflict(clock: Clock, times: int) -> None:
+    store = Contested(clock, 0)
+    await add(store, "a", "b")
+    store.times = times
+
+    def change(old: Record | None, now: int) -> tuple[Record, Sequence[Row]]:
+        assert old is not None
+        return replace(old, rev=old.rev + 1, next=T0 + 5), ()
+
+    answers = await store.change_each({"a": change, "b": change})
+
+    assert [T0 + 5, T0 + 5] == [each.new.next for each in answers.values() if each.new]
 
 
 class Contested(MemoryStore):
@@ -374,13 +459,13 @@ async def test_what_may_not_be_claimed_is_not_what_is_waited_for(store: Store) -
     await add(store, "claimed", next=T0 - 5)
     await add(store, "held", "skipped", next=T0 + 2)
     assert ["claimed"] == await taken(store, YOU)
-    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, next=T0 + 1), ()))
+    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, next=T0 + 1, due=T0 + 1), ()))
     await held(store, "held")
-    assert (await store.claim(ME, ttl=TTL, limit=1, skip={"skipped"})).next_due is None
+    assert (await store.claim(ME, ttl=TTL, limit=1, skip={"skipped"})).claimable is None
 
     await add(store, "free", next=T0 + 3)
-    assert T0 + 3 == (await store.claim(ME, ttl=TTL, limit=1, skip={"skipped"})).next_due
-    assert T0 + 2 == (await store.claim(ME, ttl=TTL, limit=1)).next_due
+    assert T0 + 3 == (await store.claim(ME, ttl=TTL, limit=1, skip={"skipped"})).claimable
+    assert T0 + 2 == (await store.claim(ME, ttl=TTL, limit=1)).claimable
 
 
 @real
@@ -391,7 +476,81 @@ async def test_a_claim_may_be_made_ahead(store: Store) -> None:
     claimed = await store.claim(ME, ttl=TTL, limit=9, ahead=S)
 
     assert ["in"] == [each.name for each in claimed.records]
-    assert T0 + S + 1 == claimed.next_due
+    assert T0 + S + 1 - LEAD == claimed.claimable
+    assert T0 + S == claimed.records[0].started
+
+
+@real
+async def test_a_tick_is_claimed_when_it_is_due_and_not_before(store: Store, clock: Clock) -> None:
+    await add(store, "late", next=T0 - S, due=T0 + 3 * S)
+    await add(store, "soon", next=T0 - 1, due=T0 + 2 * S)
+
+    claimed = await store.claim(ME, ttl=TTL, limit=9, ahead=S)
+    assert ([], T0 + 2 * S - LEAD) == (claimed.records, claimed.claimable)
+    assert [] == (await store.scan(active=True)).records
+    clock.now += 2 * S
+    assert ["soon"] == [each.name for each in (await store.scan(active=True)).records]
+    assert ["soon"] == await taken(store, limit=1)
+    claimed = await store.claim(ME, ttl=TTL, limit=9, ahead=S)
+    assert [("late", T0 - S, T0 + 3 * S)] == [(each.name, each.tick, each.started) for each in claimed.records]
+    assert claimed.claimable is None
+
+
+@real
+async def test_the_first_that_is_due_is_claimed_first_whatever_its_tick(store: Store) -> None:
+    await add(store, "a", next=T0 - 9, due=T0 - 1)
+    await add(store, "b", next=T0 - 5, due=T0 - 5)
+
+    assert ["b"] == await taken(store, limit=1)
+
+
+@real
+async def test_a_tick_that_never_comes_is_not_due(store: Store, clock: Clock) -> None:
+    await add(store, "never", next=NEVER)
+    share = Share(2, 1 - crc32(b"never") % 2, 5 * S)
+
+    for values in ({}, {"ahead": S}, {"ahead": S, "share": share}, {"share": replace(share, rank=1 - share.rank)}):
+        claimed = await store.claim(ME, ttl=TTL, limit=9, **values)
+        assert [] == claimed.records
+        assert claimed.claimable is None or claimed.claimable > NEVER // 2
+    await store.change("never", lambda old, now: (ask(old, now), ()) if old else None)
+    (extra,) = (await store.claim(ME, ttl=TTL, limit=9, ahead=S)).records
+    assert [None] == await store.finish(ME, [Ending("never", extra.fence, extra.tick, "{}", None)])
+    await held(store, "never")
+    after = (await store.change("never", lambda old, now: (unhold(old, now, f"{YOU}#1"), ()) if old else None)).new
+    assert after is not None
+    assert (NEVER, NEVER, False) == (after.next, after.due, after.resumed)
+
+
+@real
+async def test_the_last_tick_is_followed_by_one_that_never_comes(store: Store) -> None:
+    await add(store, "task")
+    (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
+
+    assert [None] == await store.finish(ME, [Ending("task", claim.fence, T0, "{}", Coming(NEVER, NEVER))])
+
+    after = await only(store)
+    assert after is not None
+    assert (NEVER, NEVER, T0) == (after.next, after.due, after.floor)
+    assert [] == await taken(store)
+
+
+@real
+@pytest.mark.parametrize("ahead", [0, 1, LEAD - 1, LEAD, LEAD + 1, S])
+async def test_what_lies_ahead_is_waited_for_until_a_little_before_it_is_due(store: Store, ahead: int) -> None:
+    await add(store, "task", next=T0 - S, due=T0 + 2 * S)
+
+    assert T0 + 2 * S - min(ahead, LEAD) == (await store.claim(ME, ttl=TTL, limit=9, ahead=ahead)).claimable
+
+
+@real
+async def test_what_may_be_claimed_and_was_left_is_not_waited_for(store: Store) -> None:
+    await add(store, "first", next=T0 - S)
+    await add(store, "left", next=T0 - 2 * S, due=T0)
+    await add(store, "ahead", next=T0 + S)
+
+    assert (await store.claim(ME, ttl=TTL, limit=1, ahead=S)).claimable is None
+    assert T0 + S - 5 == (await store.claim(ME, ttl=TTL, limit=0, ahead=5)).claimable
 
 
 @real
@@ -464,13 +623,23 @@ async def test_what_is_due_is_anybodys_after_a_while(store: Store, clock: Clock)
 
     claimed = await store.claim(ME, ttl=TTL, limit=9, ahead=S, share=share)
     assert [own] == [each.name for each in claimed.records]
-    assert T0 + 5 * S == claimed.next_due
+    assert T0 + 5 * S == claimed.claimable
+    assert claimed.claimable == (await store.claim(ME, ttl=TTL, limit=9, share=share)).claimable
     clock.now = T0 + 5 * S - 1
     assert [] == await taken(store, share=share)
     clock.now += 1
     claimed = await store.claim(ME, ttl=TTL, limit=9, share=share)
     assert [other] == [each.name for each in claimed.records]
-    assert claimed.next_due is None
+    assert claimed.claimable is None
+
+
+@real
+async def test_patience_is_for_others_and_the_way_ahead_for_its_own(store: Store) -> None:
+    values = {"ttl": TTL, "limit": 0, "ahead": S, "share": Share(2, 0, 5 * S)}
+    await add(store, named(2, 0))
+    assert (await store.claim(ME, **values)).claimable is None
+    await add(store, named(2, 1), next=T0 + 2 * S)
+    assert T0 + 7 * S == (await store.claim(ME, **values)).claimable
 
 
 @real
@@ -482,15 +651,55 @@ async def test_an_extra_run_is_anybodys_at_once_and_the_tick_after_it_is_not(sto
     claimed = await store.claim(ME, ttl=TTL, limit=9, ahead=S, share=Share(2, 0, 5 * S))
 
     assert [(other, True)] == [(each.name, each.manual) for each in claimed.records]
-    assert T0 + 7 * S == claimed.next_due
+    assert T0 == claimed.records[0].started
+    assert T0 + 7 * S - LEAD == claimed.claimable
 
 
 @real
 async def test_others_that_are_not_due_do_not_count_for_the_limit(store: Store) -> None:
-    await add(store, *(name for name in map(str, range(50)) if crc32(name.encode()) % 2), next=T0 - 1)
+    await add(store, *(name for name in map(str, range(50)) if crc32(name.encode()) % 2), next=T0 - 9 * S, due=T0 - 1)
     await add(store, own := named(2, 0))
 
     assert [own] == await taken(store, limit=1, share=Share(2, 0, 5 * S))
+
+
+@real
+async def test_of_others_only_what_may_be_claimed_is_waited_for(store: Store) -> None:
+    others = [name for name in map(str, range(99)) if crc32(name.encode()) % 2]
+    claimed, hold, skipped, left, free, later = others[:6]
+    values = {"ahead": S, "skip": {skipped}, "share": Share(2, 0, 5 * S)}
+    await add(store, claimed, hold, skipped, next=T0 - S)
+    await held(store, hold)
+    assert [claimed] == await taken(store, YOU, skip={skipped})
+    assert (await store.claim(ME, ttl=TTL, limit=9, **values)).claimable is None
+
+    await add(store, left, next=T0 - 9 * S, due=T0 - 5 * S)
+    assert (await store.claim(ME, ttl=TTL, limit=0, **values)).claimable is None
+    await add(store, free, next=T0 - 9 * S, due=T0 - S + 7)
+    await add(store, later, next=T0 - 10 * S, due=T0 + S)
+    assert T0 + 4 * S + 7 == (await store.claim(ME, ttl=TTL, limit=0, **values)).claimable
+    await add(store, named(2, 0), next=T0 + 3 * S)
+    assert T0 + 3 * S - LEAD == (await store.claim(ME, ttl=TTL, limit=0, **values)).claimable
+
+
+# --- holds ---
+
+
+@real
+async def test_a_tick_that_a_hold_has_kept_back_says_so_until_it_is_over(store: Store, clock: Clock) -> None:
+    await add(store, "task", next=T0 + S)
+    await held(store)
+    clock.now += 2 * S
+    assert [] == await taken(store)
+    await store.change("task", lambda old, now: (unhold(old, now, f"{YOU}#1"), ()) if old else None)
+
+    (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
+    assert claim.resumed
+    coming = Coming(T0 + 3 * S, T0 + 3 * S)
+    assert [None] == await store.finish(ME, [Ending("task", claim.fence, claim.tick, "{}", coming)])
+    after = await only(store)
+    assert after is not None
+    assert not after.resumed
 
 
 # --- renewals ---
@@ -522,6 +731,7 @@ async def test_a_renewal_tells_what_is_still_mine(store: Store, clock: Clock) ->
             {("held", f"{ME}#1"), ("lost", f"{ME}#2")},
             [(name, fences[name]) for name in ("orphan", "quiet", "wanted")],
             {"wanted"},
+            {("held", f"{ME}#1"), ("lost", f"{ME}#2")},
         )
         == renewed
     )
@@ -572,6 +782,29 @@ async def test_a_renewal_of_nothing_still_shows_orphans(store: Store) -> None:
     assert [] == (await store.renew(YOU, {}, {}, TTL)).mine
 
 
+@real
+async def test_a_renewal_shows_every_hold_of_the_instance_also_one_that_it_does_not_ask_for(
+    store: Store, another: Make
+) -> None:
+    other = another()
+    await other.open()
+    await add(store, "a", "b", "c", "d")
+    await held(store, "a", f"{ME}#1")
+    await held(store, "a", f"{YOU}#1")
+    await held(store, "b", f"{ME}#2#3", until=None)
+    await held(store, "b", f"{ME}#4")
+    for key in (f"{ME}0#1", f"0{ME}#1", f"x#{ME}#1"):
+        await held(store, "c", key)
+
+    mine = {("a", f"{ME}#1"), ("b", f"{ME}#2#3"), ("b", f"{ME}#4")}
+    assert mine == (await store.renew(ME, {}, {}, TTL)).own
+    renewed = await other.renew(ME, {}, {"a": [f"{ME}#1"], "c": ["x#1"]}, TTL)
+    assert (mine, {("a", f"{ME}#1")}) == (renewed.own, renewed.holds)
+    assert {("a", f"{YOU}#1")} == (await store.renew(YOU, {}, {}, TTL)).own
+    await store.change("a", lambda old, now: (unhold(old, now, f"{ME}#1"), ()) if old else None)
+    assert mine - {("a", f"{ME}#1")} == (await store.renew(ME, {}, {}, TTL)).own
+
+
 # --- ends ---
 
 
@@ -581,12 +814,27 @@ async def test_a_finish_frees_the_task_sets_its_next_tick_and_keeps_its_rows(sto
     (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
     rows = row(fence=claim.fence), row(first=T0 + 1, take=0, count=9, outcome="SKIPPED")
 
-    assert [None] == await store.finish(ME, [Ending("task", claim.fence, claim.spec, T0 + 10, rows)])
+    ending = Ending("task", claim.fence, T0, claim.spec, Coming(T0 + 10, T0 + 13), rows)
+    assert [None] == await store.finish(ME, [ending])
 
     after = await only(store)
     assert after is not None
-    assert (None, T0 + 10, T0, 0, claim.fence) == (after.holder, after.next, after.floor, after.take, after.fence)
+    assert (None, T0 + 10, T0 + 13, T0, 0) == (after.holder, after.next, after.due, after.floor, after.take)
+    assert claim.fence == after.fence
     assert list(rows) == await store.history("task", 9)
+
+
+@real
+async def test_a_finish_of_an_extra_run_leaves_the_grid_alone(store: Store) -> None:
+    await add(store, "task", next=T0 + 9 * S, asked=T0 - 5)
+    (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
+
+    assert [None] == await store.finish(ME, [Ending("task", claim.fence, claim.tick, "any", None, (row(manual=True),))])
+
+    after = await only(store)
+    assert after is not None
+    assert (None, None, 0, T0 + 9 * S) == (after.holder, after.asked, after.asked_take, after.next)
+    assert [row(manual=True)] == await store.history("task", 9)
 
 
 @real
@@ -605,7 +853,8 @@ async def test_a_finish_is_refused_for_any_other_claim_or_rule(
     await add(store, "task")
     (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
 
-    assert [refusal] == await store.finish(me, [Ending("task", claim.fence + later, spec, T0 + 10, (row(),))])
+    ending = Ending("task", claim.fence + later, T0, spec, Coming(T0 + 10, T0 + 10), (row(),))
+    assert [refusal] == await store.finish(me, [ending])
 
     assert claim == await only(store)
     assert [] == await store.history("task", 9)
@@ -615,16 +864,48 @@ async def test_a_finish_is_refused_for_any_other_claim_or_rule(
 async def test_finishes_are_answered_in_their_order_and_a_second_one_is_refused(store: Store) -> None:
     await add(store, "a", "b", "c")
     fences = {each.name: each.fence for each in (await store.claim(ME, ttl=TTL, limit=9)).records}
-    ends = {name: Ending(name, fence, "{}", T0 + 10, (row(name),)) for name, fence in fences.items()}
+    coming = Coming(T0 + 10, T0 + 10)
+    ends = {name: Ending(name, fence, T0, "{}", coming, (row(name),)) for name, fence in fences.items()}
     wrong = replace(ends["b"], spec="other")
 
-    answers = await store.finish(ME, [wrong, ends["c"], Ending("unknown", 1, "{}", T0 + 10), ends["a"], ends["c"]])
+    answers = await store.finish(ME, [wrong, ends["c"], Ending("unknown", 1, T0, "{}", coming), ends["a"], ends["c"]])
 
-    assert [Refusal.CHANGED, None, Refusal.LOST, None, Refusal.LOST] == answers
+    assert [Refusal.CHANGED, None, Refusal.LOST, None, Refusal.DONE] == answers
     assert [] == await store.finish(ME, [])
-    assert [Refusal.LOST, None] == await store.finish(ME, [ends["a"], ends["b"]])
+    assert [Refusal.DONE, None] == await store.finish(ME, [ends["a"], ends["b"]])
     for name in ends:
         assert [row(name)] == await store.history(name, 9)
+
+
+@real
+async def test_a_finish_that_comes_twice_changes_nothing_and_one_that_comes_too_late_is_lost(
+    store: Store, clock: Clock
+) -> None:
+    await add(store, "done", "again", "back")
+    await add(store, "extra", "unmade", next=T0 + 99 * S, asked=T0)
+    claims = {each.name: each for each in (await store.claim(ME, ttl=TTL, limit=9)).records}
+    ends = {
+        name: Ending(name, each.fence, each.tick, "{}", None if each.manual else Coming(T0 + S, T0 + S), (row(name),))
+        for name, each in claims.items()
+    }
+    assert [None, None] == await store.finish(ME, [ends["done"], ends["extra"]])
+    assert [None] == await store.finish(ME, [ends["again"]])
+    for name in ("back", "unmade"):
+        returned = simply(partial(hand_back, me=ME, fence=claims[name].fence))
+        assert (await store.change(name, returned)).done
+    clock.now += S
+    assert ["again", "back", "done", "unmade"] == sorted(await taken(store))
+    await store.change("done", lambda old, now: (release(old, now, ME, old.fence), ()) if old else None)
+    before = await store.scan()
+
+    names = ["again", "back", "done", "extra", "unmade"]
+    lost, done = Refusal.LOST, Refusal.DONE
+    assert [lost, lost, lost, done, lost] == await store.finish(
+        ME, [replace(ends[name], rows=(row(name, take=7),)) for name in names]
+    )
+
+    assert before == await store.scan()
+    assert [[row("done")], [row("extra")], []] == [await store.history(name, 9) for name in ("done", "extra", "back")]
 
 
 # --- rows ---
@@ -654,7 +935,94 @@ async def test_the_history_is_the_last_rows_newest_last(store: Store) -> None:
     assert [] == await store.history("unknown", 3)
 
 
+# --- what is kept for long ---
+
+
+async def told(store: Store, *names: str) -> list[list[int]]:
+    """Return the ticks of which rows are kept."""
+    return [[each.first for each in await store.history(name, 999)] for name in names]
+
+
+@real
+async def test_of_each_task_the_newest_rows_stay(store: Store) -> None:
+    await store.swap(None, record("many"), [row("many", first=number) for number in range(9)])
+    await store.swap(None, record("few"), [row("few", first=number) for number in range(3)])
+
+    assert 5 == await store.tidy(keep=4, age=S)
+    assert [[5, 6, 7, 8], [0, 1, 2]] == await told(store, "many", "few")
+    assert 0 == await store.tidy(keep=4, age=S)
+    assert 5 == await store.tidy(keep=1, age=S)
+    assert [[8], [2]] == await told(store, "many", "few")
+
+
+@real
+async def test_old_rows_go_but_for_the_newest_of_each_task(store: Store, clock: Clock) -> None:
+    rows = [row("some", first=number, finished=T0 + number * S) for number in range(6)]
+    await store.swap(None, record("some"), rows)
+    await store.swap(None, record("old"), [row("old", first=number) for number in range(3)])
+    await store.swap(None, record("turned"), [row("turned", first=1, finished=T0 + 9 * S), row("turned", first=2)])
+
+    clock.now = T0 + 9 * S
+    assert 5 == await store.tidy(keep=99, age=6 * S)
+    assert [[3, 4, 5], [2], [1, 2]] == await told(store, "some", "old", "turned")
+    assert 0 == await store.tidy(keep=99, age=6 * S)
+
+
+@real
+async def test_rows_of_a_task_that_is_gone_and_of_nothing_are_tidied_too(store: Store) -> None:
+    assert 0 == await store.tidy(keep=1, age=0)
+    gone = record("gone")
+    await store.swap(None, gone, [row("gone", first=number) for number in range(3)])
+    await store.swap(gone, None)
+
+    assert 2 == await store.tidy(keep=1, age=S)
+    assert [[2]] == await told(store, "gone")
+
+
+@real
+async def test_many_rows_are_tidied_while_others_go_on(store: Store, another: Make) -> None:
+    other = another()
+    await other.open()
+    names = [f"task-{number}" for number in range(60)]
+    for name in names:
+        await store.swap(None, record(name, next=T0 + S), [row(name, first=number) for number in range(100)])
+
+    tidying = asyncio.ensure_future(store.tidy(keep=3, age=S))
+    for name in names:
+        assert (await other.change(name, lambda old, now: (replace(old, rev=old.rev + 1), [row(old.name)]))).done
+    gone = await tidying + await store.tidy(keep=3, age=S)
+
+    left = await told(store, *names)
+    assert all(each[-1] == T0 and 3 == len(each) for each in left)
+    assert 60 * 101 - 60 * 3 >= gone >= 60 * 97  # An engine may delete some itself, as new ones come.
+
+
+@real
+async def test_an_instance_that_was_not_heard_of_for_long_is_forgotten(store: Store, clock: Clock) -> None:
+    await store.beat(YOU, "{}", TTL)
+    clock.now += TTL
+    await store.beat(ME, "{}", TTL)
+
+    assert 0 == await store.tidy(keep=1, age=TTL)
+    assert [ME, YOU] == [each.id for each in await store.beat(ME, "{}", 99 * TTL)]
+    assert 0 == await store.tidy(keep=1, age=TTL - 1)
+    assert [ME] == [each.id for each in await store.beat(ME, "{}", 99 * TTL)]
+
+
 # --- who lives ---
+
+
+@real
+async def test_an_instance_that_leaves_is_not_counted_any_more(store: Store, another: Make) -> None:
+    other = another()
+    await other.open()
+    await other.beat(YOU, "{}", TTL)
+    await store.beat(ME, "{}", TTL)
+
+    await other.leave(YOU)
+    await other.leave(YOU)
+
+    assert [ME] == [each.id for each in await store.beat(ME, "{}", TTL)]
 
 
 @real
@@ -761,7 +1129,9 @@ def stored(draw: st.DrawFn) -> Record:
     return record(
         draw(names),
         rev=draw(st.integers(T0 - S, T0 - S + 3)),
-        next=draw(near),
+        next=(next := draw(near)),
+        due=next + draw(st.sampled_from([0, 0, 7])),
+        floor=draw(near),
         asked=asked,
         holder=holder,
         fence=draw(st.integers(1, 2)),
@@ -769,7 +1139,36 @@ def stored(draw: st.DrawFn) -> Record:
         suspect=holder is not None and draw(st.booleans()),
         manual=holder is not None and asked is not None and draw(st.booleans()),
         holds=draw(st.just({}) | stored_holds),
+        resumed=draw(st.booleans()),
     )
+
+
+def refused(name: str) -> Transition:
+    return lambda old, now: None
+
+
+def deleted(name: str) -> Transition:
+    return lambda old, now: None if old is None else (None, [row(name, first=now, finished=now)])
+
+
+def made_or_put(name: str) -> Transition:
+    def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+        new = put(old, now, Definition(name, "new", (1,), Coming(now + 5, now + 9), Coming(now + 5, now + 9)))
+        return None if new is None else (new, ())
+
+    return transition
+
+
+def told_of(name: str) -> Transition:
+    def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
+        rows = [row(name, first=now + number, finished=now - 2 * number) for number in (2, 1, 0)]
+        return None if old is None else (replace(old, rev=old.rev + 1), rows)
+
+    return transition
+
+
+def unheld(name: str) -> Transition:
+    return simply(lambda old, now: unhold(old, now, f"{ME}#1"))
 
 
 def test_shortcuts_come_out_as_the_long_way_does(kind: str, tmp_path: Path) -> None:
@@ -785,22 +1184,47 @@ def test_shortcuts_come_out_as_the_long_way_does(kind: str, tmp_path: Path) -> N
         holds: dict[str, list[str]],
         endings: list[Ending],
         ahead: int,
+        each_by_itself: dict[str, Callable[[str], Transition]],
+        keep: int,
+        age: int,
     ) -> None:
         clock.now += S  # Later than all that is left from before.
         long_way = MemoryStore(clock)
+        for name in "abcdefgh":  # Rows cannot all be deleted.
+            before = record(name)
+            assert await long_way.swap(None, before, await store.history(name, 99))
+            assert await long_way.swap(before, None)
         for each in (await store.scan()).records:
             await store.swap(each, None)
         for each in records:
-            one = replace(each, next=each.next - T0 + clock.now, until=each.until and each.until - T0 + clock.now)
+            by = clock.now - T0
+            one = replace(each, next=each.next + by, due=each.due + by, until=each.until and each.until + by)
             assert await store.swap(None, one)
             assert await long_way.swap(None, one)
         assert await long_way.claim(ME, **claim, ahead=ahead) == await store.claim(ME, **claim, ahead=ahead)
         clock.now += 5  # On a clock that stands still, a rev may be from the future.
         assert await long_way.renew(ME, runs, holds, TTL) == await store.renew(ME, runs, holds, TTL)
         clock.now += 5
-        fences = {each.name: each.fence for each in (await store.scan()).records}
-        ends = [replace(each, fence=fences.get(each.name, 0) - each.fence) for each in endings]
-        assert await long_way.finish(ME, ends) == await store.finish(ME, ends)
+        found = {each.name: each for each in (await store.scan()).records}
+        ends = [
+            replace(
+                each,
+                fence=one.fence - each.fence,
+                tick=one.tick - each.tick,
+                following=None if one.manual else each.following,
+                rows=(row(each.name, first=clock.now - 9, finished=clock.now - 9),),
+            )
+            for each in endings
+            if (one := found.get(each.name, record()))
+        ]
+        for _ in range(2):
+            assert await long_way.finish(ME, ends) == await store.finish(ME, ends)
+        clock.now += 5
+        changes = {name: change(name) for name, change in each_by_itself.items()}
+        assert await long_way.change_each(changes) == await store.change_each(changes)
+        assert await long_way.tidy(keep=keep, age=age) == await store.tidy(keep=keep, age=age)
+        for name in "abcdefgh":
+            assert await long_way.history(name, 9) == await store.history(name, 9)
         clock.now += 5
         assert await long_way.scan() == await store.scan()
         assert await long_way.scan(active=True) == await store.scan(active=True)
@@ -819,9 +1243,22 @@ def test_shortcuts_come_out_as_the_long_way_does(kind: str, tmp_path: Path) -> N
         runs=st.dictionaries(names, st.integers(1, 2), max_size=4),
         holds=st.dictionaries(names, st.lists(st.sampled_from([f"{ME}#1", f"{ME}#2"]), max_size=2), max_size=3),
         endings=st.lists(
-            st.builds(Ending, names, st.sampled_from([0, 0, 1]), st.sampled_from(["{}", "{}", "x"]), near), max_size=5
+            st.builds(
+                Ending,
+                names,
+                st.sampled_from([0, 0, 1]),
+                st.sampled_from([0, 0, 3]),
+                st.sampled_from(["{}", "{}", "x"]),
+                st.builds(Coming, near, near),
+            ),
+            max_size=5,
         ),
         ahead=st.integers(0, 20),
+        each_by_itself=st.dictionaries(
+            names, st.sampled_from([refused, deleted, made_or_put, told_of, unheld]), max_size=5
+        ),
+        keep=st.integers(0, 4),
+        age=st.integers(0, 10),
     )
     def any_records(**drawn: Any) -> None:
         loop.run_until_complete(same(**drawn))
@@ -849,7 +1286,8 @@ def test_ten_thousand_holds_and_as_many_claims_as_there_is_time_for_never_meet(k
         while not over:
             for claim in (await store.claim(ME, ttl=TTL, limit=1)).records:
                 claims.append(claim.fence)
-                assert [None] == await store.finish(ME, [Ending("task", claim.fence, "{}", claim.next + 1)])
+                coming = Coming(claim.next + 1, claim.next + 1)
+                assert [None] == await store.finish(ME, [Ending("task", claim.fence, claim.next, "{}", coming)])
         if kind != "memory":
             await store.close()
 

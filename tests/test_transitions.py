@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from kaiju_app._model import Reason
-from kaiju_app.stores._record import Record, Row, StoredHold
+from kaiju_app.stores._record import Coming, Record, Row, StoredHold
 from kaiju_app.stores._transitions import (
     DAY,
     Definition,
@@ -44,9 +44,10 @@ NOW = 1_000_000
 TTL = 100
 GRACE = 40
 
-FREE = Record("task", NOW - 500, "rule", (1,), NOW - 1000, NOW, NOW - 10, NOW - 500)
-CLAIMED = replace(FREE, rev=NOW, holder="me", fence=NOW, until=NOW + TTL, started=NOW, take=1, seen=NOW)
-EXTRA = replace(CLAIMED, next=NOW + 500, take=0, asked=NOW - 3, asked_take=1, manual=True)
+FREE = Record("task", NOW - 500, "rule", (1,), NOW, NOW, NOW - 10, NOW - 500)
+CLAIMED = replace(FREE, rev=NOW, holder="me", fence=NOW, until=NOW + TTL, started=NOW, take=1)
+EXTRA = replace(CLAIMED, next=NOW + 500, due=NOW + 500, take=0, asked=NOW - 3, asked_take=1, manual=True)
+NEVER = 1 << 62  # When a tick is that never comes.
 LEASED = StoredHold("they", "why", NOW + TTL)
 PAUSE = StoredHold("they", None, NOW + TTL, leased=False)
 HELD = replace(FREE, holds={"me#1": LEASED, "you#1": PAUSE})
@@ -67,9 +68,12 @@ def changed(old: Record, new: Record | None) -> dict[str, Any]:
     ("values", "due"),
     [
         ({}, True),
-        ({"next": NOW + 1}, False),
-        ({"next": NOW + 1, "asked": NOW}, True),
-        ({"next": NOW - 10**9}, True),
+        ({"due": NOW + 1}, False),
+        ({"due": NOW + 1, "asked": NOW}, True),
+        ({"next": NOW - 10**9, "due": NOW - 10**9}, True),
+        ({"next": NOW - 10**9, "due": NOW + 1}, False),
+        ({"next": NEVER, "due": NEVER}, False),
+        ({"next": NEVER, "due": NEVER, "asked": NOW}, True),
         ({"holder": "you"}, False),
         ({"holder": "you", "asked": NOW}, False),
         ({"holds": {"x#1": LEASED}}, False),
@@ -84,11 +88,36 @@ def test_what_is_due_free_and_not_held_can_be_claimed(values: dict[str, Any], du
 
 
 def test_a_claim_says_by_whom_since_when_and_until_when() -> None:
-    claimed = {"fence": NOW, "holder": "me", "until": NOW + TTL, "started": NOW, "seen": NOW}
+    claimed = {"fence": NOW, "holder": "me", "until": NOW + TTL, "started": NOW}
 
     assert {**claimed, "take": 1} == changed(FREE, claim(FREE, NOW, "me", TTL))
-    asked = replace(FREE, next=NOW + 1, asked=NOW)
+    asked = replace(FREE, due=NOW + 1, asked=NOW)
     assert {**claimed, "asked_take": 1, "manual": True} == changed(asked, claim(asked, NOW, "me", TTL))
+
+
+@pytest.mark.parametrize(("due", "started"), [(NOW - 9, NOW), (NOW, NOW), (NOW + 5, NOW + 5)])
+def test_a_run_that_is_claimed_ahead_begins_when_it_is_due(due: int, started: int) -> None:
+    new = claim(replace(FREE, next=NOW - 9, due=due), NOW, "me", TTL, 5)
+
+    assert new is not None
+    assert (started, NOW + TTL, False) == (new.started, new.until, new.manual)
+
+
+def test_a_claim_tells_when_what_it_is_for_is_due() -> None:
+    old = replace(FREE, due=NOW + 4)
+    tick, extra = claim(old, NOW, "me", TTL, 5), claim(replace(old, asked=NOW - 3), NOW, "me", TTL, 3)
+
+    assert tick is not None
+    assert (NOW, NOW + 4) == (tick.tick, tick.tick_due)
+    assert extra is not None
+    assert (NOW - 3, NOW - 3) == (extra.tick, extra.tick_due)
+
+
+def test_an_extra_run_begins_at_once() -> None:
+    new = claim(replace(FREE, due=NOW + 6, asked=NOW), NOW, "me", TTL, 5)
+
+    assert new is not None
+    assert (NOW, True) == (new.started, new.manual)
 
 
 def test_of_a_tick_and_an_extra_run_that_are_both_due_the_tick_comes_first() -> None:
@@ -98,16 +127,16 @@ def test_of_a_tick_and_an_extra_run_that_are_both_due_the_tick_comes_first() -> 
     assert (False, NOW, NOW - 5) == (both.manual, both.tick, both.asked)
 
 
-@pytest.mark.parametrize(("next", "ahead", "due"), [(5, 5, True), (5, 4, False), (-5, -5, True), (-4, -5, False)])
-def test_a_tick_may_be_claimed_ahead_or_only_when_it_is_overdue(next: int, ahead: int, due: bool) -> None:
-    new = claim(replace(FREE, next=NOW + next), NOW, "me", TTL, ahead)
+@pytest.mark.parametrize(("due", "ahead", "may"), [(5, 5, True), (5, 4, False), (-5, -5, True), (-4, -5, False)])
+def test_a_tick_may_be_claimed_ahead_or_only_when_it_is_overdue(due: int, ahead: int, may: bool) -> None:
+    new = claim(replace(FREE, next=NOW - 9, due=NOW + due), NOW, "me", TTL, ahead)
 
-    assert due == (new is not None)
+    assert may == (new is not None)
     assert new is None or not new.manual
 
 
 def test_an_extra_run_is_claimed_while_the_next_tick_is_out_of_reach() -> None:
-    new = claim(replace(FREE, next=NOW - 4, asked=NOW), NOW, "me", TTL, -5)
+    new = claim(replace(FREE, next=NOW - 9, due=NOW - 4, asked=NOW), NOW, "me", TTL, -5)
 
     assert new is not None
     assert (True, NOW, 1, 0) == (new.manual, new.tick, new.takes, new.take)
@@ -122,12 +151,17 @@ def test_a_fence_is_larger_than_any_before_also_when_the_clock_was_set_back() ->
 
 # --- mine ---
 
+
+def following_of(old: Record) -> Coming | None:
+    return None if old.manual else Coming(NOW + 9, NOW + 9)
+
+
 Mine = Callable[[Record, str, int], object]
 MINE: dict[str, Mine] = {
     "renew": lambda old, me, fence: renew(old, NOW, me, fence, TTL),
     "hand_back": lambda old, me, fence: hand_back(old, NOW, me, fence),
     "release": lambda old, me, fence: release(old, NOW, me, fence),
-    "finish": lambda old, me, fence: finish(old, NOW, me, fence, old.spec, NOW + 9),
+    "finish": lambda old, me, fence: finish(old, NOW, me, fence, old.tick, old.spec, following_of(old)),
 }
 
 
@@ -150,28 +184,82 @@ FREED = {"holder": None, "until": None, "started": None}
 
 
 def test_a_finish_ends_the_tick_and_sets_the_next_one() -> None:
-    new = finish(CLAIMED, NOW + 5, "me", NOW, "rule", NOW + 60)
+    old = replace(CLAIMED, resumed=True)
+    new = finish(old, NOW + 5, "me", NOW, NOW, "rule", Coming(NOW + 60, NOW + 71))
 
     assert isinstance(new, Record)
-    assert {**FREED, "next": NOW + 60, "floor": NOW, "take": 0} == changed(CLAIMED, new)
+    ended = {"floor": NOW, "take": 0, "resumed": False, "seen": NOW + 5}
+    assert {**FREED, **ended, "next": NOW + 60, "due": NOW + 71} == changed(old, new)
 
 
-def test_a_finish_never_goes_back() -> None:
-    new = finish(CLAIMED, NOW, "me", NOW, "rule", NOW - 60)
+@pytest.mark.parametrize(
+    ("following", "next", "due"),
+    [
+        (Coming(NOW - 60, NOW - 50), NOW + 1, NOW + 1),
+        (Coming(NOW, NOW), NOW + 1, NOW + 1),
+        (Coming(NOW - 60, NOW + 9), NOW + 1, NOW + 9),
+        (Coming(NOW + 60, NOW + 50), NOW + 60, NOW + 60),
+        (Coming(NEVER, NEVER), NEVER, NEVER),
+    ],
+)
+def test_a_finish_never_goes_back_and_no_tick_is_due_before_its_time(following: Coming, next: int, due: int) -> None:
+    new = finish(CLAIMED, NOW, "me", NOW, NOW, "rule", following)
 
     assert isinstance(new, Record)
-    assert (NOW + 1, NOW) == (new.next, new.floor)
+    assert (next, due, NOW) == (new.next, new.due, new.floor)
 
 
-def test_a_finish_of_an_extra_run_leaves_the_grid_alone() -> None:
-    new = finish(EXTRA, NOW, "me", NOW, "another rule", NOW + 60)
+@pytest.mark.parametrize("following", [None, Coming(NOW + 60, NOW + 60)])
+def test_a_finish_of_an_extra_run_leaves_the_grid_alone(following: Coming | None) -> None:
+    old = replace(EXTRA, resumed=True)
+    new = finish(old, NOW + 5, "me", NOW, EXTRA.tick, "another rule", following)
 
     assert isinstance(new, Record)
-    assert {**FREED, "asked": None, "asked_take": 0, "manual": False} == changed(EXTRA, new)
+    assert {**FREED, "asked": None, "asked_take": 0, "manual": False, "seen": NOW + 5} == changed(old, new)
 
 
 def test_a_finish_by_another_rule_is_refused() -> None:
-    assert Refusal.CHANGED is finish(CLAIMED, NOW, "me", NOW, "another rule", NOW + 60)
+    assert Refusal.CHANGED is finish(CLAIMED, NOW, "me", NOW, NOW, "another rule", Coming(NOW + 60, NOW + 60))
+
+
+# What may come between a finish and the same finish once more, and what may have come instead of it.
+ENDED = finish(CLAIMED, NOW, "me", NOW, NOW, "rule", Coming(NOW + 60, NOW + 60))
+DONE_EXTRA = finish(EXTRA, NOW, "me", NOW, EXTRA.tick, "rule", None)
+assert isinstance(ENDED, Record)
+assert isinstance(DONE_EXTRA, Record)
+
+
+@pytest.mark.parametrize(
+    ("stored", "refusal"),
+    [
+        (ENDED, Refusal.DONE),
+        (replace(ENDED, asked=NOW + 9), Refusal.DONE),
+        (replace(ENDED, next=NOW + 1, due=NOW + 1), Refusal.DONE),
+        (replace(ENDED, holds={"x#1": LEASED}), Refusal.DONE),
+        (claim(ENDED, NOW + 60, "me", TTL), Refusal.LOST),
+        (release(CLAIMED, NOW, "me", NOW), Refusal.LOST),
+        (hand_back(CLAIMED, NOW, "me", NOW), Refusal.LOST),
+        (replace(CLAIMED, holder="you"), Refusal.LOST),
+        (replace(ENDED, fence=NOW - 1), Refusal.LOST),
+    ],
+)
+def test_a_finish_that_comes_twice_is_told_from_one_that_comes_too_late(stored: Record, refusal: Refusal) -> None:
+    assert refusal is finish(stored, NOW + 60, "me", NOW, NOW, "rule", Coming(NOW + 60, NOW + 60))
+
+
+@pytest.mark.parametrize(
+    ("stored", "refusal"),
+    [
+        (DONE_EXTRA, Refusal.DONE),
+        (ask(DONE_EXTRA, NOW), Refusal.DONE),
+        (claim(replace(DONE_EXTRA, asked=NOW + 9), NOW + 9, "me", TTL), Refusal.LOST),
+        (release(EXTRA, NOW, "me", NOW), Refusal.LOST),
+        (replace(EXTRA, holder=None, manual=False, floor=NOW + 499), Refusal.LOST),
+        (replace(EXTRA, holder="you"), Refusal.LOST),
+    ],
+)
+def test_a_finish_of_an_extra_run_that_comes_twice_is_told_too(stored: Record, refusal: Refusal) -> None:
+    assert refusal is finish(stored, NOW + 60, "me", NOW, EXTRA.tick, "rule", None)
 
 
 def test_to_hand_back_takes_the_claim_back_and_to_release_counts_it() -> None:
@@ -191,9 +279,9 @@ def test_an_extra_run_can_be_asked_for_unless_it_would_have_to_wait() -> None:
 def test_two_extra_runs_asked_for_in_one_microsecond_are_two() -> None:
     first = ask(FREE, NOW)
     assert first is not None
-    claimed = claim(replace(first, next=NOW + 5), NOW, "me", TTL)
+    claimed = claim(replace(first, due=NOW + 5), NOW, "me", TTL)
     assert claimed is not None
-    ended = finish(claimed, NOW, "me", claimed.fence, "rule", 0)
+    ended = finish(claimed, NOW, "me", claimed.fence, claimed.tick, "rule", None)
     assert isinstance(ended, Record)
     second = ask(ended, NOW)
     assert second is not None
@@ -245,6 +333,50 @@ def test_the_row_of_a_lost_claim_tells_whose_it_was() -> None:
 # --- holds ---
 
 
+def test_the_end_of_the_last_hold_tells_that_it_kept_a_tick_back() -> None:
+    one = replace(FREE, holds={"me#1": LEASED})
+    over = NOW + TTL + 1
+    suspect = replace(FREE, holds={"me#1": replace(LEASED, suspect=True)})
+
+    for old, new in (
+        (one, unhold(one, NOW, "me#1")),
+        (suspect, expire_hold(suspect, over, "me#1")),
+        (one, bury(one, NOW, {"me"})),
+    ):
+        assert {"holds": {}, "resumed": True} == changed(old, new)
+    running = replace(CLAIMED, holds=one.holds)
+    assert {**FREED, "holds": {}, "resumed": True} == changed(running, bury(running, NOW, {"me"}))
+
+
+def test_nothing_else_tells_so() -> None:
+    later = replace(FREE, holds={"me#1": LEASED}, next=NOW - 9, due=NOW + 1)
+    assert {"holds": {}} == changed(later, unhold(later, NOW, "me#1"))
+    assert {"holds": {}} == changed(later, bury(later, NOW, {"me"}))
+    assert {"holds": {"you#1": PAUSE}} == changed(HELD, unhold(HELD, NOW, "me#1"))
+    assert FREED == changed(CLAIMED, bury(CLAIMED, NOW, {"me"}))
+    assert {"holds": {"x#1": LEASED}} == changed(FREE, hold(FREE, NOW, "x#1", LEASED))
+
+
+def test_what_was_kept_back_stays_so_until_it_is_over() -> None:
+    free, mine = replace(FREE, resumed=True), replace(CLAIMED, resumed=True)
+    suspect = replace(mine, suspect=True)
+    held = replace(free, due=NOW + 9, holds={"me#1": LEASED})
+    for new in (
+        claim(free, NOW, "me", TTL),
+        renew(mine, NOW, "me", NOW, TTL),
+        hand_back(mine, NOW, "me", NOW),
+        release(mine, NOW, "me", NOW),
+        challenge(mine, NOW + TTL + 1, GRACE),
+        expire(suspect, NOW + TTL + 1),
+        bury(mine, NOW, {"me"}),
+        hold(free, NOW, "x#1", LEASED),
+        unhold(held, NOW, "me#1"),
+        ask(free, NOW),
+    ):
+        assert new is not None
+        assert new.resumed
+
+
 def test_a_hold_is_renewed_and_ended_by_its_key() -> None:
     new = hold(FREE, NOW, "x#1", LEASED)
     assert {"holds": {"x#1": LEASED}} == changed(FREE, new)
@@ -294,35 +426,50 @@ def test_the_instance_of_a_hold_is_in_its_key() -> None:
 
 # --- the rule ---
 
-NEW = Definition("task", "new", (1,), NOW - 77, NOW + 30)
+NEW = Definition("task", "new", (1,), Coming(NOW - 77, NOW - 70), Coming(NOW + 30, NOW + 35))
 
 
 def test_the_first_put_makes_the_record() -> None:
     new = put(None, NOW, NEW)
 
     assert new is not None
-    assert Record("task", NOW, "new", (1,), NOW - 77, NOW - 77, NOW - 78, NOW) == new
+    assert Record("task", NOW, "new", (1,), NOW - 77, NOW - 70, NOW - 78, NOW) == new
 
 
-def test_another_rule_sets_the_coming_tick_and_the_anchor() -> None:
-    old = replace(FREE, next=NOW + 1, take=3)
+def test_a_task_without_a_tick_to_come_has_a_record_too() -> None:
+    new = put(None, NOW, replace(NEW, first=Coming(NEVER, NEVER)))
 
-    assert {"spec": "new", "anchor": NOW + 30, "next": NOW + 30, "seen": NOW, "take": 0} == changed(
+    assert new is not None
+    assert (NEVER, NEVER, NEVER - 1) == (new.next, new.due, new.floor)
+    assert not is_due(new, NEVER - 1)
+
+
+@pytest.mark.parametrize(("next", "due"), [(NOW + 1, NOW + 1), (NOW - 9, NOW + 1), (NEVER, NEVER)])
+def test_another_rule_sets_the_coming_tick(next: int, due: int) -> None:
+    old = replace(FREE, next=next, due=due, take=3)
+
+    assert {"spec": "new", "next": NOW + 30, "due": NOW + 35, "seen": NOW, "take": 0} == changed(
         old, put(old, NOW, NEW)
     )
 
 
-@pytest.mark.parametrize("old", [FREE, replace(FREE, next=NOW - 9, take=2), CLAIMED, EXTRA])
+def test_claims_of_the_same_tick_count_by_another_rule_too() -> None:
+    old = replace(FREE, next=NOW + 30, due=NOW + 31, take=3)
+
+    assert {"spec": "new", "due": NOW + 35, "seen": NOW} == changed(old, put(old, NOW, NEW))
+
+
+@pytest.mark.parametrize("old", [FREE, replace(FREE, next=NOW - 9, due=NOW - 8, take=2), CLAIMED, EXTRA])
 def test_another_rule_leaves_a_tick_that_is_due_or_being_run(old: Record) -> None:
     assert {"spec": "new", "seen": NOW} == changed(replace(old, seen=0), put(old, NOW, NEW))
 
 
 def test_another_rule_does_not_bring_back_a_tick_that_ended() -> None:
-    old = replace(FREE, next=NOW + 100, floor=NOW + 60)
+    old = replace(FREE, next=NOW + 100, due=NOW + 100, floor=NOW + 60)
     new = put(old, NOW, NEW)
 
     assert new is not None
-    assert (NOW + 61, NOW + 60) == (new.next, new.floor)
+    assert (NOW + 61, NOW + 61, NOW + 60) == (new.next, new.due, new.floor)
 
 
 @pytest.mark.parametrize(
@@ -338,9 +485,10 @@ def test_another_rule_does_not_bring_back_a_tick_that_ended() -> None:
 def test_who_may_change_the_rule_is_decided_by_the_version(
     version: tuple[int, ...], spec: str, expected: dict[str, object] | None
 ) -> None:
-    new = put(CLAIMED, NOW + DAY, replace(NEW, version=version, spec=spec))
+    old = replace(CLAIMED, seen=NOW)
+    new = put(old, NOW + DAY, replace(NEW, version=version, spec=spec))
 
-    assert expected == (None if new is None else changed(CLAIMED, new) | {"seen": NOW})
+    assert expected == (None if new is None else changed(old, new) | {"seen": NOW})
 
 
 def test_that_a_task_is_known_is_said_once_a_day() -> None:
@@ -364,10 +512,10 @@ def test_a_record_is_forgotten_when_nobody_has_known_it_for_long_and_nobody_uses
 
 
 def test_what_nobody_has_to_act_on_is_not_active() -> None:
-    idle = replace(FREE, next=NOW + 1)
+    idle = replace(FREE, due=NOW + 1)
 
     assert not is_active(idle, NOW)
-    for values in ({"next": NOW}, {"asked": NOW}, {"holder": "me"}, {"holds": {"x#1": PAUSE}}):
+    for values in ({"due": NOW}, {"asked": NOW}, {"holder": "me"}, {"holds": {"x#1": PAUSE}}):
         assert is_active(replace(idle, **values), NOW)
 
 
@@ -411,6 +559,9 @@ class Anybody(RuleBasedStateMachine):
         self.asked = False
         self.fence = 0
         self.number = 0
+        self.resumed = False
+        self.claims: dict[int, tuple[int, bool]] = {}
+        self.over: set[int] = set()
 
     def swap(self, at: Seen, transition: Callable[[Record, int], Record | Refusal | None]) -> Record | None:
         """Do what a store does; return the new record, if it was stored."""
@@ -448,11 +599,14 @@ class Anybody(RuleBasedStateMachine):
             return multiple()
         assert self.holder is None, "free"
         assert not self.holds, "not held"
-        assert self.asked or before.next <= now + ahead, "due"
+        assert self.asked or before.due <= now + ahead, "due"
+        assert new.manual == (before.due > now + ahead)
+        assert new.started == (now if new.manual else max(now, before.due))
         assert new.fence > self.fence
         assert new.fence == new.rev
         assert new.tick > self.ended or new.manual
         self.holder, self.fence, self.manual, self.challenged = (me, new.fence), new.fence, new.manual, None
+        self.claims[new.fence] = new.tick, new.manual
         if new.manual:
             assert self.asked
             self.extra_takes += 1
@@ -474,24 +628,40 @@ class Anybody(RuleBasedStateMachine):
             self.challenged = None
 
     @rule(
-        at=st.none() | seen, mine=fences, me=st.none() | ME, further=st.integers(-50, 150), spec=st.sampled_from("rs")
+        at=st.none() | seen,
+        mine=fences,
+        me=st.none() | ME,
+        further=st.integers(-50, 150),
+        jitter=st.sampled_from([0, 0, 40]),
+        spec=st.sampled_from("rs"),
     )
-    def finish(self, at: Seen, mine: tuple[str, int], me: str | None, further: int, spec: str) -> None:
+    def finish(self, at: Seen, mine: tuple[str, int], me: str | None, further: int, jitter: int, spec: str) -> None:
         before = self.record
         mine = me or mine[0], mine[1]
         spec = before.spec if spec == "r" else "some other"
-        new = self.swap(at, lambda old, now: finish(old, now, *mine, spec, old.next + further))
+        tick, manual = self.claims[mine[1]]
+
+        def transition(old: Record, now: int) -> Record | Refusal:
+            coming = None if manual else Coming(old.next + further, old.next + further + jitter)
+            return finish(old, now, *mine, tick, spec, coming)
+
+        if at is None:
+            found = transition(self.record, self.now)
+            assert (found is Refusal.DONE) == (self.fence == mine[1] in self.over), "it is known what was finished"
+        new = self.swap(at, transition)
         if new is None:
             return
         assert self.is_holder(mine)
         if self.manual:
-            assert (before.next, before.floor, before.take) == (new.next, new.floor, new.take)
+            assert (before.next, before.due, before.floor) == (new.next, new.due, new.floor)
+            assert (before.take, before.resumed) == (new.take, new.resumed)
             self.extra_takes, self.asked = 0, False
         else:
             assert spec == before.spec
             assert before.next > self.ended
             assert new.next > before.next
-            self.ended, self.takes = before.next, 0
+            self.ended, self.takes, self.resumed = before.next, 0, False
+        self.over.add(mine[1])
         self.left()
 
     @rule(at=st.none() | seen, mine=fences)
@@ -531,7 +701,9 @@ class Anybody(RuleBasedStateMachine):
         if self.swap(at, lambda old, now: bury(old, now, dead)):
             if self.holder is not None and self.holder[0] in dead:
                 self.left()
+            had = bool(self.holds)
             self.holds = {key: each for key, each in self.holds.items() if not each.leased or key[0] not in dead}
+            self.unheld(at, had)
 
     @rule(at=st.none() | seen)
     def ask(self, at: Seen) -> None:
@@ -564,6 +736,11 @@ class Anybody(RuleBasedStateMachine):
     def unhold(self, at: Seen, key: str) -> None:
         if self.swap(at, lambda old, now: unhold(old, now, key)):
             del self.holds[key]
+            self.unheld(at, True)
+
+    def unheld(self, at: Seen, had: bool) -> None:
+        now = (at or (None, self.now))[1]
+        self.resumed = self.resumed or (had and not self.holds and self.record.due <= now)
 
     @rule(at=st.none() | seen, key=keys)
     def challenge_hold(self, at: Seen, key: str) -> None:
@@ -585,6 +762,7 @@ class Anybody(RuleBasedStateMachine):
             assert held.until < now
             if self.holds.pop(key).leased:
                 assert now > self.challenged_holds[key] + GRACE
+            self.unheld(at, True)
 
     # --- the rule ---
 
@@ -593,10 +771,12 @@ class Anybody(RuleBasedStateMachine):
         spec=st.sampled_from(["one", "two"]),
         version=st.integers(0, 3),
         gap=st.integers(1, 150),
+        jitter=st.sampled_from([0, 0, 40]),
     )
-    def put(self, at: Seen, spec: str, version: int, gap: int) -> None:
+    def put(self, at: Seen, spec: str, version: int, gap: int, jitter: int) -> None:
         before, now = self.record, (at or (None, self.now))[1]
-        definition = Definition("task", spec, (version,), 0, now + gap)
+        coming = Coming(now + gap, now + gap + jitter)
+        definition = Definition("task", spec, (version,), coming, coming)
         new = self.swap(at, lambda old, now: put(old, now, definition))
         if new is None:
             return
@@ -604,8 +784,9 @@ class Anybody(RuleBasedStateMachine):
         assert is_due(new, now) == is_due(before, now), "a deploy fires no run, and takes none away"
         if version < before.version[0]:
             assert new.spec == before.spec
-        if new.next != before.next:
+        if (new.next, new.due) != (before.next, before.due):
             assert self.holder is None
+        if new.next != before.next:
             assert new.next > self.ended
             self.takes = 0
 
@@ -618,6 +799,11 @@ class Anybody(RuleBasedStateMachine):
         assert self.holds.keys() == record.holds.keys()
         assert (self.takes, self.extra_takes, self.asked) == (record.take, record.asked_take, record.asked is not None)
         assert min(record.take, record.asked_take) >= 0
+        assert self.resumed == record.resumed
+
+    @invariant()
+    def no_tick_is_due_before_its_time(self) -> None:
+        assert self.record.next <= self.record.due
 
     @invariant()
     def a_tick_that_ended_does_not_come_back(self) -> None:
