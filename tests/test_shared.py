@@ -52,9 +52,12 @@ class Fragile(MemoryStore):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__(loop.wall_us)
         self.is_away = False
+        self.is_full = False
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("scan", "swap", "beat", "history") and self.is_away:
+        if (name in ("scan", "swap", "beat", "history") and self.is_away) or (
+            name in ("swap", "beat") and self.is_full
+        ):
             return super().__getattribute__("_unavailable")
         return super().__getattribute__(name)
 
@@ -867,6 +870,40 @@ async def test_a_shielded_run_goes_on_without_its_lease(loop: VirtualLoop, caplo
     assert found == [("SUCCEEDED", None, 0.0, 1, 1)]
     assert any("another instance may run it" in record.message for record in caplog.records)
     assert any("renewed after all" in record.message for record in caplog.records)
+
+
+async def test_a_stop_after_an_outage_does_not_wait_for_the_next_try(loop: VirtualLoop) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    share(a, Journal(100).body("a"), 1000)
+    await a.start()
+    await asyncio.sleep(1)
+    store.is_away = True
+    await asyncio.sleep(8)
+    store.is_away = False
+    began = now()
+    await a.stop()
+
+    assert now() - began < 0.1
+    (record,) = (await store.scan()).records
+    assert record.holder is None
+
+
+async def test_a_store_that_can_be_read_and_not_written_is_told_once(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    share(a, nothing, 1)
+    async with a:
+        await asyncio.sleep(1.5)
+        store.is_full = True
+        await asyncio.sleep(60)
+        assert len([each for each in caplog.records if "does not answer" in each.message]) == 1
+        store.is_full = False
+        await asyncio.sleep(6)
+        assert len([each for each in caplog.records if "answers again" in each.message]) == 1
+        assert a.json_repr()["store"]["state"] == "ok"  # type: ignore[index]
 
 
 async def test_local_tasks_do_not_notice_that_the_store_is_away(loop: VirtualLoop) -> None:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a task, and may be equal in two.
 
 FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
+ASKED_ALWAYS = ("claim", "renew", "beat")  # Every other failure is over when it beats again, which is to write.
 NOTABLE = 1_000  # What waits for the clock of the store is looked at again if that is so much off.
 LOOK_S = 0.5  # Who waits for others looks so often, whether the store hints at a change or not.
 
@@ -44,6 +45,8 @@ class Asking:
         self.degraded_since: int | None = None
         self._returns: dict[Key, Transition] = {}
         self._poison: set[Key] = set()
+        self._failing: set[str] = set()
+        """What it did not answer when it was last asked: it may read, and not write."""
         self._failures = 0
         self._retry_at = 0
         self._wake = asyncio.Event()
@@ -53,12 +56,15 @@ class Asking:
     async def _ask(self, question: Awaitable[T]) -> tuple[T, int] | None:
         """Return the answer and when the question was sent; None: nobody knows what became of it."""
         sent = self._steady()
+        kind = getattr(question, "__name__", "")
         try:
             async with asyncio.timeout(self.every / 1e6):
                 answer = await question
         except (StoreUnavailable, TimeoutError) as exc:
+            self._failing.add(kind if kind in ASKED_ALWAYS else "beat")
             self._on_failure(exc)
             return None
+        self._failing.discard(kind)
         now = getattr(answer, "now", None)
         if now is not None:
             received = self._steady()
@@ -67,9 +73,10 @@ class Asking:
             shown = self.clock.at_least(received)
             if before is None or shown is None or abs(shown - before) > NOTABLE:
                 self._on_answer()
-        if self.degraded_since is not None:
-            log.warning("store %s: answers again after %.3g s", self._store.name, (sent - self.degraded_since) / 1e6)
-        self._failures, self.degraded_since, self._retry_at = 0, None, 0
+        if self.degraded_since is not None and not self._failing:
+            away = max(0, self._steady() - self.degraded_since)
+            log.warning("store %s: answers again after %.3g s", self._store.name, away / 1e6)
+            self._failures, self.degraded_since, self._retry_at = 0, None, 0
         return answer, sent
 
     async def _must(self, question: Awaitable[T], what: str) -> T:

@@ -105,6 +105,7 @@ class Coordinator(Belonging):
     def close(self) -> None:
         """Claim nothing more, and give back what has not started; ``run()`` ends when the runs are over."""
         self._closing = True
+        self._retry_at = 0
         for claim in list(self.claims.values()):
             if claim.state is State.CLAIMED:
                 self._give_back(claim)
@@ -137,19 +138,24 @@ class Coordinator(Belonging):
         self._claim_at = min(self._claim_at, steady)
 
     async def _round(self) -> None:
-        if self._steady() < self._retry_at:
-            return
-        await self._send_back()
-        if self._outbox and (self._closing or self._steady() >= self._send_at):
+        if self._may_ask() and self._steady() >= self._renew_at:
+            await self._renew()  # With nothing to renew, too: it tells of claims whose answer was lost.
+        if self._may_ask():
+            await self._send_back()
+        if self._may_ask() and self._outbox and (self._closing or self._steady() >= self._send_at):
             await self._send_endings()
-        if self._steady() >= self._renew_at:  # With nothing to renew, too: it tells of claims whose answer was lost.
-            await self._renew()
-        if not self._closing and self._steady() >= self._belongs_until():
+        if self._closing:
+            return
+        if self._may_ask() and self._steady() >= self._belongs_until():
             await self._belong()
-        if not self._closing and self._store.sees_deaths and self._steady() >= self._dead_at:
+        if self._may_ask() and self._steady() >= self._dead_at:
             await self._look_for_dead()
-        if not self._closing and self._steady() >= self._claim_at:
+        if self._may_ask() and self._steady() >= self._claim_at:
             await self._claim()
+
+    def _may_ask(self) -> bool:
+        """Return whether it is time to ask the store again: what fails may take as long as a renewal."""
+        return self._steady() >= self._retry_at
 
     async def _rest(self) -> None:
         """Wait until there is something to do again."""
@@ -439,7 +445,10 @@ class Coordinator(Belonging):
             return
         for record in seen[0].records:
             if record.holder in dead[0] or any(instance_of(key) in dead[0] for key in record.holds):
-                log.warning("task %r: instance %s is dead, and does not keep it any more", record.name, record.holder)
+                log.warning(
+                    "task %r: what instance %s had of it is free again, as its process is dead",
+                    record.name, ", ".join(sorted(dead[0])),
+                )  # fmt: skip
                 await self._ask(self._store.change(record.name, take_over(record, self.me, dead[0], self.grace)))
                 self._alone = True  # What falls free is claimed here, whosever it is otherwise.
                 self._claim_by(0)

@@ -37,7 +37,10 @@ class SqliteStore(Store):
     2. A change is one transaction that takes the lock of all writers first, and reads the clock after it. What only
        looks, and finds nothing to do, takes no lock.
     3. Each instance holds a lock on a file of its own: when it falls free, the process is dead for certain.
-    4. A file that is corrupt is renamed, and begun anew: it keeps only who runs what next, and a rev is never below the
+    4. All processes of a host have one time of day, by which the leases are counted. Setting it, for all of them, is
+       noticed and costs no lease; one that is given a clock of its own, hours ahead, takes a holder that is paused for
+       dead after the grace.
+    5. A file that is corrupt is renamed, and begun anew: it keeps only who runs what next, and a rev is never below the
        clock, so that fences go on growing.
 
     Args:

@@ -1,0 +1,315 @@
+"""Processes that share tasks through a store, what befalls them, and what their journal has to look like."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from cluster_worker import Options
+from simulated_journal import Book, Bounds, Entry, acts_by_fence, acts_in_suspensions, claims, twice
+
+from kaiju_app._clock import steady_us
+from kaiju_app._model import Outcome
+from kaiju_app.scheduler import LeaseTiming
+from kaiju_app.stores import SqliteStore
+from kaiju_app.stores._record import Record, Row
+
+WORKER = Path(__file__).with_name("cluster_worker.py")
+
+LEASE = LeaseTiming(2.0, 0.4, 1.3, 0.4, 0.1)
+
+PATIENCE_S = 20.0  # Far beyond every bound: who waits so long for a line of the journal waits in vain.
+
+
+@dataclass
+class Process:
+    """A process, and what it is told."""
+
+    who: str
+    running: subprocess.Popen[bytes]
+    errors: Path
+
+    def tell(self, *words: object) -> None:
+        assert self.running.stdin is not None
+        self.running.stdin.write((" ".join(map(str, words)) + "\n").encode())
+        self.running.stdin.flush()
+
+    def signal(self, number: signal.Signals) -> int:
+        """Send a signal; return the steady time just before."""
+        at = steady_us()
+        self.running.send_signal(number)
+        return at
+
+    def kill(self) -> int:
+        """End it at once; return the steady time just before."""
+        at = self.signal(signal.SIGKILL)
+        self.running.wait()
+        return at
+
+    def stop(self) -> int:
+        """Stop it in order; return the steady time just before."""
+        at = self.signal(signal.SIGTERM)
+        assert self.running.wait(PATIENCE_S) == 0, self.errors.read_text()
+        return at
+
+
+class Processes:
+    """Processes of one application with one store and one journal.
+
+    Args:
+        directory: Where all files are.
+        store: Path of the file of the store; by default, in the directory.
+        lease: Of all of them.
+        options: Of each process, see cluster_worker.Options.
+    """
+
+    def __init__(self, directory: Path, store: Path | None = None, lease: LeaseTiming = LEASE, **options: Any) -> None:
+        self.directory = directory
+        self.lease = lease
+        self.path = store or directory / "store.db"
+        self.journal = directory / "journal"
+        self.all: list[Process] = []
+        self._options = options
+        self._lines: list[Entry] = []
+        self._read = 0
+        self._last = 0
+        self.journal.touch()
+
+    def start(self, who: str, environment: dict[str, str] | None = None, **options: Any) -> Process:
+        """Start a process without waiting for it."""
+        store, journal, lease = f"sqlite:///{self.path}", str(self.journal), list(asdict(self.lease).values())
+        given = {"who": who, "store": store, "journal": journal, "lease": lease, **self._options, **options}
+        errors = self.directory / f"stderr-{who}"
+        command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(WORKER)]
+        with errors.open("wb") as written:
+            running = subprocess.Popen(
+                [*command, json.dumps(given)],
+                cwd=self.directory,
+                stdin=subprocess.PIPE,
+                stderr=written,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,  # Its children end with it.
+            )
+        self.all.append(Process(who, running, errors))
+        return self.all[-1]
+
+    def started(self, *names: str, **options: Any) -> list[Process]:
+        """Start processes, and wait until they take part."""
+        found = [self.start(who, **options) for who in names]
+        for who in names:
+            self.until(lambda each, who=who: each.who == who and each.event == "boot")
+        return found
+
+    def calm(self, *names: str, **options: Any) -> list[Process]:
+        """Start processes, and wait until each has watched the clock of the store for long enough to trust it."""
+        found = self.started(*names, **options)
+        booted = max(each.at for each in self.entries if each.event == "boot")
+        self.beyond(booted + us(self.lease.ttl_s + self.lease.grace_s + self.lease.poll_s))
+        return found
+
+    def named(self, who: str) -> Process:
+        return next(each for each in reversed(self.all) if each.who == who)
+
+    def end(self) -> Ledger:
+        """Stop all that still run, in order, and return the ledger."""
+        running = [each for each in self.all if each.running.poll() is None]
+        for each in running:
+            each.signal(signal.SIGTERM)
+        for each in running:
+            assert each.running.wait(PATIENCE_S) == 0, self.told(f"{each.who} failed")
+        return asyncio.run(self._ledger())
+
+    async def _ledger(self) -> Ledger:
+        store = SqliteStore(self.path)
+        await store.open()
+        records = (await store.scan()).records
+        rows = [row for record in records for row in await store.history(record.name, 10_000)]
+        await store.close()
+        return Ledger(rows, records, us(self._options.get("interval_s", Options.interval_s)))
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for each in self.all:
+            with suppress(ProcessLookupError):
+                os.killpg(each.running.pid, signal.SIGKILL)
+        for each in self.all:
+            each.running.wait()
+            assert each.running.stdin is not None
+            with suppress(BrokenPipeError):
+                each.running.stdin.close()
+
+    # --- the journal ---
+
+    @property
+    def entries(self) -> list[Entry]:
+        """What was written so far, in the order in which it was.
+
+        A line whose process was stopped between its look at the clock and the writing of it is where and when it was
+        written, which is what others saw of it.
+        """
+        with self.journal.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        new = new[: new.rfind(b"\n") + 1]
+        self._read += len(new)
+        for line in new.splitlines():
+            at, late, who, event, task, fence, tick, take, note = json.loads(line)
+            self._last = max(self._last, at)
+            # Only a process that was longer away than a lease lasts may act by an old one, and only in that turn.
+            thaw = late + self._last - at >= us(self.lease.ttl_s)
+            self._lines.append(Entry(self._last, who, event, task, fence, tick, take, note, thaw=thaw))
+        return self._lines
+
+    def until(self, true: Callable[[Entry], bool], since: int = 0, within_s: float = PATIENCE_S) -> Entry:
+        """Return the first line from *since* on of which *true* is, as soon as it is written."""
+        end = time.monotonic() + within_s
+        seen = 0
+        while True:
+            entries = self.entries
+            for entry in entries[seen:]:
+                if entry.at >= since and true(entry):
+                    return entry
+            seen = len(entries)
+            assert time.monotonic() < end, self.told(f"no such line within {within_s:g} s")
+            time.sleep(0.005)
+
+    def acts(self, who: str | None = None, since: int = 0) -> Entry:
+        """Return the next line of a body that is in the midst of its run."""
+        return self.until(lambda each: each.event == "act" and bool(each.fence) and who in (None, each.who), since)
+
+    def begins(self, since: int, unlike: str = "", **facts: object) -> Entry:
+        """Return the next beginning of a run by another process than *unlike*."""
+        return self.until(
+            lambda each: (
+                each.event == "begin"
+                and each.who != unlike
+                and all(getattr(each, name) == value for name, value in facts.items())
+            ),
+            since,
+        )
+
+    def beyond(self, moment: int) -> None:
+        """Wait for a moment of the steady clock: to see that something does not happen up to then."""
+        time.sleep(max(0, moment - steady_us()) / 1e6)
+
+    def told(self, what: str) -> str:
+        """Return *what* is wrong, with the end of the journal and what the processes logged."""
+        shared = [each for each in self.entries if each.task != "local"]
+        logs = [f"--- {each.who}\n{each.errors.read_text()[-2000:]}" for each in self.all]
+        return "\n".join([Book("journal", shared, {}).told(what, self._last, before=40), *logs])
+
+    def check(self, ledger: Ledger | None = None, *, tasks: Sequence[str] = ("task",)) -> None:
+        """Fail if the journal shows that a promise was broken, or a process that it failed.
+
+        Args:
+            ledger: What it tells of the runs, and of all ticks.
+        """
+        found = [each for task in tasks for each in violations(self.entries, task)]
+        if ledger is not None:
+            found += [each for task in tasks for each in ledger.mistakes(self.entries, task)]
+        assert not found, self.told("\n".join(found))
+        for each in self.all:
+            logged = each.errors.read_text()
+            assert not re.search("which is a bug|never retrieved|was destroyed|Exception in", logged), logged
+
+
+def us(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+# --- what has to be true ---
+
+
+def violations(entries: Sequence[Entry], task: str) -> list[str]:
+    """Return what of the promises was broken: fences grow, none begins twice, and nothing acts by a lower one.
+
+    Also nothing acts inside a suspended body.
+    """
+    book = Book(task, list(_with_claims(each for each in entries if each.task == task)), {})
+    return [each for check in (acts_by_fence, acts_in_suspensions, claims) for each in check(book, Bounds())]
+
+
+def _with_claims(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Put the claim of each run before its beginning: they have to come in the order of their fences."""
+    for entry in entries:
+        if entry.event == "begin":
+            yield entry._replace(event="claimed")
+        yield entry
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the store has at the end.
+
+    Args:
+        every: Microseconds from a tick to the next.
+    """
+
+    rows: Sequence[Row]
+    records: Sequence[Record]
+    every: int
+
+    def ended(self) -> list[tuple[str, int, int | None]]:
+        """Return outcome, take and fence of each row."""
+        return [(row.outcome, row.take, row.fence) for row in self.rows]
+
+    def mistakes(self, entries: Sequence[Entry], task: str) -> list[str]:
+        """Return what is wrong with it.
+
+        Each tick up to the one that comes next has one row, but for the takes that were lost; a run that succeeded, and
+        no other one, has one with its tick, take and fence.
+        """
+        rows = [row for row in self.rows if row.name == task]
+        book = Book(task, [each for each in entries if each.task == task], {})
+        found = twice(book, rows)
+        (record,) = (each for each in self.records if each.name == task)
+        over = sorted((row.first, row.last) for row in rows if row.outcome != Outcome.LOST.value)
+        for (_, one), (other, _) in pairwise([*over, (record.next, record.next)]):
+            if other != one + self.every:
+                found.append(book.told(f"the ledger goes from tick {one} to {other}", self._at(book, other)))
+        begun = {(each.tick, each.take, each.fence) for each in book.of("begin")}
+        whole = {(each.tick, each.take, each.fence) for each in book.of("end") if not each.note}
+        told = {(row.first, row.take, row.fence) for row in rows if row.outcome == Outcome.SUCCEEDED.value}
+        lost = {row.fence for row in rows if row.outcome == Outcome.LOST.value}
+        found += [f"{task}: it is in the ledger, and was never run: {run}" for run in told - begun]
+        found += [f"{task}: it ran, and is not in the ledger: {run}" for run in whole - told if run[2] not in lost]
+        return found
+
+    @staticmethod
+    def _at(book: Book, tick: int) -> int:
+        return min((each.at for each in book.lines if each.tick >= tick), default=book.lines[-1].at)
+
+
+def in_run(entries: Sequence[Entry], who: str, at: int) -> bool:
+    """Return whether a body was going on in the process at that time."""
+    mine = [each for each in entries if each.who == who and each.at < at and each.event in ("begin", "act", "end")]
+    mine = [each for each in mine if each.fence]
+    return bool(mine) and mine[-1].event != "end"
+
+
+def failovers(entries: Sequence[Entry], faults: Iterable[tuple[int, str]]) -> list[float]:
+    """Return the seconds from each fault that cut a run to the next beginning of one in another process."""
+    found = []
+    for at, who in faults:
+        if in_run(entries, who, at):
+            following = (each.at for each in entries if each.event == "begin" and each.at > at and each.who != who)
+            found.append((next(following) - at) / 1e6)
+    return found
+
+
+def longest_gap(entries: Sequence[Entry], start: int, end: int) -> float:
+    """Return the longest time in seconds without a line, from *start* to *end*."""
+    moments = [start, *(each.at for each in entries if start < each.at < end), end]
+    return max(later - earlier for earlier, later in pairwise(moments)) / 1e6

@@ -1,0 +1,239 @@
+"""One process of an application with shared tasks: what its bodies do is in a journal that all processes append to.
+
+Started with its options as JSON, see ``Options``. It obeys lines on its input: ``go`` (with ``wait``), ``suspend TASK
+SECONDS``, where ``*`` is all tasks, ``clock SECONDS``, by which its wall clock is wrong from now on, and ``fork``.
+SIGTERM stops it in order; so does the end of its input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kaiju_app._clock import epoch_us, steady_us
+from kaiju_app.errors import StoreUnavailable, SuspendLost, WrongState
+from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Scheduler, Scope, current_run
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a process is to do.
+
+    Args:
+        who: What it is called in the journal.
+        store: URL.
+        journal: Path of the file.
+        lease: The numbers of a LeaseTiming, in their order.
+        tasks: Names of the shared tasks.
+        run_s: How long a body takes; it acts every *act_s*.
+        policy: Name of an ExecPolicy.
+        local: There is also a local task of this name, which acts every *act_s*.
+        wait: Start only when told to.
+        shift_s: How far ahead its wall clock is.
+    """
+
+    who: str
+    store: str
+    journal: str
+    lease: Sequence[float]
+    tasks: Sequence[str] = ("task",)
+    interval_s: float = 0.5
+    run_s: float = 0.3
+    act_s: float = 0.02
+    policy: str = "WAIT"
+    local: str = ""
+    wait: bool = False
+    shift_s: float = 0
+
+
+class Turns(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    """Notes how late each turn of the loop began: the process was stopped, or had no processor, meanwhile.
+
+    Attributes:
+        began: When the turn in progress began.
+        late: How much later than it should have: by what the turn before it took, or by oversleeping.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = steady_us()
+        self.late = 0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        asked = steady_us()
+        busy = asked - self.began
+        ready = super().select(timeout)
+        self.began = steady_us()
+        slept = self.began - asked
+        self.late = max(busy, 0 if timeout is None else slept - round(max(0.0, timeout) * 1e6))
+        return ready
+
+
+class Wall:
+    """The wall clock of this process alone, which somebody has set."""
+
+    def __init__(self, shift_s: float) -> None:
+        self.shift_s = shift_s
+        self._true = time.time_ns
+        time.time_ns = self.time_ns
+
+    def time_ns(self) -> int:
+        return self._true() + round(self.shift_s * 1e9)
+
+
+class Program:
+    """The scheduler of a process, and what it is told to do."""
+
+    def __init__(self, options: Options, turns: Turns) -> None:
+        self.options = options
+        self.who = options.who
+        self.turns = turns
+        self.stopped = asyncio.Event()
+        self.told = asyncio.Event()
+        self._journal = os.open(options.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._suspensions = 0
+        self._doing: set[asyncio.Task[None]] = set()
+        self._input = b""
+        self._wall = Wall(options.shift_s)
+        self.scheduler = Scheduler(options.store, lease=LeaseTiming(*options.lease))
+        for name in options.tasks:
+            self.scheduler.schedule_task(
+                self.body,
+                options.interval_s,
+                name=name,
+                policy=ExecPolicy[options.policy],
+                scope=Scope.CLUSTER,
+                overlap_on_loss=True,
+            )
+        if options.local:
+            self.scheduler.schedule_task(self.local, options.act_s, name=options.local)
+
+    def say(self, event: str, task: str = "", fence: int = 0, tick: int = 0, take: int = 0, note: str = "") -> None:
+        """Append a line, with how late the turn of the loop is in which it is written."""
+        at = steady_us()
+        late = max(self.turns.late, at - self.turns.began)
+        os.write(
+            self._journal, (json.dumps([at, late, self.who, event, task, fence, tick, take, note]) + "\n").encode()
+        )
+
+    # --- what it runs ---
+
+    def of_run(self, event: str, note: str = "") -> None:
+        run = current_run()
+        self.say(event, run.task, run.fence or 0, epoch_us(run.scheduled_at), run.take, note)
+
+    async def body(self) -> None:
+        self.of_run("begin")
+        try:
+            for _ in range(round(self.options.run_s / self.options.act_s)):
+                await asyncio.sleep(self.options.act_s)
+                self.of_run("act", "lost" if current_run().lost.is_set() else "")
+        except asyncio.CancelledError:
+            self.of_run("end", "cut")
+            raise
+        self.of_run("end")
+
+    async def local(self) -> None:
+        self.say("act", self.options.local)
+
+    async def suspend(self, task: str, for_s: float) -> None:
+        """Hold a task, or all; a suspension of all is journaled for each of them."""
+        self._suspensions += 1
+        key = str(self._suspensions)
+        names = self.options.tasks if task == "*" else [task]
+
+        def say(event: str) -> None:
+            for name in names:
+                self.say(event, name, note=key)
+
+        say("suspend")
+        try:
+            async with self.scheduler.suspend() if task == "*" else self.scheduler.tasks[task].suspend():
+                say("suspended-begin")
+                for _ in range(round(for_s / self.options.act_s)):
+                    await asyncio.sleep(self.options.act_s)
+                    say("act-in-suspension")
+                say("suspended-end")
+        except SuspendLost:
+            say("suspend-lost")
+        except (StoreUnavailable, WrongState):  # The latter before it is started.
+            say("suspend-refused")
+
+    # --- what it is told ---
+
+    def obey(self) -> None:
+        """Read lines from the input."""
+        read = os.read(0, 4096)
+        if not read:
+            asyncio.get_running_loop().remove_reader(0)
+            self.stopped.set()
+        self._input += read
+        *lines, self._input = self._input.split(b"\n")
+        for line in lines:
+            self._obey(*line.decode().split())
+
+    def _obey(self, what: str, *arguments: str) -> None:
+        if what == "go":
+            self.told.set()
+        elif what == "suspend":
+            self._do(self.suspend(arguments[0], float(arguments[1])))
+        elif what == "clock":
+            self._wall.shift_s = float(arguments[0])
+        elif what == "fork":
+            self.fork()
+        else:
+            raise ValueError(f"what is {what!r}?")
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._doing.add(task)
+        task.add_done_callback(self._doing.discard)
+
+    def fork(self) -> None:
+        """Have a child that starts the scheduler, which it inherits as one that is started, in a loop of its own."""
+        if os.fork():
+            return
+        try:  # The loop of the parent is never entered again.
+            self.who += "-child"
+            self.turns = Turns()
+            self._doing.clear()
+            self.stopped = asyncio.Event()
+            with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(self.turns)) as runner:
+                runner.run(self.live())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+
+    async def live(self) -> None:
+        """Take part until told to stop."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.stopped.set)
+        await self.scheduler.start()
+        self.say("boot", note=f"{os.getpid()} {self.scheduler.json_repr()['instance']}")
+        await self.stopped.wait()
+        await self.scheduler.stop()
+        self.say("stopped")
+
+
+async def main(program: Program) -> None:
+    asyncio.get_running_loop().add_reader(0, program.obey)
+    if program.options.wait:
+        program.say("ready")
+        await program.told.wait()
+    await program.live()
+
+
+if __name__ == "__main__":
+    turns = Turns()
+    program = Program(Options(**json.loads(sys.argv[1])), turns)
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(turns)) as runner:
+        runner.run(main(program))
