@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from simulated_plan import MILLION, Plan, Span, merged, us
+from simulated_plan import MILLION, Plan, Span, inside, merged, us
 
 from kaiju_app._model import Outcome
 from kaiju_app.stores._record import Row
@@ -262,8 +262,13 @@ class Health:
         self._ill = [plan.ill(place) for place in range(instances)]
         # One who is not answered goes on claiming: what he does not know of keeps the others waiting.
         deaf = [span for place in range(instances) for span in plan.cuts(place, "back")]
-        # Nor does one who hears nothing of a request that was kept, and arrives when the way is free again.
-        late = [(end, end + MILLION) for place in range(instances) for _, end in plan.cuts(place, "there")]
+        # Nor does one who is paused, or gone, when a request that was kept arrives, as soon as the way is free again.
+        late = [
+            (end, end + MILLION)
+            for place in range(instances)
+            for _, end in plan.cuts(place, "there")
+            if inside(plan.pauses(place), end) or not inside(plan.lives(place), end)
+        ]
         self._troubled = merged([*deaf, *late, *((at, at + 1) for at, _ in plan.jumps)])
 
     def all_of(self, start: int, end: int, place: int | None = None) -> bool:

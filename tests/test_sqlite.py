@@ -16,16 +16,17 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from processes import Watched
-from test_stores import ME, TTL, YOU, S, add, held, only, record, row, taken
+from test_stores import ME, T0, TTL, YOU, S, add, held, only, record, row, taken
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.stores import SqliteStore, _database
 from kaiju_app.stores._store import Share
-from kaiju_app.stores._transitions import bury
+from kaiju_app.stores._transitions import bury, release
 from kaiju_app.stores.sqlite import AT_ONCE
 
 pytestmark = pytest.mark.realtime
@@ -195,6 +196,23 @@ async def test_two_stores_of_one_process_do_not_take_each_other_for_dead(
     await alias.close()
     process = start("async def main():\n    await store.open()\n    say('dead', await store.dead())")
     process.until(r"dead frozenset\(\)$")  # To look has not made the locks fall free, either.
+
+
+async def test_an_instance_has_traces_while_a_claim_or_a_hold_of_any_application_names_it(opened: Open) -> None:
+    one, two = await opened(app="one"), await opened(app="two")
+
+    async def traces() -> list[bool]:
+        look = [lambda records, me=me: records.has_traces(me) for me in (ME, YOU)]
+        return [await one._call(partial(one._read, each)) for each in look]
+
+    await add(two, "task", next=0)
+    assert [False, False] == await traces()
+    assert ["task"] == await taken(two)
+    assert [True, False] == await traces()
+    await two.change("task", lambda old, now: (released, ()) if (released := release(old, now, ME, old.rev)) else None)
+    assert [False, False] == await traces()
+    await held(two, "task", f"{YOU}#1", until=None)
+    assert [False, True] == await traces()
 
 
 # --- several processes ---
@@ -708,11 +726,14 @@ async def test_an_idle_poll_takes_no_lock(path: Path, store: SqliteStore) -> Non
 
 async def test_only_the_last_rows_of_a_task_are_kept(opened: Open) -> None:
     store = await opened(history=3)
+    await store.swap(None, record("before"), [row("before")])
     await store.swap(None, record(), [row(first=number) for number in range(9)])
     await store.swap(None, record("other"), [row("other")])
+    await store.swap(record(), replace(record(), rev=T0), [row(first=9)])
 
-    assert [6, 7, 8] == [each.first for each in await store.history("task", 99)]
-    assert [row("other")] == await store.history("other", 99)
+    assert [7, 8, 9] == [each.first for each in await store.history("task", 99)]
+    for name in ("before", "other"):
+        assert [row(name)] == await store.history(name, 99)
 
 
 async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:
@@ -727,6 +748,7 @@ async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:
     for rank in range(2):
         assert (await two.claim(YOU, ttl=TTL, limit=1, share=Share(2, rank, TTL))).claimable is None
     assert (await two.claim(YOU, ttl=TTL, limit=1)).claimable is None
+    assert (await two.change("task", lambda old, now: None)).old is None
     assert [] == await two.history("task", 9)
     assert [YOU] == [each.id for each in await two.beat(YOU, "{}", TTL)]
     await add(two, "task", next=0)
@@ -749,6 +771,19 @@ async def test_applications_do_not_change_each_others_tasks(opened: Open) -> Non
     assert await two.swap(theirs, None)
     assert [changed] == (await one.scan()).records
     assert [0, 1, 2, 3] == [each.first for each in await one.history("task", 9)]
+    assert [0, 1, 2, 3] == [each.first for each in await two.history("task", 9)]
+
+
+async def test_rows_of_other_applications_do_not_count_as_the_last_ones_of_a_task(opened: Open) -> None:
+    one, two = await opened(app="one", history=2), await opened(app="two", history=9)
+    mine, theirs = record(rev=S), record(rev=S)
+    await one.swap(None, mine, [row(first=number) for number in range(2)])
+    await two.swap(None, theirs, [row(first=number) for number in range(4)])
+    await one.swap(mine, replace(mine, rev=2 * S), [row(first=2)])
+    assert [1, 2] == [each.first for each in await one.history("task", 9)]
+    await one.swap(replace(mine, rev=2 * S), mine, [row(first=number) for number in range(3, 9)])
+
+    assert [7, 8] == [each.first for each in await one.history("task", 9)]
     assert [0, 1, 2, 3] == [each.first for each in await two.history("task", 9)]
 
 

@@ -158,6 +158,9 @@ async def test_a_record_comes_back_as_it_was_kept(store: Store, clock: Clock, on
     other = replace(one, rev=one.rev + 1, version=(), holds={}, asked=None, holder=None, until=None, started=None)
     assert await store.swap(one, other)
     assert [other] == (await store.scan([one.name])).records
+    last = replace(other, rev=one.rev + 2, due=T0 + 2, floor=T0 + 3, seen=T0 + 4, resumed=not one.resumed)
+    assert await store.swap(other, last)
+    assert [last] == (await store.scan([one.name])).records
 
 
 @real
@@ -459,7 +462,7 @@ async def test_what_may_not_be_claimed_is_not_what_is_waited_for(store: Store) -
     await add(store, "claimed", next=T0 - 5)
     await add(store, "held", "skipped", next=T0 + 2)
     assert ["claimed"] == await taken(store, YOU)
-    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, next=T0 + 1, due=T0 + 1), ()))
+    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, due=T0 + 2), ()))
     await held(store, "held")
     assert (await store.claim(ME, ttl=TTL, limit=1, skip={"skipped"})).claimable is None
 
@@ -1018,11 +1021,12 @@ async def test_an_instance_that_leaves_is_not_counted_any_more(store: Store, ano
     await other.open()
     await other.beat(YOU, "{}", TTL)
     await store.beat(ME, "{}", TTL)
+    await store.beat(they := "3" * 32, "{}", TTL)
 
     await other.leave(YOU)
     await other.leave(YOU)
 
-    assert [ME] == [each.id for each in await store.beat(ME, "{}", TTL)]
+    assert [ME, they] == [each.id for each in await store.beat(ME, "{}", TTL)]
 
 
 @real

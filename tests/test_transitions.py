@@ -444,7 +444,7 @@ def test_a_task_without_a_tick_to_come_has_a_record_too() -> None:
     assert not is_due(new, NEVER - 1)
 
 
-@pytest.mark.parametrize(("next", "due"), [(NOW + 1, NOW + 1), (NOW - 9, NOW + 1), (NEVER, NEVER)])
+@pytest.mark.parametrize(("next", "due"), [(NOW + 1, NOW + 1), (NOW + 1, NOW + 9), (NEVER, NEVER)])
 def test_another_rule_sets_the_coming_tick(next: int, due: int) -> None:
     old = replace(FREE, next=next, due=due, take=3)
 
@@ -459,7 +459,7 @@ def test_claims_of_the_same_tick_count_by_another_rule_too() -> None:
     assert {"spec": "new", "due": NOW + 35, "seen": NOW} == changed(old, put(old, NOW, NEW))
 
 
-@pytest.mark.parametrize("old", [FREE, replace(FREE, next=NOW - 9, due=NOW - 8, take=2), CLAIMED, EXTRA])
+@pytest.mark.parametrize("old", [FREE, replace(FREE, next=NOW - 9, due=NOW + 8, take=2), CLAIMED, EXTRA])
 def test_another_rule_leaves_a_tick_that_is_due_or_being_run(old: Record) -> None:
     assert {"spec": "new", "seen": NOW} == changed(replace(old, seen=0), put(old, NOW, NEW))
 

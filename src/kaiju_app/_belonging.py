@@ -65,6 +65,7 @@ class Belonging(Holding):
         self._names: dict[str, None] = {}
         self._to_say: dict[str, None] = {}
         self._said = asyncio.Event()
+        self._tidying: asyncio.Future[None] | None = None
         self._share: Share | None = None
         self._beat_at = 0
         self._say_again_at = steady() + HOUR
@@ -167,16 +168,22 @@ class Belonging(Holding):
 
     async def _clear_away(self) -> None:
         """Delete what nobody needs any more."""
-        answered = await self._ask(self._store.scan())
-        for record in answered[0].records if answered else ():
-            if answered and forget(record, answered[0].now, UNSEEN_FOR):
+        seen = await self._ask(self._store.scan())
+        for record in seen[0].records if seen else ():
+            if seen and forget(record, seen[0].now, UNSEEN_FOR):
                 gone = await self._ask(self._store.change(record.name, _forgetting))
                 if gone is not None and gone[0].done:
                     log.info(
                         "task %r: no instance has known it for %d days; its record is deleted, its history is kept",
                         record.name, UNSEEN_FOR // (24 * HOUR),
                     )  # fmt: skip
-        await self._ask(self._store.tidy(keep=ROWS_KEPT, age=ROWS_AGE))
+        self._tidying = asyncio.ensure_future(self._tidy())  # Leases are renewed meanwhile.
+
+    async def _tidy(self) -> None:
+        try:
+            await self._store.tidy(keep=ROWS_KEPT, age=ROWS_AGE)
+        except StoreUnavailable as exc:
+            log.info("old rows of the ledger are deleted an hour later: %s", exc)
 
     def _on_lost_hold(self, held: OwnHold) -> None:
         self._registry.unheld(held)

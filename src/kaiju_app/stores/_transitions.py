@@ -47,7 +47,7 @@ class Definition:
 def put(old: Record | None, now: int, new: Definition) -> Record | None:
     """Make the record of a task, or give it another rule; None if there is nothing to change.
 
-    A tick that is due already, or is being run, stays: what follows it is by the new rule.
+    A tick that has come already, or is being run, stays: what follows it is by the new rule.
     """
     if old is None:
         first = new.first
@@ -57,7 +57,7 @@ def put(old: Record | None, now: int, new: Definition) -> Record | None:
     if new.spec == old.spec:
         return stamped(old, now, version=new.version, seen=now)
     changes: dict[str, object] = {}
-    if old.holder is None and old.due > now:
+    if old.holder is None and old.next > now:  # Not: due, which may be later by its jitter.
         tick = max(new.by_rule.tick, old.floor + 1)
         # Claims of a tick that will not be do not count for another one.
         changes = {"next": tick, "due": max(new.by_rule.due, tick), "take": old.take if tick == old.next else 0}
