@@ -71,6 +71,9 @@ class Entry(NamedTuple):
         return f"{self.at / MILLION:12.6f} {self.who:<5} " + " ".join(fact for fact in facts if fact)
 
 
+SOON_S = 5.0
+
+
 @dataclass(frozen=True)
 class Bounds:
     """How much is allowed, in seconds.
@@ -278,6 +281,10 @@ class Health:
             return False
         return any(not _touches(ill, start, end) for ill in (self._ill if place is None else [self._ill[place]]))
 
+    def breaks(self, start: int, end: int) -> bool:
+        """Return whether somebody falls ill between *start* and *end*."""
+        return any(start <= span[0] < end for ill in self._ill for span in ill)
+
 
 def _touches(spans: Iterable[Span], start: int, end: int) -> bool:
     return any(one < end and start < other for one, other in spans)
@@ -292,6 +299,10 @@ def failover(book: Book, bounds: Bounds, plan: Plan, health: Health) -> list[str
     found, limit = [], us(bounds.failover_s)
     holds = merged(span for _, span in holds_of(book, us(plan.for_s)))
     acts = [entry.at for entry in book.of("begin", "act")]
+    # Whoever has claimed it and falls ill soon is the next one to be missed.
+    acts = sorted(
+        [*acts, *(entry.at for entry in book.of("claimed") if health.breaks(entry.at, entry.at + us(SOON_S)))]
+    )
     changes = [(entry.at, entry.tick) for entry in book.of("next")]
     for (at, tick), (until, _) in pairwise([*changes, (us(plan.for_s), 0)]):
         due = plan.when_shown(tick, at)
