@@ -106,8 +106,7 @@ class Holding(Asking):
 
     def _lose_hold(self, held: OwnHold) -> None:
         if not held.lost:
-            held.lost = True
-            self.holds.pop(held.key, None)
+            held.lost = True  # It is renewed all the same, until whoever is inside has come out.
             self._on_lost_hold(held)
 
     async def _let_go(self, names: Sequence[str]) -> None:
