@@ -47,6 +47,7 @@ def test_a_text_that_is_gone_or_no_longer_the_only_one_is_an_error(text: str) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scene", SCENES.values(), ids=list(SCENES))
 def test_nothing_is_broken_in_hard_times(scene: Scene) -> None:
     for seed in range(SEEDS):

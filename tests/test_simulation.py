@@ -25,6 +25,7 @@ POLICIES = (ExecPolicy.CANCEL, ExecPolicy.WAIT, ExecPolicy.SKIP)
 
 @pytest.mark.slow
 @pytest.mark.pure
+@pytest.mark.timeout(36_000)  # As many seeds as somebody wants.
 @pytest.mark.parametrize("ahead_s", [0.5, 0.0])
 def test_no_promise_is_broken(ahead_s: float) -> None:
     """Three instances and 300 seconds a seed: pauses, crashes, partitions, lost and late messages, clocks that jump."""

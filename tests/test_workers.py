@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(180)]
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "with_workers.py"
 PATIENCE_S = 40
