@@ -118,6 +118,14 @@ SIMULATED = [
         times("cut off inside"),
     ),
     mutant(
+        "lost-hold-ended",
+        "a hold that was lost is ended in the store, though whoever is inside has not come out",
+        HOLDING,
+        "            held.lost = True  # It is renewed all the same, until whoever is inside has come out.\n",
+        "            held.lost = True\n            self.holds.pop(held.key, None)\n",
+        times("back inside"),
+    ),
+    mutant(
         "deadline-from-answer",
         "a renewed lease counts from the answer, not from the question",
         CLUSTER,
