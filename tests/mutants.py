@@ -503,8 +503,8 @@ CHANGES += [
         "settle-without-judging-again",
         "after a conflict the first judgement stands",
         STORE,
-        "        for _ in range(MOST_CONFLICTS):\n            wanted = transition(old, now)\n",
-        "        wanted = transition(old, now)\n        for _ in range(MOST_CONFLICTS):\n",
+        "        for conflicts in range(MOST_CONFLICTS):\n            wanted = transition(old, now)\n",
+        "        wanted = transition(old, now)\n        for conflicts in range(MOST_CONFLICTS):\n",
     ),
 ]
 

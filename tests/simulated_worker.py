@@ -115,11 +115,14 @@ class Worker(Program):
         """Suspend the task; without a name all of them."""
         self.suspensions += 1
 
+        number = self.suspensions
+        # Of a task that is registered later, others may have a run that nobody here has waited for.
+        names = [ask.task] if ask.task else list(self.scheduler.tasks)
+
         def journal(event: Event) -> None:
-            for name in [ask.task] if ask.task else self.work.tasks:
+            for name in names:
                 self.instance.journal(event, name, note=str(number))
 
-        number = self.suspensions
         journal("suspend")
         try:
             async with (self.scheduler.tasks[ask.task] if ask.task else self.scheduler).suspend():

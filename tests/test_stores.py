@@ -395,6 +395,23 @@ async def test_a_conflict_is_tried_again_but_not_for_ever(clock: Clock, times: i
         assert one.rev == T0
 
 
+async def test_whoever_changes_a_record_in_lockstep_is_fallen_out_of_step_with(clock: Clock) -> None:
+    """Two threads that share a lock may take turns for as long as neither pauses."""
+
+    class Lockstep(Contested):
+        swapped_at = -1.0
+
+        async def swap(self, old: Record | None, new: Record | None, rows: Sequence[Row] = ()) -> bool:
+            now = asyncio.get_running_loop().time()
+            self.times, self.swapped_at = int(now == self.swapped_at), now
+            return await super().swap(old, new, rows)
+
+    store = Lockstep(clock, 0)
+    await add(store, "task")
+
+    assert ["task"] == await taken(store)
+
+
 async def test_a_claim_that_lost_a_race_against_a_hold_is_refused(clock: Clock) -> None:
     class Late(MemoryStore):
         async def swap(self, old: Record | None, new: Record | None, rows: Sequence[Row] = ()) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due
 # A change is tried again each time somebody else was faster. So many in a row are no competition, but a store that
 # refuses everything.
 MOST_CONFLICTS = 100
+AT_ONCE_AGAIN = 3  # Conflicts after which a change is tried again only after a random pause: two may go in lockstep.
+PAUSE_S = 0.005
 LEAD = 100_000  # Claims come in rounds: each round takes what is due until the next one, and a little more.
 
 Transition = Callable[[Record | None, int], tuple[Record | None, Sequence[Row]] | None]
@@ -294,13 +298,15 @@ class Store(ABC):
 
     async def _settle(self, name: str, old: Record | None, now: int, transition: Transition) -> Changed:
         """Apply *transition* to *old*, or to what is there instead meanwhile."""
-        for _ in range(MOST_CONFLICTS):
+        for conflicts in range(MOST_CONFLICTS):
             wanted = transition(old, now)
             if wanted is None:
                 return Changed(now, old, None, done=False)
             new, rows = wanted
             if await self.swap(old, new, rows):
                 return Changed(now, old, new, done=True)
+            if conflicts >= AT_ONCE_AGAIN:
+                await asyncio.sleep(random.uniform(0, PAUSE_S))
             seen = await self.scan([name])
             old, now = _only(seen), seen.now
         raise StoreUnavailable(self.name, f"{MOST_CONFLICTS} changes of task {name!r} in a row were refused")
