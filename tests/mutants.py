@@ -78,7 +78,8 @@ class Mutant:
             (package / file).write_text(text, "utf-8")
 
 
-CLUSTER, HOLDING, ASKING, TAKEOVER = "_cluster.py", "_holding.py", "_asking.py", "_takeover.py"
+CLUSTER, CLAIMING, HOLDING = "_cluster.py", "_claiming.py", "_holding.py"
+ASKING, TAKEOVER = "_asking.py", "_takeover.py"
 CLOCK, SUSPEND, STORE = "_store_clock.py", "_shared_suspend.py", "stores/_store.py"
 TRANSITIONS, SQL, SQLITE, MEMORY = (
     "stores/_transitions.py",
@@ -136,7 +137,7 @@ SIMULATED = [
     mutant(
         "claim-deadline-from-answer",
         "the lease of a claim counts from the answer, not from the question",
-        CLUSTER,
+        CLAIMING,
         "claim = Claim(record, sent + self.ttl)",
         "claim = Claim(record, self._steady() + self.ttl)",
         times("frozen asking"),
@@ -274,8 +275,8 @@ SIMULATED = [
         "start-before-tick",
         "a claim starts when it is made, whatever the clock of the store shows",
         (
-            Edit(CLUSTER, "if due is not None and due <= now:", "if due is not None:"),
-            Edit(CLUSTER, "elif shown is None or shown < claim.record.tick_due:", "elif shown is None:"),
+            Edit(CLAIMING, "if due is not None and due <= now:", "if due is not None:"),
+            Edit(CLAIMING, "elif shown is None or shown < claim.record.tick_due:", "elif shown is None:"),
         ),
         (times("claimed ahead"),),
     ),
@@ -284,12 +285,12 @@ SIMULATED = [
         "a claim that was given back starts all the same, by its timer",
         (
             Edit(
-                CLUSTER,
+                CLAIMING,
                 "        claim.state = State.RETURNED\n        claim.stop_timer()\n",
                 "        claim.state = State.RETURNED\n",
             ),
             Edit(
-                CLUSTER,
+                CLAIMING,
                 "    def _start(self, claim: Claim) -> None:\n        if claim.state is not State.CLAIMED:\n"
                 "            return\n",
                 "    def _start(self, claim: Claim) -> None:\n",
@@ -351,7 +352,7 @@ SIMULATED = [
     mutant(
         "release-does-not-count",
         "a run that was cut does not count as a take",
-        CLUSTER,
+        CLAIMING,
         "release(old, now, self.me, claim.fence)",
         "hand_back(old, now, self.me, claim.fence)",
         times("orderly"),
@@ -368,9 +369,9 @@ SIMULATED = [
         "wall-clock",
         "runs start by the instance's own wall clock",
         (
-            Edit(CLUSTER, "shown = self.clock.at_least(now)", "shown = self._host.driver.wall()  # type: ignore"),
+            Edit(CLAIMING, "shown = self.clock.at_least(now)", "shown = self._host.driver.wall()  # type: ignore"),
             Edit(
-                CLUSTER,
+                CLAIMING,
                 "due = self.clock.when(claim.record.tick_due, now)",
                 "due = now + max(0, claim.record.due - self._host.driver.wall())  # type: ignore",
             ),
@@ -389,7 +390,7 @@ SIMULATED = [
     mutant(
         "no-poison",
         "a claim that is handed back is not poisoned",
-        CLUSTER,
+        CLAIMING,
         "        self._poison.add(key)\n",
         "",
         times("late answers", "claimed ahead"),

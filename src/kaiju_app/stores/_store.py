@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due
 # A change is tried again each time somebody else was faster. So many in a row are no competition, but a store that
 # refuses everything.
 MOST_CONFLICTS = 100
-AT_ONCE_AGAIN = 3  # Conflicts after which a change is tried again only after a random pause: two may go in lockstep.
-PAUSE_S = 0.005
+AT_ONCE_AGAIN = 3  # After more conflicts, a pause comes first, another one for everybody: two may go in lockstep.
+LONGEST_PAUSE = 5_000
 LEAD = 100_000  # Claims come in rounds: each round takes what is due until the next one, and a little more.
 
 Transition = Callable[[Record | None, int], tuple[Record | None, Sequence[Row]] | None]
@@ -306,7 +305,7 @@ class Store(ABC):
             if await self.swap(old, new, rows):
                 return Changed(now, old, new, done=True)
             if conflicts >= AT_ONCE_AGAIN:
-                await asyncio.sleep(random.uniform(0, PAUSE_S))
+                await asyncio.sleep(crc32(f"{old and old.rev} {conflicts}".encode()) % LONGEST_PAUSE / 1e6)
             seen = await self.scan([name])
             old, now = _only(seen), seen.now
         raise StoreUnavailable(self.name, f"{MOST_CONFLICTS} changes of task {name!r} in a row were refused")
