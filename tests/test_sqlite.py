@@ -698,6 +698,18 @@ async def test_a_small_step_back_of_the_clock_is_waited_out_and_a_large_one_foll
     assert start + now == (await store.change("task", lambda old, now: None)).now
 
 
+async def test_a_claim_tells_the_time_at_its_end(opened: Open) -> None:
+    """By that runs start: what the transaction took would be added to their lateness."""
+    readings = iter(range(T0, T0 + S, 1_000))
+    store = await opened(clock=lambda: next(readings))
+    await add(store, "task", next=T0)
+
+    claimed = await store.claim(ME, ttl=TTL, limit=1)
+
+    assert claimed.records[0].started is not None
+    assert claimed.records[0].started < claimed.now
+
+
 async def test_a_clock_is_smoothed_by_records_of_its_own_application_only(opened: Open) -> None:
     now = 1_000_000 * S
     one, two = await opened(app="one", clock=lambda: now), await opened(app="two", clock=lambda: now)

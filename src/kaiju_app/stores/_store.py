@@ -74,6 +74,7 @@ class Claimed:
     """What a round of claims brought.
 
     Attributes:
+        now: The store's clock, read as late as it can be: runs are late by what lies between that and the answer.
         records: Those claimed now, in the order of their ticks.
         claimable: When it is time to claim the next of the other tasks that are free, not held and not skipped; None:
             there is none. Those that are left because of the limit do not count.

@@ -8,6 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,7 +174,8 @@ class SqliteStore(Store):
 
         def both() -> Claimed:
             self._files.take(me)
-            return self._read(look) or self._write(take)
+            claimed = self._read(look) or self._write(take)
+            return replace(claimed, now=max(claimed.now, self._clock()))
 
         return await self._call(both)
 
