@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,8 +15,8 @@ from kaiju_app._claims import Claim, OwnHold, State
 from kaiju_app._cluster import Coordinator
 from kaiju_app._timing import LeaseTiming
 from kaiju_app.stores._record import Coming, Record, Row
-from kaiju_app.stores._store import Ending
-from kaiju_app.stores._transitions import Definition, put
+from kaiju_app.stores._store import Ending, Renewed
+from kaiju_app.stores._transitions import Definition, Refusal, put
 from kaiju_app.stores.memory import MemoryStore
 
 SECOND = 1_000_000
@@ -303,6 +304,54 @@ async def test_a_store_that_does_not_answer_cuts_runs_when_their_lease_is_over(
     assert sum("answers again" in line for line in caplog.messages) == 1
     one.takes_s = 0
     one.crash()
+
+
+class Locked(MemoryStore):
+    """While a record is locked, nothing waits for it."""
+
+    locked = False
+
+    async def renew(self, me: str, runs: Mapping[str, int], holds: Mapping[str, Collection[str]], ttl: int) -> Renewed:
+        return await super().renew(me, {} if self.locked else runs, {} if self.locked else holds, ttl)
+
+    async def finish(self, me: str, endings: Sequence[Ending]) -> list[Refusal | None]:
+        return [Refusal.BUSY] * len(endings) if self.locked else await super().finish(me, endings)
+
+
+async def test_a_run_whose_record_is_locked_is_neither_renewed_nor_lost(loop: VirtualLoop) -> None:
+    store = Locked(loop.wall_us)
+    await register(store, "a", every_s=100)
+    one = Instance(loop, store, "one", takes_s=60)
+    await asyncio.sleep(1)
+    ((held, _),) = await one.coordinator.hold(["a"], "one", None)
+    store.locked = True
+    await asyncio.sleep(6)
+    store.locked = False
+    await asyncio.sleep(5)
+    assert (one.lost_holds, [what for _, what, *_ in one.journal]) == ([], ["begin"])
+    store.locked = True
+    await asyncio.sleep(12)
+
+    assert (one.lost_holds, [what for _, what, *_ in one.journal]) == ([held], ["begin", "lost"])
+    store.locked = False
+    one.coordinator.unhold(held)
+    await one.stop()
+
+
+async def test_an_ending_whose_record_is_locked_is_sent_again(loop: VirtualLoop) -> None:
+    store = Locked(loop.wall_us)
+    await register(store, "a", "b")
+    one = Instance(loop, store, "one")
+    await asyncio.sleep(2)
+    store.locked = True
+    await asyncio.sleep(4)
+    assert {each.holder for each in (await store.scan()).records} == {"one"}
+    store.locked = False
+    await asyncio.sleep(0.1)
+
+    assert {each.holder for each in (await store.scan()).records} == {None}
+    assert {len(await store.history(name, 10)) for name in "ab"} == {1}
+    await one.stop()
 
 
 async def test_a_claim_that_the_store_knows_and_the_instance_does_not_is_handed_back(

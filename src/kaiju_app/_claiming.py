@@ -196,6 +196,8 @@ class Claiming(Belonging):
             return
         for ending, refusal in zip(endings, answered[0], strict=True):
             claim = self.claims.get(ending.name)
+            if refusal is Refusal.BUSY:
+                continue
             if refusal is Refusal.CHANGED and claim is not None:
                 await self._follow(claim)
                 continue

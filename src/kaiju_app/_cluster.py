@@ -178,7 +178,7 @@ class Coordinator(Claiming):
             if held.key in keys.get(held.name, ()):
                 if (held.name, held.key) in renewed.holds:
                     held.deadline = sent + self.ttl
-                else:
+                elif (held.name, held.key) not in renewed.own:
                     self._lose_hold(held)
         known = (
             {claim.key for claim in self.claims.values()} | self._returns.keys() | self._outbox.keys() | runs.items()
@@ -200,6 +200,8 @@ class Coordinator(Claiming):
                 self._give_back(claim)
             elif claim.held:
                 self._send_at = 0
+        elif claim.key in renewed.mine:
+            pass  # Somebody had the record locked. It is not lost, and not good for any longer than before.
         elif claim.state is State.CLAIMED:
             self._give_back(claim)
         elif claim.state is State.STARTED:

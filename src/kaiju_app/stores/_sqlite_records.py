@@ -11,6 +11,7 @@ from typing import Any
 from ._record import Record, Row
 from ._sql import statements
 from ._store import (
+    EVERYBODY,
     Changed,
     Claimed,
     Ending,
@@ -34,8 +35,6 @@ from ._transitions import DAY, Refusal, is_stale
 SQL = statements("sqlite.sql")
 
 SMALL_STEP = 1_000_000  # Microseconds by which the clock may have been set back without anybody having to notice.
-
-EVERYBODY = Share(1, 0, 0)
 
 
 class SqliteRecords:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 from kaiju_app.errors import StoreUnavailable
@@ -16,8 +16,10 @@ from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due
 # A change is tried again each time somebody else was faster. So many in a row are no competition, but a store that
 # refuses everything.
 MOST_CONFLICTS = 100
-AT_ONCE_AGAIN = 3  # After more conflicts, a pause comes first, another one for everybody: two may go in lockstep.
-LONGEST_PAUSE = 5_000
+# After more conflicts a pause comes first: another one for everybody, as two may go in lockstep; and longer each time,
+# as the record may be locked. All together some two seconds.
+AT_ONCE_AGAIN = 3
+PAUSE = 1_000
 LEAD = 100_000  # Claims come in rounds: each round takes what is due until the next one, and a little more.
 
 Transition = Callable[[Record | None, int], tuple[Record | None, Sequence[Row]] | None]
@@ -69,6 +71,9 @@ class Share:
         return crc32(name.encode()) % self.n == self.rank
 
 
+EVERYBODY = Share(1, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """What a round of claims brought.
@@ -90,6 +95,8 @@ class Claimed:
 @dataclass(frozen=True, slots=True)
 class Renewed:
     """What an instance still has.
+
+    A record that somebody has locked at that moment is not waited for: what it has is not renewed, and not lost either.
 
     Attributes:
         runs: The names of its runs that were renewed.
@@ -282,7 +289,10 @@ class Store(ABC):
         return renewed(seen.now, me, runs, holds, after, mine, seen.records)
 
     async def finish(self, me: str, endings: Sequence[Ending]) -> list[Refusal | None]:
-        """End the ticks of claims; return for each ending why it was refused, or None."""
+        """End the ticks of claims; return for each ending why it was refused, or None.
+
+        One whose record somebody has locked at that moment is not waited for: it is BUSY.
+        """
         seen = await self.scan({ending.name for ending in endings})
         found: dict[str, Record | None] = {record.name: record for record in seen.records}
         answers: dict[int, Refusal | None] = {}
@@ -306,7 +316,8 @@ class Store(ABC):
             if await self.swap(old, new, rows):
                 return Changed(now, old, new, done=True)
             if conflicts >= AT_ONCE_AGAIN:
-                await asyncio.sleep(crc32(f"{old and old.rev} {conflicts}".encode()) % LONGEST_PAUSE / 1e6)
+                pause = crc32(f"{old and old.rev} {conflicts}".encode()) % (PAUSE * conflicts)
+                await asyncio.sleep(pause / 1e6)
             seen = await self.scan([name])
             old, now = _only(seen), seen.now
         raise StoreUnavailable(self.name, f"{MOST_CONFLICTS} changes of task {name!r} in a row were refused")
@@ -339,7 +350,9 @@ def prolonging(me: str, fence: int | None, keys: Collection[str], ttl: int) -> T
         for key in sorted(keys):
             if new is not None:
                 new = renew_hold(new, now, key, ttl) or new
-        return None if new is None or new is old else (new, ())
+        if old is None or new is None or new is old:
+            return None
+        return replace(new, rev=max(old.rev + 1, now)), ()  # One write, however much it prolongs.
 
     return transition
 

