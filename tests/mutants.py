@@ -138,8 +138,8 @@ SIMULATED = [
         "claim-deadline-from-answer",
         "the lease of a claim counts from the answer, not from the question",
         CLAIMING,
-        "claim = Claim(record, sent + self.ttl)",
-        "claim = Claim(record, self._steady() + self.ttl)",
+        "claim = Claim(record, sent + self.ttl, self._store)",
+        "claim = Claim(record, self._steady() + self.ttl, self._store)",
         times("frozen asking"),
     ),
     mutant(

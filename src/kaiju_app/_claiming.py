@@ -91,7 +91,7 @@ class Claiming(Belonging):
 
     def _take(self, record: Record, sent: int) -> None:
         """Keep a claim until its tick, or give it back where it cannot run."""
-        claim = Claim(record, sent + self.ttl)
+        claim = Claim(record, sent + self.ttl, self._store)
         if not self._host.knows(record):
             self._skip[record.name] = self._steady() + SKIPPED_FOR
         elif (

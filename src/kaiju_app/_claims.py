@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from .stores._record import Record
+from .stores._store import Store
 
 
 class State(Enum):
@@ -29,6 +30,7 @@ class Claim:
     Attributes:
         record: What the store had when it was made.
         deadline: Steady time until which the run may act, whatever the store has heard since.
+        store: Where it is kept.
         state: How far it has come.
         held: Somebody waits for it to be over.
         lost: Its host was told that the lease is lost.
@@ -37,6 +39,7 @@ class Claim:
 
     record: Record
     deadline: int
+    store: Store
     state: State = State.CLAIMED
     held: bool = False
     lost: bool = False

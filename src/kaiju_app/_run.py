@@ -6,22 +6,19 @@ import asyncio
 import inspect
 from concurrent.futures import Executor, Future
 from contextvars import Context, ContextVar, copy_context
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _decide
 from ._claims import Claim
-from ._clock import utc
 from ._entry import Entry
 from ._grid import Grid
 from ._model import Kind, Outcome, Reason, Spec
-from .errors import LeaseLost, RunCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_running: ContextVar[Running | None] = ContextVar("kaiju_app_run", default=None)
+running: ContextVar[Running | None] = ContextVar("kaiju_app_run", default=None)
 
 
 class Host(Protocol):
@@ -113,7 +110,7 @@ class Running:
 
 async def execute(run: Running) -> None:
     """Call the function of *run*, again if need be, and tell the host how it ended."""
-    _running.set(run)
+    running.set(run)
     entry = run.entry
     host = entry.host
     run.started = host.now()
@@ -226,84 +223,5 @@ def current_running(entry: Entry) -> Running | None:
 
 def current_caller() -> Running | None:
     """Return the run, still in progress, that the caller is inside of, whichever task it is of; None: of none."""
-    run = _running.get()
+    run = running.get()
     return run if run is not None and run is run.entry.run else None
-
-
-class CurrentRun:
-    """What a function may know of the run that it is called for."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: Running) -> None:
-        self._run = run
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self._run.entry.name
-
-    @property
-    def scheduled_at(self) -> datetime:
-        """Nominal time of the tick, aware UTC: what to use for file names and idempotency keys, not ``now()``."""
-        return utc(self._run.tick + self._run.entry.host.offset)
-
-    @property
-    def attempt(self) -> int:
-        """Number of this call of the function within the run; the first is 1."""
-        return self._run.attempt
-
-    @property
-    def take(self) -> int:
-        """Number of the claim of this tick; always 1 for a task that is not shared with other instances."""
-        return 1 if self._run.claim is None else self._run.claim.record.takes
-
-    @property
-    def fence(self) -> int | None:
-        """Number that grows with every claim; None for a task that is not shared with other instances.
-
-        No lease keeps a process that was frozen from acting once more when it goes on. Let what is written carry the
-        fence, and refuse there what comes with a lower one than was seen: ``UPDATE ... WHERE fence <= :fence``.
-        """
-        return None if self._run.claim is None else self._run.claim.fence
-
-    @property
-    def deadline(self) -> datetime | None:
-        """When the run is cut, aware UTC; None: never."""
-        end = self._run.deadline()
-        return None if end is None else utc(end[0] + self._run.entry.host.offset)
-
-    @property
-    def lost(self) -> asyncio.Event:
-        """Set while another instance may run the tick; never, for a task that is not shared."""
-        if self._run.lost is None:
-            self._run.lost = asyncio.Event()
-            if self._run.is_lost():
-                self._run.lost.set()
-        return self._run.lost
-
-    def check(self) -> None:
-        """Return if the run may go on; safe in any thread, which is where it is needed.
-
-        Raises:
-            LeaseLost: Another instance may run the tick by now.
-            RunCut: The run was asked to end: its deadline is over, the scheduler stops, or somebody cancelled it.
-        """
-        if self._run.is_lost():
-            raise LeaseLost(self._run.entry.name)
-        if self._run.cause is not None:
-            raise RunCut(self._run.entry.name, self._run.cause.value)
-
-
-def current_run() -> CurrentRun:
-    """Return the run that the caller is inside of, child tasks and threads included.
-
-    Raises:
-        LookupError: The caller is not inside a run, or that run is over.
-    """
-    run = _running.get()
-    if run is None:
-        raise LookupError("current_run() was called outside a run: only a scheduled function has one")
-    if run.entry.run is not run:
-        raise LookupError(f"current_run(): the run of task {run.entry.name!r} that this code belongs to is over")
-    return CurrentRun(run)

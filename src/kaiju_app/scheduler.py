@@ -3,10 +3,10 @@
 from ._clock import Clock
 from ._combined import AnyOf, Except
 from ._cron import Cron
+from ._current import CurrentRun, current_run
 from ._forms import trigger_from_json
 from ._lint import Finding, Level, Report, lint
 from ._model import ExecPolicy, FirstRun, Missed, OnLost, Outcome, Reason, Run, Scope
-from ._run import CurrentRun, current_run
 from ._scheduler import Scheduler
 from ._shared_task import SharedTask
 from ._task import ScheduledTask

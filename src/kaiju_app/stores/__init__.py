@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from kaiju_app.errors import InvalidArgument
 
+from ._dsn import Address
 from ._store import Store
 from .memory import MemoryStore
 from .sqlite import SqliteStore
@@ -20,14 +21,29 @@ def _sqlite(rest: str, app: str) -> Store:
     return SqliteStore(rest[1:], app=app)
 
 
-_SCHEMES: dict[str, Callable[[str, str], Store]] = {"sqlite": _sqlite}
+def _postgres(rest: str, app: str) -> Store:
+    dsn = f"postgresql://{rest}"
+    try:
+        from .postgres import PostgresStore
+    except ImportError:
+        rule = "needs asyncpg: pip install 'kaiju-app[postgres]'"
+        raise InvalidArgument("store", Address(dsn).name, rule) from None
+    return PostgresStore(dsn, app=app)
+
+
+_SCHEMES: dict[str, Callable[[str, str], Store]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgres,
+    "postgres": _postgres,
+}
 
 
 def store_from_url(url: str, app: str = "default") -> Store:
     """Return the store that *url* names, not opened.
 
     Args:
-        url: ``sqlite:///path``; with four slashes the path is absolute.
+        url: ``sqlite:///path``; with four slashes the path is absolute. ``postgresql://user:password@host:port/database``,
+            as asyncpg reads it.
         app: The set of instances that share the records.
 
     Raises:
@@ -35,6 +51,7 @@ def store_from_url(url: str, app: str = "default") -> Store:
     """
     scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or scheme not in _SCHEMES:
-        known = ", ".join(f"{each}://" for each in _SCHEMES)
-        raise InvalidArgument("store", url, f"must be a URL that begins with one of {known}, or a Store")
+        known = ", ".join(f"{each}://" for each in ("sqlite", "postgresql"))
+        shown = Address(url).name if separator else url
+        raise InvalidArgument("store", shown, f"must be a URL that begins with one of {known}, or a Store")
     return _SCHEMES[scheme](rest, app)

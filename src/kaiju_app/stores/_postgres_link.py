@@ -213,7 +213,7 @@ async def prepare_schema(connection: asyncpg.Connection, address: Address, *, kn
 
 
 @cache
-def parts(name: str, now: str, clock: str) -> tuple[str, list[str]]:
+def parts(name: str, now: str = NOW, clock: str = CLOCK) -> tuple[str, list[str]]:
     """Return a statement with numbered parameters, and their names in this order."""
     names: list[str] = []
 

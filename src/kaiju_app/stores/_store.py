@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from kaiju_app.errors import StoreUnavailable
+from kaiju_app.errors import StoreUnavailable, WrongState
 
 from ._record import Coming, Record, Row
 from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due, is_mine, is_stale, renew, renew_hold
@@ -301,6 +301,18 @@ class Store(ABC):
             found[ending.name] = changed.new if changed.done else changed.old
             answers[place] = None if changed.done else refusal(changed.old, changed.now, me, ending)
         return [answers[place] for place in range(len(endings))]
+
+    async def guard(self, connection: object, claimed: Record) -> bool:
+        """Keep the record of a claim as it is until a transaction of the user's is over; return whether it stands.
+
+        Raises:
+            InvalidArgument: *connection* is not in a transaction on this store.
+            WrongState: Nobody can have one on this store.
+        """
+        raise WrongState(
+            f"store {self.name!r} is no database that a transaction could be part of: keep current_run().fence beside "
+            "what is written, and refuse there what comes with a lower one"
+        )
 
     async def dead(self) -> frozenset[str]:
         """Return instances that are dead for certain; a store that cannot tell returns none."""

@@ -6,8 +6,13 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from asyncpg import Connection
+from asyncpg.pool import PoolConnectionProxy
+
+from kaiju_app.errors import InvalidArgument
+
 from ._dsn import Address
-from ._postgres_link import Answer, Link
+from ._postgres_link import Answer, Link, parts
 from ._postgres_news import News
 from ._postgres_text import records_of, row_values, rows_of, storable, values_of
 from ._record import Record, Row
@@ -31,6 +36,7 @@ from ._transitions import Refusal, is_news
 TIMEOUT_S = 2.0  # As long as a renewal may take before the next one is due.
 AT_ONCE = 500  # Changes in one statement.
 DELETED_AT_ONCE = 2_000
+CONNECTIONS = (Connection, PoolConnectionProxy)
 
 
 class PostgresStore(Store):
@@ -155,6 +161,18 @@ class PostgresStore(Store):
                 answers[place] = None if verdict == "OK" else Refusal[verdict]
         return [answers[place] for place in range(len(endings))]
 
+    async def guard(self, connection: object, claimed: Record) -> bool:
+        """Keep the record of a claim as it is until a transaction of the user's is over; return whether it stands."""
+        if not isinstance(connection, CONNECTIONS):
+            rule = f"must be one of asyncpg (of SQLAlchemy: driver_connection); otherwise {self._by_hand(claimed)}"
+            raise InvalidArgument("connection", connection, rule)
+        if not connection.is_in_transaction():
+            rule = "must be in a transaction: async with connection.transaction(): ...; await run.guard(connection)"
+            raise InvalidArgument("connection", connection, rule)
+        sql, names = parts("guard")
+        values = {"app": self._app, "name": claimed.name, "me": claimed.holder, "fence": claimed.fence}
+        return await connection.fetchval(sql, *(values[name] for name in names)) is not None
+
     async def wait(self, timeout_s: float) -> None:
         """Return when the server tells of a change, or after *timeout_s*."""
         await self._news.wait(timeout_s)
@@ -180,6 +198,14 @@ class PostgresStore(Store):
             answer = await self._ask("tidy", keep=max(keep, 1), age=age, after=after, most=DELETED_AT_ONCE)
             total, after, looked_at = total + answer["gone"], answer["reached"], answer["looked_at"]
         return total
+
+    def _by_hand(self, claimed: Record) -> str:
+        claim = self._app, claimed.name, str(claimed.holder), str(claimed.fence)
+        literals = ", ".join("'" + each.replace("'", "''") + "'" for each in claim)
+        return (
+            f"execute SELECT 1 FROM kaiju_task WHERE (app, name, holder, fence) = ({literals}) FOR NO KEY UPDATE; "
+            "no row means that the lease is lost"
+        )
 
     async def _swap(self, swaps: Sequence[_Swap]) -> set[str]:
         """Return the names of those that were done."""

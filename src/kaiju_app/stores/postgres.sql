@@ -204,6 +204,9 @@ SELECT
     array(SELECT verdict FROM judged ORDER BY place) AS verdicts,
     (SELECT count(pg_notify('kaiju', :app)) FROM (SELECT FROM done WHERE held LIMIT 1) AS any_of_them) AS told;
 
+-- name: guard
+SELECT 1 FROM kaiju_task WHERE app = :app AND name = :name AND holder = :me AND fence = :fence FOR NO KEY UPDATE;
+
 -- name: history
 SELECT json_agg(latest ORDER BY latest.id) AS rows FROM (
     SELECT * FROM kaiju_run WHERE app = :app AND name = :name ORDER BY id DESC LIMIT :limit
