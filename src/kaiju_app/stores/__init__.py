@@ -52,6 +52,6 @@ def store_from_url(url: str, app: str = "default") -> Store:
     scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or scheme not in _SCHEMES:
         known = ", ".join(f"{each}://" for each in ("sqlite", "postgresql"))
-        shown = Address(url).name if separator else url
+        shown = Address(url).name if isinstance(url, str) else url
         raise InvalidArgument("store", shown, f"must be a URL that begins with one of {known}, or a Store")
     return _SCHEMES[scheme](rest, app)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from kaiju_app.errors import InvalidArgument
 
 
 class Address:
@@ -19,13 +22,27 @@ class Address:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        scheme, _, rest = dsn.partition("://")
-        place = rest.partition("?")[0]
-        self.name = f"{scheme}://{place.rpartition('@')[2]}"
+        scheme, separator, rest = dsn.partition("://")
+        place = (rest if separator else dsn).rpartition("@")[2].partition("?")[0]
+        self.name = f"{scheme}://{place}" if separator else place
         self._secrets = sorted(_secrets(dsn), key=len, reverse=True)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+    def check(self) -> None:
+        """Raise if it cannot be taken apart, or would be in another way than is meant.
+
+        Raises:
+            InvalidArgument: Something in it is no address.
+        """
+        place = urlsplit(self.dsn.partition("?")[0])
+        hosts = place.netloc.rpartition("@")[2].split(",")
+        if "@" in place.path or any(not re.fullmatch(r"(\[[^]]*]|[^:]*)(:\d*)?", host) for host in hosts):
+            raise InvalidArgument(
+                "store", self.name, "must be postgresql://user:password@host:port/database; in user and password "
+                "whatever is no letter or digit has to be percent-encoded: %40 for @, %2F for /, %3A for :",
+            )  # fmt: skip
 
     def without_secrets(self, text: str) -> str:
         """Return *text*, such as an error of a driver, without what is secret."""

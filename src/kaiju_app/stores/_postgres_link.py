@@ -114,10 +114,13 @@ class Link:
         """
         named = {} if "application_name=" in self.address.dsn else {"application_name": "kaiju_app"}
         # No cache of statements: it would name them, and behind a pooler a name is known to another session.
-        return await asyncpg.connect(
-            self.address.dsn, timeout=self._timeout_s, statement_cache_size=0, target_session_attrs=READ_WRITE,
-            server_settings=named,
-        )  # fmt: skip
+        try:
+            return await asyncpg.connect(
+                self.address.dsn, timeout=self._timeout_s, statement_cache_size=0, target_session_attrs=READ_WRITE,
+                server_settings=named,
+            )  # fmt: skip
+        except ValueError as exc:  # Some of what is wrong with an address asyncpg leaves to whatever it calls.
+            raise asyncpg.InterfaceError(str(exc)) from None
 
     async def _send(self, connection: asyncpg.Connection, name: str, values: dict[str, Any]) -> Answer:
         sql, names = parts(name, self._now, self._clock)

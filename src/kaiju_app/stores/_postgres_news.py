@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import uuid4
 
@@ -21,15 +22,18 @@ ECHO_S = 1.0
 class News:
     """A connection that listens. Without it others' changes are only seen at the next poll.
 
-    A pooler that gives each transaction another session accepts LISTEN, and delivers nothing. So it is tried out.
+    A pooler that gives each transaction another session accepts LISTEN, and delivers nothing. So it is tried out: from
+    another connection, as what a session tells itself comes back even there.
 
     Args:
         link: How to come by a connection that keeps its session.
+        tell: Sends something to all who listen, by another connection.
         app: The set of instances whose changes count.
     """
 
-    def __init__(self, link: Link, app: str) -> None:
+    def __init__(self, link: Link, tell: Callable[[str], Awaitable[object]], app: str) -> None:
         self._link = link
+        self._tell = tell
         self._app = app
         self._connection: asyncpg.Connection | None = None
         self._home: object = None
@@ -41,7 +45,7 @@ class News:
     async def open(self) -> None:
         """Listen from now on, if that can be had."""
         self._settle()
-        with suppress(*Errors, TimeoutError):
+        with suppress(*Errors):
             await self._listen()
         self._heard.clear()
 
@@ -79,24 +83,32 @@ class News:
         """See to it that there is a connection that listens, or none to be had."""
         if self._is_deaf or (self._connection is not None and not self._connection.is_closed()):
             return
-        self._echo.clear()
-        self._nonce = uuid4().hex
-        connection = self._connection = await self._link.connect()
-        await connection.add_listener(CHANNEL, self._on_notice)
-        await connection.fetchval("SELECT pg_notify($1, $2)", CHANNEL, self._nonce)
+        connection = await self._link.connect()
         try:
-            async with asyncio.timeout(ECHO_S):
-                await self._echo.wait()
-        except TimeoutError:
-            self._is_deaf = True
-            await self.close()
+            await connection.add_listener(CHANNEL, self._on_notice)
+            self._is_deaf = not await self._hears_an_echo()
+        except BaseException:
+            await leave(connection, ECHO_S)
+            raise
+        if self._is_deaf:
+            await leave(connection, ECHO_S)
             log.warning(
                 "store %s: LISTEN is accepted and nothing is delivered, as behind a pooler of transactions; changes of "
                 "other instances are noticed at the next poll; for a direct connection give PostgresStore(listen=...)",
                 self._link.address.name,
             )
         else:
+            self._connection = connection
             self._heard.set()  # What was told while nobody listened.
+
+    async def _hears_an_echo(self) -> bool:
+        self._echo.clear()
+        self._nonce = uuid4().hex
+        await self._tell(self._nonce)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ECHO_S):
+                await self._echo.wait()
+        return self._echo.is_set()
 
     def _on_notice(self, connection: object, process: int, channel: str, payload: object) -> None:
         if payload == self._nonce:

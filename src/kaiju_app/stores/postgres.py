@@ -56,13 +56,16 @@ class PostgresStore(Store):
         app: The set of instances that share the records.
         listen: Another address of the same database, for the connection that listens, where *dsn* is that of a pooler.
         timeout_s: Seconds after which a statement is given up.
+
+    Raises:
+        InvalidArgument: An address is none.
     """
 
     def __init__(
         self, dsn: str, *, app: str = "default", listen: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._link = Link(Address(dsn), timeout_s)
-        self._news = News(self._link if listen is None else Link(Address(listen), timeout_s), app)
+        self._link = _link(dsn, timeout_s)
+        self._news = News(self._link if listen is None else _link(listen, timeout_s), self._tell, app)
         self._app = app
         self.name = self._link.address.name
 
@@ -133,11 +136,9 @@ class PostgresStore(Store):
 
     async def renew(self, me: str, runs: Mapping[str, int], holds: Mapping[str, Collection[str]], ttl: int) -> Renewed:
         """Prolong the leases of an instance."""
-        leases = [
-            {"name": name, "fence": runs.get(name), "keys": sorted(holds.get(name, ()))}
-            for name in sorted(runs.keys() | holds.keys())
-        ]
-        answer = await self._ask("renew", me=me, ttl=ttl, leases=json.dumps(leases))
+        names = sorted(runs.keys() | holds.keys())
+        leases = [{"name": name, "fence": runs.get(name), "keys": sorted(holds.get(name, ()))} for name in names]
+        answer = await self._ask("renew", me=me, ttl=ttl, names=names, leases=json.dumps(leases))
         renewed, mine, own = (json.loads(answer[part] or "[]") for part in ("renewed", "mine", "own"))
         return Renewed(
             answer["now"],
@@ -156,7 +157,8 @@ class PostgresStore(Store):
             first = {ending.name: place for place, ending in reversed(rest)}
             now = sorted(each for each in rest if first[each[1].name] == each[0])
             rest = [(place, ending) for place, ending in rest if first[ending.name] != place]
-            answer = await self._ask("finish", me=me, endings=json.dumps([_ending(*each) for each in now]))
+            endings_now = json.dumps([_ending(*each) for each in now])
+            answer = await self._ask("finish", me=me, names=[each.name for _, each in now], endings=endings_now)
             for (place, _), verdict in zip(now, answer["verdicts"], strict=True):
                 answers[place] = None if verdict == "OK" else Refusal[verdict]
         return [answers[place] for place in range(len(endings))]
@@ -209,11 +211,21 @@ class PostgresStore(Store):
 
     async def _swap(self, swaps: Sequence[_Swap]) -> set[str]:
         """Return the names of those that were done."""
-        changes = [each.values(self._app) for each in swaps]
-        return set((await self._ask("swap", changes=json.dumps(changes)))["done"])
+        changes = json.dumps([each.values(self._app) for each in swaps])
+        answer = await self._ask("swap", names=[each.name for each in swaps], changes=changes)
+        return set(answer["done"])
+
+    async def _tell(self, what: str) -> None:
+        await self._ask("tell", what=what)
 
     async def _ask(self, statement: str, **values: Any) -> Answer:
         return await self._link.ask(statement, app=self._app, **values)
+
+
+def _link(dsn: str, timeout_s: float) -> Link:
+    address = Address(dsn)
+    address.check()
+    return Link(address, timeout_s)
 
 
 class _Swap:

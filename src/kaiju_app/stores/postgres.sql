@@ -3,11 +3,15 @@
 -- :now is the time at which the statement began, and :clock that at which it is read, both by the database's own clock;
 -- whatever else begins with a colon is a parameter. No statement waits for the lock on a record: what somebody else has
 -- locked at that moment is skipped, and tried again. So one long transaction of a user's holds up one task, not all.
+-- :names says once more which records are meant: without it, the planner would rather look at all of them.
 
 -- name: facts
 SELECT
     pg_backend_pid() AS backend, current_setting('synchronous_commit') AS durable,
     current_setting('transaction_read_only') = 'on' AS read_only, to_regclass('kaiju_schema') IS NOT NULL AS known;
+
+-- name: tell
+SELECT pg_notify('kaiju', :what);
 
 -- name: scan
 SELECT
@@ -27,7 +31,7 @@ WITH wanted AS MATERIALIZED (
         AS each (name text, old_rev bigint, new json, rows json, told boolean)
 ), locked AS MATERIALIZED (
     SELECT task.name FROM kaiju_task AS task JOIN wanted ON wanted.name = task.name
-    WHERE task.app = :app AND task.rev = wanted.old_rev
+    WHERE task.app = :app AND task.name = ANY (:names::text[]) AND task.rev = wanted.old_rev
     ORDER BY task.name FOR NO KEY UPDATE OF task SKIP LOCKED
 ), updated AS (
     UPDATE kaiju_task AS task SET
@@ -121,7 +125,7 @@ WITH wanted AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:leases::json) AS each (name text, fence bigint, keys jsonb)
 ), locked AS MATERIALIZED (
     SELECT task.name FROM kaiju_task AS task JOIN wanted USING (name)
-    WHERE task.app = :app AND (
+    WHERE task.app = :app AND task.name = ANY (:names::text[]) AND (
         task.holder = :me AND task.fence = wanted.fence
         OR EXISTS (SELECT FROM jsonb_array_elements_text(wanted.keys) AS key WHERE task.holds ? key)
     )
@@ -161,12 +165,15 @@ WITH wanted AS MATERIALIZED (
     SELECT * FROM json_to_recordset(:endings::json)
         AS each (place integer, name text, fence bigint, tick bigint, spec text, next bigint, due bigint, rows json)
 ), locked AS MATERIALIZED (
-    SELECT task.* FROM kaiju_task AS task WHERE task.app = :app AND task.name IN (SELECT name FROM wanted)
+    SELECT task.* FROM kaiju_task AS task WHERE task.app = :app AND task.name = ANY (:names::text[])
     ORDER BY task.name FOR NO KEY UPDATE OF task SKIP LOCKED
 ), judged AS MATERIALIZED (
     SELECT wanted.*, CASE
         WHEN locked.name IS NULL THEN
-            CASE WHEN wanted.name IN (SELECT name FROM kaiju_task WHERE app = :app) THEN 'BUSY' ELSE 'LOST' END
+            CASE
+                WHEN wanted.name IN (SELECT name FROM kaiju_task WHERE app = :app AND name = ANY (:names)) THEN 'BUSY'
+                ELSE 'LOST'
+            END
         WHEN locked.holder = :me AND locked.fence = wanted.fence THEN
             CASE WHEN locked.spec <> wanted.spec AND NOT locked.manual THEN 'CHANGED' ELSE 'OK' END
         WHEN locked.fence = wanted.fence AND locked.holder IS NULL AND CASE

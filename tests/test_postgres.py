@@ -1,0 +1,640 @@
+"""What only a server has to stand: first starts, connections that break, poolers, read-only nodes, locks, secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from engines import the_database
+from pgbouncer import PgBouncer, find_pgbouncer
+from postgres_server import Given, Server, find_programs, needed, the_server
+from tcp_proxy import Proxy
+from test_stores import ME, TTL, YOU, S, add, held, record, row, simply, taken
+
+from kaiju_app._clock import wall_us
+from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, WrongState
+from kaiju_app.scheduler import Scheduler, Scope, current_run
+from kaiju_app.stores import _postgres_link, store_from_url
+from kaiju_app.stores._record import Coming, StoredHold
+from kaiju_app.stores._store import Ending
+from kaiju_app.stores._transitions import Refusal, ask, hold, unhold
+from kaiju_app.stores.postgres import PostgresStore
+
+pytestmark = pytest.mark.realtime
+
+Opened = Callable[..., Coroutine[None, None, PostgresStore]]
+
+
+@pytest.fixture
+def server() -> Given:
+    return needed(the_server())
+
+
+@pytest.fixture
+def database(server: Given) -> Iterator[str]:
+    """The address of an empty database."""
+    name = f"kaiju_{uuid4().hex[:8]}"
+    server.create_database(name)
+    yield server.dsn(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def opened(loop: asyncio.AbstractEventLoop) -> Iterator[Opened]:
+    """Open a store; by default with an application of the test's own. It is closed at the end."""
+    stores: list[PostgresStore] = []
+    app = uuid4().hex
+
+    async def opened(dsn: str | None = None, **options: Any) -> PostgresStore:
+        stores.append(PostgresStore(dsn or the_database(), **{"app": app, **options}))
+        await stores[-1].open()
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        with suppress(StoreUnavailable):
+            loop.run_until_complete(store.close())
+
+
+@pytest.fixture
+def store(opened: Opened, loop: asyncio.AbstractEventLoop) -> PostgresStore:
+    store: PostgresStore = loop.run_until_complete(opened())
+    return store
+
+
+@asynccontextmanager
+async def connected(dsn: str | None = None) -> Any:
+    connection = await asyncpg.connect(dsn or the_database())
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+# --- first starts ---
+
+
+async def test_twenty_first_starts_at_once_make_one_schema(database: str, opened: Opened) -> None:
+    stores = await asyncio.gather(*(opened(database, timeout_s=20.0) for _ in range(20)))
+    made = await asyncio.gather(*(store.swap(None, record()) for store in stores))
+
+    assert sum(made) == 1
+    async with connected(database) as connection:
+        assert [1] == [each["version"] for each in await connection.fetch("SELECT version FROM kaiju_schema")]
+
+
+async def test_steps_that_are_missing_are_taken_once(
+    database: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(await opened(database), "task")
+    steps = {
+        **_postgres_link.SCHEMA,
+        "2": "CREATE TABLE kaiju_second (one integer); INSERT INTO kaiju_second VALUES (7)",
+    }
+    monkeypatch.setattr(_postgres_link, "SCHEMA", steps)
+
+    stores = await asyncio.gather(*(opened(database, timeout_s=20.0) for _ in range(5)))
+
+    assert all([await taken(store, limit=0) == [] for store in stores])
+    async with connected(database) as connection:
+        assert [2] == [each["version"] for each in await connection.fetch("SELECT version FROM kaiju_schema")]
+        assert 1 == await connection.fetchval("SELECT count(*) FROM kaiju_second")
+        assert 1 == await connection.fetchval("SELECT count(*) FROM kaiju_task")
+
+
+async def test_a_newer_schema_is_refused_and_left_as_it_is(database: str, opened: Opened) -> None:
+    await opened(database)
+    async with connected(database) as connection:
+        await connection.execute("UPDATE kaiju_schema SET version = 99")
+
+    with pytest.raises(InvalidArgument, match=r"must be a store of this version, whose schema is 1, not 99: upgrade"):
+        await opened(database)
+
+
+async def test_who_may_not_make_tables_can_use_those_that_are_there(
+    server: Given, database: str, opened: Opened
+) -> None:
+    await opened(database)
+    user = f"user_{uuid4().hex[:8]}"
+    async with connected(database) as connection:
+        await connection.execute(f"CREATE ROLE {user} LOGIN; REVOKE CREATE ON SCHEMA public FROM public")
+        await connection.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON kaiju_task, kaiju_run, kaiju_instance TO {user};"
+            f"GRANT SELECT ON kaiju_schema TO {user}"
+        )
+    try:
+        store = await opened(database.replace("postgres@", f"{user}@"))
+        await add(store, "task", next=wall_us() - S)
+        assert ["task"] == await taken(store)
+    finally:
+        server.drop_database(database.rpartition("/")[2])
+        async with connected() as connection:
+            await connection.execute(f"DROP ROLE {user}")
+
+
+# --- what goes wrong ---
+
+
+async def test_a_connection_that_was_terminated_is_made_anew(store: PostgresStore) -> None:
+    async with connected() as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    with suppress(StoreUnavailable):
+        await store.scan()
+
+    assert [] == (await store.scan()).records
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time_and_leaves_nothing_behind(opened: Opened) -> None:
+    dsn = the_database()
+    host, port = dsn.partition("@")[2].partition("/")[0].split(":")
+    with Proxy(host, int(port)) as proxy:
+        store = await opened(proxy.dsn(dsn), timeout_s=0.3)
+        proxy.hold(to_server=True, to_client=True)
+        for _ in range(3):
+            begin = time.monotonic()
+            with pytest.raises(StoreUnavailable, match=r"no answer within 0.3 s"):
+                await store.scan()
+            assert time.monotonic() - begin < 0.5
+        proxy.hold()
+
+        assert [] == (await _patiently(store.scan)).records
+        await store.close()
+    await _until(lambda: _sessions("kaiju_app", dsn), 0)
+
+
+async def _patiently(ask: Callable[[], Coroutine[None, None, Any]]) -> Any:
+    for _ in range(50):
+        with suppress(StoreUnavailable):
+            return await ask()
+        await asyncio.sleep(0.05)
+    return await ask()
+
+
+async def _until(value: Callable[[], Coroutine[None, None, object]], wanted: object) -> None:
+    end = time.monotonic() + 10
+    while (found := await value()) != wanted:
+        assert time.monotonic() < end, found
+        await asyncio.sleep(0.02)
+
+
+async def _sessions(name: str, dsn: str) -> int:
+    async with connected(dsn) as connection:
+        count: int = await connection.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND datname = current_database()", name
+        )
+        return count
+
+
+async def test_statements_that_wait_for_a_table_do_not_pile_up_on_the_server(database: str, opened: Opened) -> None:
+    """While somebody alters a table, every try would leave another session that waits, until there are too many."""
+    store = await opened(database, timeout_s=0.3)
+    async with connected(database) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE kaiju_task IN ACCESS EXCLUSIVE MODE")
+        for _ in range(5):
+            with pytest.raises(StoreUnavailable):
+                await store.claim(ME, ttl=TTL, limit=1)
+        assert 3 >= await _sessions("kaiju_app", database)  # One that listens, and one that is about to end.
+    assert [] == await taken(store)
+
+
+async def test_tables_that_were_dropped_are_made_anew(database: str, opened: Opened) -> None:
+    store = await opened(database)
+    async with connected(database) as connection:
+        await connection.execute("DROP TABLE kaiju_task, kaiju_run, kaiju_instance, kaiju_schema")
+
+    with pytest.raises(StoreUnavailable, match=r"UndefinedTableError: relation \"kaiju_task\" does not exist"):
+        await store.scan()
+
+    assert [] == (await store.scan()).records
+
+
+async def test_a_server_that_forgets_is_told_of_once(
+    database: str, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(database) as connection:
+        await connection.execute(f"ALTER DATABASE {database.rpartition('/')[2]} SET synchronous_commit = off")
+    store = await opened(database)
+    await store._link.close()
+    await store.open()
+
+    said = [each.getMessage() for each in caplog.records if "synchronous_commit" in each.getMessage()]
+    assert len(said) == 1
+    assert f"store {store.name}: synchronous_commit is off" in said[0]
+
+
+async def test_a_read_only_node_is_left(opened: Opened) -> None:
+    """Connections may be pointed at a standby, at the start or later; or the primary becomes one."""
+    with Server(needed(find_programs())) as primary, primary.standby() as standby:
+        primary.create_database("app")
+        with Proxy("127.0.0.1", primary.port) as proxy:
+            store = await opened(proxy.dsn(primary.dsn("app")))
+            await add(store, "task", next=wall_us() - S)
+            proxy.target = ("127.0.0.1", standby.port)
+            proxy.cut()
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    await store.claim(ME, ttl=TTL, limit=1)
+            proxy.target = ("127.0.0.1", primary.port)
+            assert ["task"] == await _patiently(lambda: taken(store))
+            primary.ask("ALTER SYSTEM SET default_transaction_read_only = on")
+            primary.ask("SELECT pg_reload_conf()")
+
+            async def is_left() -> bool:
+                with suppress(StoreUnavailable):
+                    await store.beat(ME, "{}", TTL)
+                    return False
+                return True
+
+            await _until(is_left, True)
+            await store.close()
+
+
+# --- locks ---
+
+
+async def test_nothing_waits_for_a_record_that_somebody_has_locked(store: PostgresStore) -> None:
+    now = (await store.scan()).now
+    await add(store, "free", "locked", "ours", next=now - S)
+    (claimed,) = (await store.claim(ME, ttl=TTL, limit=1, skip={"free", "locked"})).records
+    mine = {"ours": claimed.fence}
+    async with connected() as connection, connection.transaction():
+        await connection.execute(
+            "SELECT FROM kaiju_task WHERE app = $1 AND name IN ('locked', 'ours') FOR NO KEY UPDATE", store._app
+        )
+        begin = time.monotonic()
+        renewed = await store.renew(ME, mine, {}, TTL)
+        ended = await store.finish(ME, [Ending("ours", claimed.fence, claimed.next, "{}", None)])
+        swapped = await store.swap(claimed, replace(claimed, rev=claimed.rev + 1))
+        taken_now = await taken(store)
+        assert time.monotonic() - begin < 1
+    assert (set(), [("ours", claimed.fence)]) == (renewed.runs, renewed.mine)
+    assert [Refusal.BUSY] == ended
+    assert not swapped
+    assert ["free"] == taken_now
+    assert {"ours"} == (await store.renew(ME, mine, {}, TTL)).runs
+    assert ["locked"] == await taken(store)
+
+
+async def test_a_change_waits_a_while_for_a_record_that_is_locked(store: PostgresStore) -> None:
+    await add(store, "task")
+
+    async def hold_and_let_go() -> None:
+        async with connected() as connection, connection.transaction():
+            await connection.execute("SELECT FROM kaiju_task WHERE app = $1 FOR NO KEY UPDATE", store._app)
+            locked.set()
+            await asyncio.sleep(0.4)
+
+    locked = asyncio.Event()
+    holding = asyncio.ensure_future(hold_and_let_go())
+    await locked.wait()
+
+    assert (await held(store)).holds
+    await holding
+
+
+# --- the way of questions ---
+
+
+async def test_claims_find_what_is_due_without_looking_at_every_record(database: str, opened: Opened) -> None:
+    store = await opened(database)
+    now = (await store.scan()).now
+    names = [f"task-{number:05}" for number in range(10_000)]
+    due = {name: now + number * S for number, name in enumerate(names)}
+    records = [record(name, next=due[name], holder=YOU if number % 1000 == 7 else None, until=now + 60 * S)
+               for number, name in enumerate(names)]  # fmt: skip
+    for start in range(0, len(names), 500):
+        some = {each.name: lambda old, now, each=each: (each, ()) for each in records[start : start + 500]}
+        assert all(each.done for each in (await store.change_each(some)).values())
+    values = {"app": store._app, "me": ME, "ttl": TTL, "limit": 50, "ahead": S, "lead": S // 10, "skip": ["x"],
+              "n": 3, "rank": 1, "patience": S, "leases": "[]", "endings": "[]", "names": names[:100]}  # fmt: skip
+    async with connected(database) as connection:
+        await connection.execute("ANALYZE")
+        for name in ("claim", "renew", "finish"):
+            sql, names = _postgres_link.parts(name)
+            async with connection.transaction():
+                plan = json.loads(
+                    await connection.fetchval(
+                        f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {sql}", *(values[each] for each in names)
+                    )
+                )
+            looked_at = list(_scans(plan[0]["Plan"]))
+            assert not [each for each in looked_at if each["Node Type"] == "Seq Scan"], (name, looked_at)
+            assert 150 > sum(each["Actual Rows"] * each["Actual Loops"] for each in looked_at), (name, looked_at)
+
+
+def _scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if node.get("Relation Name") == "kaiju_task":
+        yield node
+    for each in node.get("Plans", ()):
+        yield from _scans(each)
+
+
+# --- news ---
+
+
+async def test_who_waits_hears_of_what_concerns_them(store: PostgresStore, opened: Opened) -> None:
+    other = await opened()
+    now = (await store.scan()).now
+    await add(store, "task", next=now + 60 * S)
+    await store.wait(0.2)
+
+    async def hears(change: Callable[[], Coroutine[None, None, object]]) -> bool:
+        waiting = asyncio.ensure_future(store.wait(0.6))
+        await asyncio.sleep(0.05)
+        begin = time.monotonic()
+        await change()
+        await waiting
+        return time.monotonic() - begin < 0.3
+
+    assert await hears(lambda: other.change("task", simply(ask)))
+    (claimed,) = (await other.claim(YOU, ttl=TTL, limit=1)).records
+    assert not await hears(lambda: other.renew(YOU, {"task": claimed.fence}, {}, TTL))
+    assert await hears(lambda: held(other))  # Whoever runs it is to know.
+    assert await hears(lambda: other.finish(YOU, [Ending("task", claimed.fence, claimed.tick, "{}", None)]))
+    assert not await hears(lambda: other.change("task", simply(lambda old, now: hold(old, now, "b", _held()))))
+    await other.change("task", simply(lambda old, now: unhold(old, now, "b")))
+    assert await hears(lambda: other.change("task", simply(lambda old, now: unhold(old, now, f"{YOU}#1"))))
+    assert await hears(lambda: other.swap(None, record("new")))
+    elsewhere = await opened(app="another")
+    assert not await hears(lambda: elsewhere.swap(None, record(uuid4().hex)))
+
+
+def _held() -> StoredHold:
+    return StoredHold("b", None, None)
+
+
+async def test_who_listens_does_so_again_after_the_connection_broke(store: PostgresStore, opened: Opened) -> None:
+    other = await opened()
+    await add(store, "task")
+    await store.wait(0.1)
+    waiting = asyncio.ensure_future(store.wait(10))
+    await asyncio.sleep(0.05)
+    assert store._news._connection is not None
+    store._news._connection.terminate()
+    await asyncio.wait([waiting], timeout=0.2)
+    waiting.cancel()
+    begin = time.monotonic()
+
+    await store.wait(5)  # It may have been told of something meanwhile.
+    listening = asyncio.ensure_future(store.wait(5))
+    await asyncio.sleep(0.1)
+    await other.change("task", simply(ask))
+    await listening
+
+    assert time.monotonic() - begin < 2
+
+
+# --- what is kept ---
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [("a\0b", "a\\x00b"), ("half \ud83d", "half \\ud83d"), ("ok 🦖 \x1b", "ok 🦖 \x1b")]
+)
+async def test_an_error_is_kept_whatever_is_in_it(store: PostgresStore, error: str, kept: str) -> None:
+    await store.swap(None, record(), [row(error=error)])
+
+    assert [kept] == [each.error for each in await store.history("task", 10)]
+
+
+# --- secrets ---
+
+SECRET = "s3cr3t%2F%40word"
+URLS = {
+    "refused": f"postgresql://user:{SECRET}@127.0.0.1:1/db",
+    "in the query": f"postgresql://127.0.0.1:1/db?user=me&password={SECRET}",
+    "not an option": f"postgresql://user:{SECRET}@127.0.0.1:1/db?sslmode=nonsense",
+}
+
+
+@pytest.mark.parametrize("url", [*URLS.values(), ""], ids=[*URLS.keys(), "no such database"])
+async def test_what_only_the_server_should_know_is_never_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    url = url or the_database().replace("postgres@", f"postgres:{SECRET}@") + "-is-not-there"
+    scheduler = Scheduler(url)
+    scheduler.schedule_task(_nothing, 60, name="task", scope=Scope.CLUSTER)
+    caplog.set_level(logging.DEBUG)
+    await scheduler.start()
+    try:
+        with pytest.raises(StoreUnavailable) as caught:
+            await scheduler.inspect()
+        shown = [repr(caught.value), str(caught.value.__cause__), json.dumps(scheduler.json_repr()), repr(scheduler)]
+    finally:
+        await scheduler.stop()
+    shown += [each.getMessage() + str(each.exc_info) for each in caplog.records]
+
+    assert any("does not answer" in each for each in shown)
+    assert not [each for each in shown if "s3cr3t" in each or "word" in each.replace("password", "")]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://user:s3cr3t@host/db",
+        "postgres//user:s3cr3t@host/db",
+        "postgresql://user:s3cr3t/word@host/db",
+        "postgresql://user:s3cr3t@word@host/db:x@y",
+        "postgresql://user:s3cr3t@host:port/db",
+        "postgresql://user:s3cr3t@one,two:port/db",
+    ],
+)
+def test_nor_when_the_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        store_from_url(url)
+
+    assert "s3cr3t" not in str(caught.value)
+
+
+async def _nothing() -> None:
+    pass
+
+
+def test_a_url_names_a_database() -> None:
+    store = store_from_url("postgres://user:s3cr3t@db.example:5433/app?sslmode=require", "web")
+
+    assert isinstance(store, PostgresStore)
+    assert ("postgresql://db.example:5433/app", "web") == (store.name, store._app)
+
+
+# --- behind a pooler ---
+
+
+@pytest.fixture
+def pooler(database: str) -> Iterator[str]:
+    """The address of an empty database, through PgBouncer."""
+    with PgBouncer(needed(find_pgbouncer()), database) as bouncer:
+        yield bouncer.dsn(database)
+
+
+async def test_behind_a_pooler_of_transactions_everything_works_and_others_are_polled(
+    pooler: str, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    stores = await asyncio.gather(*(opened(pooler, app="app", timeout_s=10.0) for _ in range(5)))
+    assert all(store._link.is_pooled for store in stores)
+    deaf = [each for each in caplog.records if "LISTEN is accepted and nothing is delivered" in each.getMessage()]
+    assert len(deaf) == 5  # Of each store once.
+
+    await add(stores[0], "task", next=wall_us() - S)
+    fences = []
+
+    async def work(store: PostgresStore, me: str) -> None:
+        while len(fences) < 60:
+            for claim in (await store.claim(me, ttl=TTL, limit=1)).records:
+                fences.append(claim.fence)
+                assert {"task"} == (await store.renew(me, {"task": claim.fence}, {}, TTL)).runs
+                coming = Coming(claim.next + 1, claim.next + 1)
+                assert [None] == await store.finish(me, [Ending("task", claim.fence, claim.next, "{}", coming)])
+
+    await asyncio.gather(*(work(store, f"{number}" * 32) for number, store in enumerate(stores)))
+    assert fences == sorted(set(fences))
+    begin = time.monotonic()
+    await stores[1].wait(0.3)
+    assert 0.25 < time.monotonic() - begin < 1
+
+
+async def test_behind_a_pooler_a_direct_address_may_be_given_to_listen(
+    pooler: str, database: str, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, other = await opened(pooler, listen=database), await opened(pooler, listen=database)
+    await add(store, "task")
+    await store.wait(0.1)
+    waiting = asyncio.ensure_future(store.wait(10))
+    await asyncio.sleep(0.05)
+    begin = time.monotonic()
+    await other.change("task", simply(ask))
+    await waiting
+
+    assert time.monotonic() - begin < 1
+    assert not [each for each in caplog.records if "LISTEN" in each.getMessage()]
+
+
+# --- guard ---
+
+
+async def ran(dsn: str, body: Callable[[asyncpg.Connection[Any]], Coroutine[None, None, None]]) -> str:
+    """Return how the run of a task ended that is given a connection to the database of its store."""
+    ended = asyncio.get_running_loop().create_future()
+
+    async def task() -> None:
+        async with connected(dsn) as connection:
+            await body(connection)
+
+    async with Scheduler(dsn, app=uuid4().hex) as scheduler:
+        scheduler.subscribe(lambda run: ended.done() or ended.set_result(f"{run.outcome.name} {run.error or ''}"))
+        scheduler.schedule_task(task, 60, name="task", scope=Scope.CLUSTER)
+        return str(await asyncio.wait_for(ended, 10))
+
+
+async def taken_over(dsn: str, name: str = "task") -> None:
+    """Take the claim of a run away, as another instance does when its lease is over."""
+    run = current_run()
+    async with connected(dsn) as connection:
+        await connection.execute(
+            "UPDATE kaiju_task SET holder = NULL, until = NULL, rev = rev + 1 WHERE fence = $1", run.fence
+        )
+
+
+async def test_guard_makes_a_takeover_wait_for_the_users_commit(database: str) -> None:
+    order = []
+
+    async def body(connection: asyncpg.Connection[Any]) -> None:
+        await connection.execute("CREATE TABLE written (fence bigint)")
+        async with connection.transaction():
+            await connection.execute("INSERT INTO written VALUES ($1)", current_run().fence)
+            await current_run().guard(connection)
+            takeover = asyncio.ensure_future(taken_over(database))
+            done, _ = await asyncio.wait([takeover], timeout=0.3)
+            order.append(f"taken over before the commit: {len(done)}")
+        await asyncio.wait_for(takeover, 5)
+        order.append("taken over")
+        async with connection.transaction():
+            with pytest.raises(LeaseLost):
+                await current_run().guard(connection)
+        order.append("refused")
+
+    assert (await ran(database, body)).startswith("SUCCEEDED")
+    assert ["taken over before the commit: 0", "taken over", "refused"] == order
+    async with connected(database) as connection:
+        assert 1 == await connection.fetchval("SELECT count(*) FROM written")
+
+
+async def test_what_a_run_has_written_whose_tick_was_taken_over_never_was(database: str) -> None:
+    async def body(connection: asyncpg.Connection[Any]) -> None:
+        await connection.execute("CREATE TABLE written (fence bigint)")
+        await taken_over(database)
+        async with connection.transaction():
+            await connection.execute("INSERT INTO written VALUES ($1)", current_run().fence)
+            await current_run().guard(connection)
+
+    assert "lease lost" in await ran(database, body)
+    async with connected(database) as connection:
+        assert 0 == await connection.fetchval("SELECT count(*) FROM written")
+
+
+async def test_other_instances_neither_take_over_nor_wait_while_a_run_is_guarded(database: str, opened: Opened) -> None:
+    """A lease that is over by the clock, and its holder in the midst of a commit: the others go on with other tasks."""
+    store = await opened(database)
+    now = (await store.scan()).now
+    await add(store, "task", "other", next=now - 60 * S)
+    (claim,) = (await store.claim(ME, ttl=S // 100, limit=1, skip={"other"})).records
+    await asyncio.sleep(0.05)
+    async with connected(database) as connection, connection.transaction():
+        assert await store.guard(connection, claim)
+        (stale,) = (await store.claim(YOU, ttl=TTL, limit=0)).stale
+        begin = time.monotonic()
+        assert not await store.swap(stale, replace(stale, rev=stale.rev + 1, suspect=True))
+        assert ["other"] == await taken(store, YOU)
+        assert time.monotonic() - begin < 1
+    assert await store.swap(stale, replace(stale, rev=stale.rev + 1, suspect=True))
+
+
+async def test_guard_says_what_it_needs(database: str, opened: Opened) -> None:
+    asked: list[str] = []
+
+    async def body(connection: asyncpg.Connection[Any]) -> None:
+        for given in (connection, object()):
+            with pytest.raises(InvalidArgument) as caught:
+                await current_run().guard(given)
+            asked.append(str(caught.value))
+        by_hand = asked[1].partition("execute ")[2].partition(";")[0]
+        async with connection.transaction():
+            assert 1 == await connection.fetchval(by_hand)
+            await taken_over_in(connection)
+            assert await connection.fetchval(by_hand) is None
+
+    async def taken_over_in(connection: asyncpg.Connection[Any]) -> None:
+        await connection.execute("UPDATE kaiju_task SET holder = NULL WHERE fence = $1", current_run().fence)
+
+    assert (await ran(database, body)).startswith("SUCCEEDED")
+    assert "must be in a transaction: async with connection.transaction()" in asked[0]
+    assert "must be one of asyncpg" in asked[1]
+
+
+async def test_guard_is_refused_where_it_could_guard_nothing() -> None:
+    said = {}
+    all_said = asyncio.Event()
+
+    async def body() -> None:
+        with pytest.raises(WrongState) as caught:
+            await current_run().guard(object())
+        said[current_run().task] = str(caught.value)
+        if len(said) == 2:
+            all_said.set()
+
+    async with Scheduler() as scheduler:
+        for scope in Scope:
+            scheduler.schedule_task(body, 60, name=scope.name, scope=scope)
+        await asyncio.wait_for(all_said.wait(), 10)
+
+    assert "is for tasks of Scope.CLUSTER" in said["LOCAL"]
+    assert "keep current_run().fence beside what is written" in said["CLUSTER"]
