@@ -7,76 +7,8 @@ was wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-
-@dataclass(frozen=True)
-class Times:
-    """Scenes of ``simulated_hard``, one of which has to find something within so many seeds."""
-
-    scenes: tuple[str, ...]
-    seeds: int = 300
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Tests, one of which has to fail."""
-
-    tests: tuple[str, ...]
-
-
-class Stale(Exception):
-    """The source has changed."""
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A text of a file of kaiju_app, and what is there instead."""
-
-    file: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A change that breaks something.
-
-    Args:
-        what: In words.
-        gates: What has to find it, one after the other.
-        lives: Why nothing does.
-    """
-
-    name: str
-    what: str
-    edits: tuple[Edit, ...]
-    gates: tuple[Times | Suite, ...]
-    lives: str = ""
-
-    def texts(self, package: Path) -> dict[str, str]:
-        """Return the files as they are with the change.
-
-        Raises:
-            Stale: A text does not occur exactly once.
-        """
-        found: dict[str, str] = {}
-        for edit in self.edits:
-            text = found.get(edit.file) or (package / edit.file).read_text("utf-8")
-            if text.count(edit.old) != 1:
-                raise Stale(
-                    f"the source has changed: mutant {self.name} does not apply any more: in {edit.file}, "
-                    f"this occurs {text.count(edit.old)} times: {edit.old!r}"
-                )
-            found[edit.file] = text.replace(edit.old, edit.new)
-        return found
-
-    def apply(self, package: Path) -> None:
-        """Change the files of *package*."""
-        for file, text in self.texts(package).items():
-            (package / file).write_text(text, "utf-8")
-
+from mutant import Edit, Mutant, Suite, mutant, times
+from mutants_postgres import POSTGRES
 
 CLUSTER, CLAIMING, HOLDING = "_cluster.py", "_claiming.py", "_holding.py"
 ASKING, TAKEOVER = "_asking.py", "_takeover.py"
@@ -87,14 +19,6 @@ TRANSITIONS, SQL, SQLITE, MEMORY = (
     "stores/_sqlite_records.py",
     "stores/memory.py",
 )
-
-
-def mutant(name: str, what: str, file: str, old: str, new: str, *gates: Times | Suite, lives: str = "") -> Mutant:
-    return Mutant(name, what, (Edit(file, old, new),), gates, lives)
-
-
-def times(*scenes: str, seeds: int = 300) -> Times:
-    return Times(scenes, seeds)
 
 
 CONTRACT = Suite(("tests/test_stores.py",))
@@ -622,8 +546,8 @@ QUERIES = [
         "sql-stale-without-holds",
         "`stale` does not find holds",
         SQL,
-        "until < :now\nUNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'\n",
-        "until < :now\n",
+        "    AND EXISTS (SELECT 1 FROM json_each(holds) WHERE json_extract(value, '$.until') < :now)\n",
+        "    AND false\n",
     ),
     Mutant(
         "sql-keep-over",
@@ -658,7 +582,7 @@ QUERIES = [
     ),
 ]
 
-MUTANTS = [*SIMULATED, *CHANGES, *QUERIES]
+MUTANTS = [*SIMULATED, *CHANGES, *QUERIES, *POSTGRES]
 CANNOT: dict[str, str] = {
     "skip-ahead": "the code has no such branch: it claims ahead whatever `on_lost` is, and `OnLost.SKIP` says so "
     "(“even if the lost run had not begun: at most once”)",

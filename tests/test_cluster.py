@@ -15,7 +15,7 @@ from kaiju_app._claims import Claim, OwnHold, State
 from kaiju_app._cluster import Coordinator
 from kaiju_app._timing import LeaseTiming
 from kaiju_app.stores._record import Coming, Record, Row
-from kaiju_app.stores._store import Ending, Renewed
+from kaiju_app.stores._store import Ending, Renewed, Seen
 from kaiju_app.stores._transitions import Definition, Refusal, put
 from kaiju_app.stores.memory import MemoryStore
 
@@ -209,6 +209,28 @@ async def test_an_orderly_stop_frees_what_it_has_at_once(loop: VirtualLoop, stor
     (record,) = (await store.scan()).records
     assert (record.holder, record.take) == ("two", 1)
     await two.stop()
+
+
+async def test_many_claims_are_given_back_with_few_questions(loop: VirtualLoop) -> None:
+    class Counted(MemoryStore):
+        asked = 0
+
+        async def scan(self, names: Collection[str] | None = None, *, active: bool = False) -> Seen:
+            self.asked += 1
+            return await super().scan(names, active=active)
+
+    store = Counted(loop.wall_us)
+    names = [f"t{number}" for number in range(200)]
+    await register(store, *names, first=ZERO + 7 * SECOND)
+    one = Instance(loop, store, "one", room=500)
+    await asyncio.sleep(6.95)
+    assert len(one.coordinator.claims) == 200
+    before = store.asked
+
+    await one.stop()
+
+    assert store.asked - before < 10
+    assert {(each.holder, each.take) for each in (await store.scan()).records} == {(None, 0)}
 
 
 async def test_a_crash_moves_a_task_within_the_bound(loop: VirtualLoop, store: MemoryStore) -> None:

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Edit, Mutant, Stale, Times
+from mutant import Edit, Mutant, Stale, Times
+from mutants import MUTANTS
 from simulated_hard import SCENES
 from simulated_scene import Scene
 

@@ -18,7 +18,7 @@ from engines import the_database
 from pgbouncer import PgBouncer, find_pgbouncer
 from postgres_server import Given, Server, find_programs, needed, the_server
 from tcp_proxy import Proxy
-from test_stores import ME, TTL, YOU, S, add, held, record, row, simply, taken
+from test_stores import ME, TTL, YOU, S, add, held, record, simply, taken
 
 from kaiju_app._clock import wall_us
 from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, WrongState
@@ -394,18 +394,6 @@ async def test_who_listens_does_so_again_after_the_connection_broke(store: Postg
     await listening
 
     assert time.monotonic() - begin < 2
-
-
-# --- what is kept ---
-
-
-@pytest.mark.parametrize(
-    ("error", "kept"), [("a\0b", "a\\x00b"), ("half \ud83d", "half \\ud83d"), ("ok 🦖 \x1b", "ok 🦖 \x1b")]
-)
-async def test_an_error_is_kept_whatever_is_in_it(store: PostgresStore, error: str, kept: str) -> None:
-    await store.swap(None, record(), [row(error=error)])
-
-    assert [kept] == [each.error for each in await store.history("task", 10)]
 
 
 # --- secrets ---

@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from uuid import uuid4
 
 import pytest
+from postgres_server import needed, the_server
 from telling import now_s, stubborn
 
 from kaiju_app import Application, Service, service
@@ -71,7 +73,7 @@ def test_the_calendar_rules_say_what_the_comments_say() -> None:
 
 @pytest.mark.realtime
 def test_the_shared_script_runs_as_it_is_printed_in_several_processes(tmp_path: Path) -> None:
-    code = snippet("Scope.CLUSTER")
+    code = snippet("sqlite:///")
     command = [sys.executable, *STRICT, "-c", code]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=tmp_path) for _ in range(3)]
@@ -83,6 +85,28 @@ def test_the_shared_script_runs_as_it_is_printed_in_several_processes(tmp_path: 
     assert len(ticks) == 1, "the first run happens once"
     rows = [line for stdout, _ in ended for line in stdout.splitlines() if "SUCCEEDED" in line]
     assert len(set(rows)) == 1
+
+
+# --- on many hosts ---
+
+
+@pytest.mark.realtime
+def test_the_script_over_postgresql_bills_once_in_several_processes() -> None:
+    server, name = needed(the_server()), f"kaiju_{uuid4().hex[:8]}"
+    server.create_database(name)
+    server.ask("CREATE TABLE account (id integer)", name)
+    server.ask("CREATE TABLE bill (account integer, made timestamptz)", name)
+    server.ask("INSERT INTO account VALUES (1), (2)", name)
+    code, replaced = re.subn(r'"postgresql://[^"]*"', repr(server.dsn(name)), snippet("guard(connection)"))
+    assert replaced == 1
+    command = [sys.executable, *STRICT, "-c", code]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
+    ended = [process.communicate(timeout=60) for process in processes]
+
+    assert [stderr for _, stderr in ended] == [""] * 3
+    assert server.ask("SELECT count(*) FROM bill", name) == 2
+    server.drop_database(name)
 
 
 # --- in a web application ---

@@ -1019,6 +1019,8 @@ def test_what_cannot_be_shared_is_refused_at_the_door() -> None:
 
     for wrong, argument in [
         ({"name": None}, "name"),
+        ({"name": "job\0"}, "name"),
+        ({"name": "job\ud83d"}, "name"),
         ({"policy": ExecPolicy.SHIELD}, "overlap_on_loss"),
         ({"interval_s": None, "trigger": Mine()}, "trigger"),
         ({"scope": "everywhere"}, "scope"),
@@ -1041,6 +1043,7 @@ def test_what_cannot_be_shared_is_refused_at_the_door() -> None:
         ("store", "scheduler.db"),
         ("store", 7),
         ("app", ""),
+        ("app", "a\0b"),
         ("version", -1),
         ("version", ()),
         ("version", "1"),

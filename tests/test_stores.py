@@ -757,6 +757,21 @@ async def test_a_renewal_tells_what_is_still_mine(store: Store, clock: Clock) ->
 
 
 @real
+async def test_to_renew_a_hold_does_not_prolong_a_claim_that_came_meanwhile(store: Store, clock: Clock) -> None:
+    await add(store, "task")
+    (claimed,) = (await store.claim(ME, ttl=TTL, limit=1)).records
+    await held(store, key=f"{ME}#1")
+    clock.now += S
+
+    renewed = await store.renew(ME, {"task": claimed.fence - 1}, {"task": [f"{ME}#1"]}, TTL)
+
+    assert (set(), {("task", f"{ME}#1")}, set()) == (renewed.runs, renewed.holds, renewed.held)
+    found = await only(store)
+    assert found is not None
+    assert claimed.until == found.until
+
+
+@real
 async def test_a_renewal_with_another_fence_is_none(store: Store, clock: Clock) -> None:
     await add(store, "task")
     await taken(store)
@@ -1282,6 +1297,29 @@ def test_shortcuts_come_out_as_the_long_way_does(kind: str, tmp_path: Path) -> N
     finally:
         loop.run_until_complete(store.close())
         loop.close()
+
+
+# --- texts ---
+
+
+@real
+@pytest.mark.parametrize(
+    ("text", "told"), [("a\0b", "a\\x00b"), ("half \ud83d", "half \\ud83d"), ("all 🦖 \x1b", "all 🦖 \x1b")]
+)
+async def test_what_people_read_is_kept_whatever_is_in_it(store: Store, text: str, told: str) -> None:
+    await store.swap(None, record(), [row(error=text)])
+    await store.change("task", lambda old, now: (hold(old, now, f"{YOU}#1", StoredHold(text, text, None)), ()))
+    await store.beat(ME, text, TTL)
+
+    found = await only(store)
+    assert found is not None
+    for kept in (
+        [each.error for each in await store.history("task", 10)],
+        [each.reason for each in found.holds.values()],
+        [each.holder for each in found.holds.values()],
+        [each.info for each in await store.beat(YOU, "{}", TTL) if each.id == ME],
+    ):
+        assert kept in ([text], [told])
 
 
 # --- races ---

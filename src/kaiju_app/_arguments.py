@@ -55,6 +55,19 @@ def whole(argument: str, value: int, *, at_least: int) -> int:
     return value
 
 
+def key(argument: str, value: str) -> str:
+    """Return *value* if it is a text by which any store can find something.
+
+    Raises:
+        InvalidArgument: It is not.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidArgument(argument, value, "must be a text that is not empty")
+    if "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
+        raise InvalidArgument(argument, value, "must have no NUL and no half of a character: no database keeps them")
+    return str(value)
+
+
 def aware(argument: str, value: object) -> datetime:
     """Return *value*, an aware datetime, in UTC, where no two instants look alike.
 

@@ -22,6 +22,7 @@ Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a
 
 FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
 ASKED_ALWAYS = ("claim", "renew", "beat")  # Every other failure is over when it beats again, which is to write.
+HANDFUL = 500  # Tasks in one question: leases have to be renewed in between.
 NOTABLE = 1_000  # What waits for the clock of the store is looked at again if that is so much off.
 LOOK_S = 0.5  # Who waits for others looks so often, whether the store hints at a change or not.
 
@@ -170,11 +171,17 @@ class Asking:
         self._wake.set()
 
     async def _send_back(self) -> None:
-        for key, transition in list(self._returns.items()):
-            if await self._ask(self._store.change(key[0], transition)) is None:
+        while self._returns:
+            first: dict[str, Key] = {}  # Of each task: what is said of one is said in its order.
+            for key in self._returns:
+                if len(first) < HANDFUL:
+                    first.setdefault(key[0], key)
+            transitions = {name: self._returns[key] for name, key in first.items()}
+            if await self._ask(self._store.change_each(transitions)) is None:
                 return
-            del self._returns[key]
-            self._poison.discard(key)
+            for key in first.values():
+                del self._returns[key]
+                self._poison.discard(key)
             self._sent.set()
 
     async def _until_sent(self, key: Key) -> None:

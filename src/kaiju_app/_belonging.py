@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Protocol
 from zlib import crc32
 
+from ._asking import HANDFUL
 from ._claims import OwnHold
 from ._events import log
 from ._holding import Holding
@@ -17,7 +18,6 @@ from .stores._record import Record, Row
 from .stores._store import Changed, Instance, Seen, Share, Store, Transition
 from .stores._transitions import Definition, forget, put
 
-HANDFUL = 500  # Tasks in one question: leases have to be renewed in between.
 HOUR = 3_600_000_000
 FIRST_CLEARING = 300_000_000  # Not while everything else starts.
 UNSEEN_FOR = 7 * 24 * HOUR

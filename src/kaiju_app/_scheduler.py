@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, overload
 from uuid import uuid4
 
 from . import _door
-from ._arguments import aware, duration_us, whole
+from ._arguments import aware, duration_us, key, whole
 from ._clock import REAL, Clock, utc
 from ._driver import Driver
 from ._entry import Entry
@@ -86,7 +86,7 @@ class Scheduler:
         self._numbers: dict[str, int] = {}
         self._lease = _timing(lease)
         self._version = _version(version)
-        self._app = _text("app", app)
+        self._app = key("app", app)
         if store is not None and not isinstance(store, Store):
             store = store_from_url(store, self._app)
         sharing = None if store is None else Sharing(self._driver, store, self._lease, self._version)
@@ -427,9 +427,3 @@ def _version(version: int | tuple[int, ...]) -> tuple[int, ...]:
     if not parts or any(isinstance(part, bool) or not isinstance(part, int) or part < 0 for part in parts):
         raise InvalidArgument("version", version, "must be a whole number from 0 on, or several: 7 or (1, 4, 2)")
     return parts
-
-
-def _text(argument: str, value: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise InvalidArgument(argument, value, "must be a text that is not empty")
-    return str(value)

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from . import _decide
+from ._arguments import key
 from ._claims import Claim
 from ._driver import Driver
 from ._entry import SHARED, UNEVEN, Entry
@@ -127,6 +128,7 @@ def check_sharing(spec: Spec, name: str | None, overlap_on_loss: bool) -> None:
     """
     if name is None:
         raise InvalidArgument("name", name, "must be given with Scope.CLUSTER: other instances know the task by it")
+    key("name", name)
     check_text(spec.trigger)
     if overlap_on_loss not in (False, True):
         raise InvalidArgument("overlap_on_loss", overlap_on_loss, "must be True or False")

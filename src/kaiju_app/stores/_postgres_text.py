@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from ._record import Record, Row, StoredHold
-from ._text import RECORD, ROW
+from ._text import RECORD, ROW, storable_each
 
 
 def records_of(text: str | None) -> list[Record]:
@@ -27,7 +27,7 @@ def record_of(values: Mapping[str, Any]) -> Record:
 def values_of(record: Record, app: str) -> dict[str, Any]:
     """Return the values of a record by name; ``bucket`` is the number by which tasks are shared."""
     values = {name: getattr(record, name) for name in RECORD}
-    holds = {key: asdict(held) for key, held in record.holds.items()}
+    holds = {key: storable_each(asdict(held)) for key, held in record.holds.items()}
     return values | {"app": app, "bucket": crc32(record.name.encode()), "holds": holds}
 
 
@@ -38,9 +38,4 @@ def rows_of(text: str | None) -> list[Row]:
 
 def row_values(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the values of rows by name."""
-    return [{**asdict(row), "error": None if row.error is None else storable(row.error)} for row in rows]
-
-
-def storable(text: str) -> str:
-    """Return *text* as a database can keep it: a NUL, and halves of a character, only in words."""
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return [storable_each(asdict(row)) for row in rows]

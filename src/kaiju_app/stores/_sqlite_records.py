@@ -29,7 +29,7 @@ from ._store import (
     refusal,
     renewed,
 )
-from ._text import record_of, record_to_row, row_of
+from ._text import record_of, record_to_row, row_of, storable, storable_each
 from ._transitions import DAY, Refusal, is_stale
 
 SQL = statements("sqlite.sql")
@@ -80,7 +80,7 @@ class SqliteRecords:
         if not swapped.rowcount:
             return False
         for row in rows:
-            self._execute("keep", **asdict(row))
+            self._execute("keep", **storable_each(asdict(row)))
             self._execute("trim", name=row.name, history=history)
         return True
 
@@ -159,7 +159,7 @@ class SqliteRecords:
 
     def beat(self, me: str, info: str, ttl: int) -> list[Instance]:
         """Say that an instance lives; return those heard of within *ttl*."""
-        self._execute("beat", me=me, info=info)
+        self._execute("beat", me=me, info=storable(info))
         self._execute("unheard", long_ago=self.now - DAY)
         return [Instance(*row) for row in self._execute("instances", since=self.now - ttl)]
 

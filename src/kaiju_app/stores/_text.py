@@ -55,6 +55,16 @@ def holds_of(text: str) -> dict[str, StoredHold]:
     return {} if text == "{}" else {key: StoredHold(**held) for key, held in json.loads(text).items()}
 
 
+def storable_each(values: dict[str, Any]) -> dict[str, Any]:
+    """Return *values* with every text as any database can keep it."""
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
+def storable(text: str) -> str:
+    """Return *text* as any database can keep it: a NUL, and half of a character, are only told of."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
 def row_of(values: Mapping[str, Any]) -> Row:
     """Return the row of the ledger of which these are the values."""
     return Row(

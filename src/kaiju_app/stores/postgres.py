@@ -14,7 +14,7 @@ from kaiju_app.errors import InvalidArgument
 from ._dsn import Address
 from ._postgres_link import Answer, Link, parts
 from ._postgres_news import News
-from ._postgres_text import records_of, row_values, rows_of, storable, values_of
+from ._postgres_text import records_of, row_values, rows_of, values_of
 from ._record import Record, Row
 from ._store import (
     EVERYBODY,
@@ -31,6 +31,7 @@ from ._store import (
     in_order,
     lead_of,
 )
+from ._text import storable
 from ._transitions import Refusal, is_news
 
 TIMEOUT_S = 2.0  # As long as a renewal may take before the next one is due.

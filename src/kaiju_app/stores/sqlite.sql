@@ -52,6 +52,7 @@ SELECT min(moment) FROM (
 -- name: stale
 SELECT * FROM kaiju_task INDEXED BY kaiju_task_claimed WHERE app = :app AND holder IS NOT NULL AND until < :now
 UNION SELECT * FROM kaiju_task INDEXED BY kaiju_task_held WHERE app = :app AND holds <> '{}'
+    AND EXISTS (SELECT 1 FROM json_each(holds) WHERE json_extract(value, '$.until') < :now)
 ORDER BY name;
 
 -- name: own
