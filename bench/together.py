@@ -1,5 +1,7 @@
 """W8: 1,000 tasks at 1 s, shared by three processes over one store: ``python -m bench.together``.
 
+On PostgreSQL a claim, a renewal, an ending and a beat are one statement each.
+
 Every process registers every task. Each body notes its tick and when it began; what all of them noted is put together
 here: how many of the ticks ran, how many ran twice, how late they began, and how often the store was asked.
 """
@@ -31,7 +33,7 @@ def main() -> int:
     """Run the processes and print one line of figures; return 1 if a tick ran twice."""
     options = arguments().parse_args()
     if options.worker:
-        asyncio.run(work(options.store, options.tasks, options.begin, options.seconds, options.ahead))
+        asyncio.run(work(options.store, options))
         return 0
     with tempfile.TemporaryDirectory() as folder:
         url = options.store or f"sqlite:///{folder}/w8.db"
@@ -46,6 +48,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench.together", description=__doc__)
     parser.add_argument("--store", help="URL of the store (a new SQLite file)")
     parser.add_argument("--tasks", type=int, default=1_000, metavar="N")
+    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="of each task")
     parser.add_argument("--processes", type=int, default=3, metavar="N")
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long ticks are counted")
     parser.add_argument("--ahead", type=float, default=LeaseTiming().ahead_s, metavar="S")
@@ -58,7 +61,8 @@ def run(options: argparse.Namespace, url: str, begin: float) -> list[str]:
     """Return what each process prints."""
     command = [
         sys.executable, "-m", "bench.together", "--worker", "--store", url, "--tasks", str(options.tasks),
-        "--seconds", str(options.seconds), "--begin", str(begin), "--ahead", str(options.ahead),
+        "--seconds", str(options.seconds), "--interval", str(options.interval), "--begin", str(begin),
+        "--ahead", str(options.ahead),
     ]  # fmt: skip
     processes = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
@@ -67,8 +71,9 @@ def run(options: argparse.Namespace, url: str, begin: float) -> list[str]:
     return [process.communicate(timeout=options.seconds + 60)[0] for process in processes]
 
 
-async def work(url: str, tasks: int, begin: float, seconds: float, ahead: float) -> None:
+async def work(url: str, options: argparse.Namespace) -> None:
     """Be one process: run what comes, and print what it was."""
+    tasks, begin, seconds = options.tasks, options.begin, options.seconds
     store = store_from_url(url)
     asked = counted(store)
     runs: list[tuple[str, float, float]] = []
@@ -78,12 +83,12 @@ async def work(url: str, tasks: int, begin: float, seconds: float, ahead: float)
         tick = run.scheduled_at.timestamp()
         runs.append((run.task, tick, time.time() - tick))
 
-    scheduler = Scheduler(store, lease=LeaseTiming(ahead_s=ahead))
+    scheduler = Scheduler(store, lease=LeaseTiming(ahead_s=options.ahead))
     first = datetime.fromtimestamp(begin, UTC)
     for number in range(tasks):
         scheduler.schedule_task(
-            body, 1, name=f"task {number}", scope=Scope.CLUSTER, policy=ExecPolicy.WAIT,
-            first_run=first + timedelta(seconds=number / tasks),
+            body, options.interval, name=f"task {number}", scope=Scope.CLUSTER, policy=ExecPolicy.WAIT,
+            first_run=first + timedelta(seconds=number / tasks * options.interval),
         )  # fmt: skip
     async with scheduler:
         await asyncio.sleep(begin + 1 - time.time())
@@ -120,7 +125,7 @@ def summary(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[st
     late = sorted(late for _, _, late in runs)
     asked = sum((Counter(each["asked"]) for each in found), Counter())
     return {
-        "done": f"{len(ticks)} of {round(options.tasks * options.seconds)}",
+        "done": f"{len(ticks)} of {round(options.tasks * options.seconds / options.interval)}",
         "duplicates": sum(number - 1 for number in ticks.values()),
         "questions_a_second": round(asked.total() / options.seconds, 1),
         "questions": {name: round(number / options.seconds, 1) for name, number in asked.most_common()},

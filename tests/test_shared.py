@@ -1004,6 +1004,30 @@ async def test_a_release_during_a_run_is_not_lost(made: Made) -> None:
             assert journal.seconds == pytest.approx([0, 15, 30, 45, 60], abs=0.1)
 
 
+async def test_a_release_while_missed_ticks_are_skipped_is_not_lost(
+    made: Made, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A claim that ends without a run, and the rule is another one before the store has heard of that."""
+    journal = Journal()
+    old, new = made(version=1), made(version=2)
+    share(old, journal.body("old"), 10, missed=Missed.SKIP)
+    share(new, journal.body("new"), 15, missed=Missed.SKIP)
+    async with old:
+        await asyncio.sleep(5)
+    await asyncio.sleep(42)
+    async with old:
+        await asyncio.sleep(0.01)
+        (record,) = (await store.scan()).records
+        assert record.holder is not None
+        async with new:
+            await asyncio.sleep(30)
+            history = [(run.outcome.name, run.count) for run in await new.history("job")]
+
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert journal.seconds[1:] == pytest.approx([55, 70], abs=0.1)
+    assert history[:2] == [("SUCCEEDED", 1), ("SKIPPED", 3)]
+
+
 # --- at the door ---
 
 

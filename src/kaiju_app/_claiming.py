@@ -40,8 +40,8 @@ class Host(Registry, Protocol):
     def regain(self, claim: Claim) -> None:
         """Learn that the lease was renewed after all, and nobody else has run it."""
 
-    def follow(self, claim: Claim, record: Record) -> Ending:
-        """Return the ending of a run again, by the rule that the *record* has meanwhile."""
+    def follow(self, claim: Claim, record: Record) -> Ending | None:
+        """Return the ending of a run again, by the rule that the *record* has meanwhile; None: it has not begun."""
 
     def settled(self, claim: Claim, ending: Ending) -> None:
         """Learn that the store has answered to the *ending* of a run."""
@@ -223,5 +223,12 @@ class Claiming(Belonging):
     async def _follow(self, claim: Claim) -> None:
         """Find out again what follows, by the rule that another instance has given the task meanwhile."""
         answered = await self._ask(self._store.scan([claim.name]))
-        if answered is not None and answered[0].records:
-            self._outbox[claim.key] = self._host.follow(claim, answered[0].records[0])
+        if answered is None or not answered[0].records:
+            return
+        ending = self._host.follow(claim, answered[0].records[0])
+        if ending is not None:
+            self._outbox[claim.key] = ending
+        else:  # Whether its tick was to be skipped is for the new rule to say, and whoever claims it next.
+            del self._outbox[claim.key]
+            self._give_back(claim)
+            self._claim_by(0)

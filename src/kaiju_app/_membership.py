@@ -183,9 +183,11 @@ class Membership:
         if tell is not None:
             tell()
 
-    def follow(self, claim: Claim, record: Record) -> Ending:
-        """Return the ending of a run again, by the rule that the *record* has meanwhile."""
-        over = self._over[claim]
+    def follow(self, claim: Claim, record: Record) -> Ending | None:
+        """Return the ending of a run again, by the rule that the *record* has meanwhile; None: it has not begun."""
+        over = self._over.get(claim)
+        if over is None:
+            return None
         # One that this version cannot read: whoever gave it goes on from one more tick of the old rule.
         spec = over.entry.spec_of(record) or over.spec
         return _ending(claim, replace(over, spec=spec), record.spec, self.coordinator.me)[0]
