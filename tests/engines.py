@@ -62,6 +62,6 @@ class PostgresByHand(PostgresStore):
 class LinkByHand(Link):
     shown: Callable[[], int]
 
-    async def _send(self, connection: asyncpg.Connection[Any], name: str, values: dict[str, Any]) -> Answer:
+    async def _execute(self, connection: asyncpg.Connection[Any], name: str, values: dict[str, Any]) -> Answer:
         await connection.execute(f"SET kaiju.now = {self.shown()}")
-        return await super()._send(connection, name, values)
+        return await super()._execute(connection, name, values)

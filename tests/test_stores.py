@@ -1362,9 +1362,14 @@ def test_ten_thousand_holds_and_as_many_claims_as_there_is_time_for_never_meet(k
         if kind != "memory":
             await store.close()
 
-    first = make()
-    asyncio.run(first.open())
-    asyncio.run(add(first, "task", next=0, rev=1))
+    async def prepared() -> None:
+        store = make()
+        await store.open()
+        await add(store, "task", next=0, rev=1)
+        if kind != "memory":
+            await store.close()
+
+    asyncio.run(prepared())
     with ThreadPoolExecutor(3) as threads:
         claiming = threads.submit(asyncio.run, claimer())
         holding = [threads.submit(asyncio.run, holder(number)) for number in range(2)]
@@ -1374,7 +1379,6 @@ def test_ten_thousand_holds_and_as_many_claims_as_there_is_time_for_never_meet(k
         finally:
             over = True
         claiming.result()
-    asyncio.run(first.close())
 
     assert len(holds) == 10_000
     assert len(claims) > 20

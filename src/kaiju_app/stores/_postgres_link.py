@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import re
+from collections.abc import Coroutine
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -19,10 +20,14 @@ from ._sql import statements
 
 log = logging.getLogger("kaiju_app.scheduler")
 
+T = TypeVar("T")
+
 SCHEMA = statements("postgres_schema.sql")
 NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
+CONNECT_S = 10.0  # Some twenty ways there and back, of half a second.
+OFTEN = ("claim", "renew", "finish", "beat", "scan", "swap")
 READ_WRITE = SessionAttribute("read-write")
 Errors = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
@@ -38,9 +43,10 @@ class Link:
 
     1. Each is a transaction of its own, and nothing is kept in the session that a statement needs: so it may go through
        a pooler that gives each transaction another session.
-    2. Whatever goes wrong, the connection is dropped, and the next statement makes another one: who knows what state it
-       is in. What was sent may be carried out all the same.
-    3. A statement that is given up is cancelled on the server, too, as far as that can be reached.
+    2. What goes on goes on when nobody waits for it any more: a statement until its own time is over, a connection
+       until it is made, which may take longer than anybody waits. So a long way makes no new connections.
+    3. Whatever goes wrong, the connection is dropped, and the next statement makes another one: who knows what state it
+       is in. What was sent may be carried out all the same; it is cancelled on the server as far as that is reached.
 
     Args:
         address: The server; None of it that is secret is shown.
@@ -54,10 +60,11 @@ class Link:
         self._now = now
         self._clock = clock
         self._connection: asyncpg.Connection | None = None
+        self._making: asyncio.Task[asyncpg.Connection] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self._turn: asyncio.Lock | None = None
         self._home: object = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[Any]] = set()
         self._warned: set[str] = set()
         self.is_pooled = False
 
@@ -76,9 +83,13 @@ class Link:
         """Send nothing more."""
         self._settle()
         self._turn = None
-        self._drop()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+        for each in self._working:
+            each.cancel()
+        while self._working:
+            await asyncio.wait(self._working)
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await leave(connection, self._timeout_s)
 
     async def ask(self, name: str, /, **values: Any) -> Answer:
         """Return the row that the statement *name* answers.
@@ -91,12 +102,8 @@ class Link:
             raise StoreUnavailable(self.address.name, "it is not open")
         self._settle()
         try:
-            async with asyncio.timeout(self._timeout_s), self._turn:
-                try:
-                    return await self._send(await self._ready(), name, values)
-                except BaseException:
-                    self._drop()
-                    raise
+            async with asyncio.timeout(self._timeout_s):
+                return await self._ask(self._turn, name, values)
         except TimeoutError:
             raise StoreUnavailable(self.address.name, f"no answer within {self._timeout_s:g} s") from None
         except Errors as exc:
@@ -116,13 +123,39 @@ class Link:
         # No cache of statements: it would name them, and behind a pooler a name is known to another session.
         try:
             return await asyncpg.connect(
-                self.address.dsn, timeout=self._timeout_s, statement_cache_size=0, target_session_attrs=READ_WRITE,
+                self.address.dsn, timeout=CONNECT_S, statement_cache_size=0, target_session_attrs=READ_WRITE,
                 server_settings=named,
             )  # fmt: skip
         except ValueError as exc:  # Some of what is wrong with an address asyncpg leaves to whatever it calls.
             raise asyncpg.InterfaceError(str(exc)) from None
 
-    async def _send(self, connection: asyncpg.Connection, name: str, values: dict[str, Any]) -> Answer:
+    async def _ask(self, turn: asyncio.Lock, name: str, values: dict[str, Any]) -> Answer:
+        await turn.acquire()
+        try:
+            connection = await self._ready()
+        except BaseException:
+            turn.release()
+            raise
+        # Whoever gives up waiting leaves it to itself: an answer that is late is no reason for another connection.
+        sending = self._own(self._send(turn, connection, name, values))
+        return await asyncio.shield(sending)
+
+    async def _send(
+        self, turn: asyncio.Lock, connection: asyncpg.Connection, name: str, values: dict[str, Any]
+    ) -> Answer:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._execute(connection, name, values)
+        except asyncio.CancelledError:  # The store is closed, or the loop.
+            connection.terminate()
+            raise
+        except BaseException:
+            self._drop(connection)
+            raise
+        finally:
+            turn.release()
+
+    async def _execute(self, connection: asyncpg.Connection, name: str, values: dict[str, Any]) -> Answer:
         sql, names = parts(name, self._now, self._clock)
         arguments = [values[each] for each in names]
         if self.is_pooled:
@@ -132,44 +165,70 @@ class Link:
         return cast("Answer", await self._prepared[name].fetchrow(*arguments))
 
     async def _ready(self) -> asyncpg.Connection:
+        """Return the connection. To make one takes many ways: whoever gives up waiting leaves it to the next one."""
         if self._connection is None or self._connection.is_closed():
-            self._prepared.clear()
-            connection = self._connection = await self.connect()
-            sql, _ = parts("facts", self._now, self._clock)
-            (facts,) = await connection.fetch(sql)
-            # A pooler makes up the number by which its clients cancel; a server tells that of the process.
-            self.is_pooled = facts["backend"] != connection.get_server_pid()
-            if facts["durable"] == "off":
-                self._warn(
-                    "synchronous_commit is off: after a crash of the server a claim may be forgotten that it has "
-                    "confirmed, and a tick run twice; set it to on for the user or the database"
-                )
-            await prepare_schema(connection, self.address, known=facts["known"])
-            if not self.is_pooled:
-                await connection.fetchrow(
-                    "SELECT set_config('statement_timeout', $1, false), set_config('jit', 'off', false)",
-                    f"{self._timeout_s * 1000:.0f}",
-                )
+            if self._making is None or self._making.done():
+                self._making = self._own(self._make())
+            return await asyncio.shield(self._making)
         return self._connection
+
+    async def _make(self) -> asyncpg.Connection:
+        async with asyncio.timeout(CONNECT_S):
+            connection = await self.connect()
+            try:
+                await self._prepare(connection)
+            except BaseException:
+                self._drop(connection)
+                raise
+        self._connection = connection
+        return connection
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        self._prepared.clear()
+        sql, _ = parts("facts", self._now, self._clock)
+        (facts,) = await connection.fetch(sql)
+        # A pooler makes up the number by which its clients cancel; a server tells that of the process.
+        self.is_pooled = facts["backend"] != connection.get_server_pid()
+        if facts["durable"] == "off":
+            self._warn(
+                "synchronous_commit is off: after a crash of the server a claim may be forgotten that it has "
+                "confirmed, and a tick run twice; set it to on for the user or the database"
+            )
+        await prepare_schema(connection, self.address, known=facts["known"])
+        if not self.is_pooled:  # What is set for a pooler's session would be others', too.
+            await connection.execute(f"SET statement_timeout = {CONNECT_S * 1000:.0f}; SET jit = off")
+            for name in OFTEN:  # Now, so that each is one way there and back when somebody waits for it.
+                self._prepared[name] = await connection.prepare(parts(name, self._now, self._clock)[0])
 
     def _warn(self, what: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
             log.warning("store %s: %s", self.address.name, what)
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and not connection.is_closed():
-            leaving = asyncio.ensure_future(leave(connection, self._timeout_s))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+    def _drop(self, connection: asyncpg.Connection) -> None:
+        if self._connection is connection:
+            self._connection = None
+        if not connection.is_closed():
+            self._own(leave(connection, self._timeout_s))
+
+    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Do *work* whether anybody waits for it or not."""
+        task = asyncio.ensure_future(work)
+        self._working.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # It counts as looked at: whoever still waits for it is told.
 
     def _settle(self) -> None:
         """Leave what another loop has made, or the process that this one was forked from."""
         home = os.getpid(), asyncio.get_running_loop()
         if self._home != home:
             disown(self._connection)
-            self._connection, self._leaving, self._home = None, set(), home
+            self._connection, self._making, self._working, self._home = None, None, set(), home
             self._turn = self._turn and asyncio.Lock()
 
 

@@ -8,19 +8,23 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from uuid import uuid4
+from zlib import crc32
 
 import asyncpg
 
-from ._postgres_link import Errors, Link, disown, leave
+from ._postgres_link import CONNECT_S, Errors, Link, disown, leave
 
 log = logging.getLogger("kaiju_app.scheduler")
 
 CHANNEL = "kaiju"
 ECHO_S = 1.0
+FIRST_S = 0.2  # Whoever opens a store waits so long until it listens; it may start without.
+FIRST_PAUSE_MS, LAST_PAUSE_MS = 200, 5_000
+CHECK_S = 30.0  # A connection that was cut without a word looks like one on which nothing happens.
 
 
 class News:
-    """A connection that listens. Without it others' changes are only seen at the next poll.
+    """A connection that listens, as long as it is open. Without it others' changes are only seen at the next poll.
 
     A pooler that gives each transaction another session accepts LISTEN, and delivers nothing. So it is tried out: from
     another connection, as what a session tells itself comes back even there.
@@ -35,71 +39,98 @@ class News:
         self._link = link
         self._tell = tell
         self._app = app
-        self._connection: asyncpg.Connection | None = None
         self._home: object = None
-        self._is_deaf = False
-        self._heard = asyncio.Event()
-        self._echo = asyncio.Event()
-        self._nonce = ""
+        self._listening: asyncio.Task[None] | None = None
+        self._connection: asyncpg.Connection | None = None
+        self._ready = self._heard = self._echo = asyncio.Event()
+        self._nonce = uuid4().hex
+        self._failures = 0
 
     async def open(self) -> None:
-        """Listen from now on, if that can be had."""
+        """Listen from now on, as soon as that can be had."""
         self._settle()
-        with suppress(*Errors):
-            await self._listen()
-        self._heard.clear()
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self._listen())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                await self._ready.wait()
 
     async def wait(self, timeout_s: float) -> None:
         """Return when there is news, or after *timeout_s*."""
         self._settle()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + timeout_s
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._listen()
                 await self._heard.wait()
-                self._heard.clear()
-        except TimeoutError:
-            pass
-        except Errors:  # Until the next wait, which tries again, it is as if there were no news.
-            await asyncio.sleep(end - loop.time())
+        self._heard.clear()
 
     async def close(self) -> None:
         """Listen no more."""
         self._settle()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await leave(connection, ECHO_S)
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+            await asyncio.wait([listening])
 
     def _settle(self) -> None:
         """Leave what another loop has made, or the process that this one was forked from."""
         home = os.getpid(), asyncio.get_running_loop()
         if self._home != home:
             disown(self._connection)
-            self._connection, self._home = None, home
-            self._heard, self._echo = asyncio.Event(), asyncio.Event()
+            self._listening, self._connection, self._home = None, None, home
+            self._ready, self._heard, self._echo = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def _listen(self) -> None:
-        """See to it that there is a connection that listens, or none to be had."""
-        if self._is_deaf or (self._connection is not None and not self._connection.is_closed()):
-            return
-        connection = await self._link.connect()
+        """Listen, and again whenever that ends, unless nothing is delivered."""
+        is_deaf = False
+        while not is_deaf:
+            try:
+                is_deaf = not await self._listen_once()
+            except (*Errors, TimeoutError):
+                # Who reconnects after a restart comes one after the other.
+                pause = crc32(self._nonce.encode()) % min(LAST_PAUSE_MS, FIRST_PAUSE_MS << min(self._failures, 5))
+                self._failures += 1
+                await asyncio.sleep(pause / 1000)
+        self._ready.set()
+        log.warning(
+            "store %s: LISTEN is accepted and nothing is delivered, as behind a pooler of transactions; changes of "
+            "other instances are noticed at the next poll; for a direct connection give PostgresStore(listen=...)",
+            self._link.address.name,
+        )
+
+    async def _listen_once(self) -> bool:
+        """Listen until the connection is found to be broken, which raises; return False if nothing is delivered."""
+        async with asyncio.timeout(CONNECT_S):
+            connection = self._connection = await self._link.connect()
         try:
-            await connection.add_listener(CHANNEL, self._on_notice)
-            self._is_deaf = not await self._hears_an_echo()
-        except BaseException:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.add_listener(CHANNEL, self._on_notice)
+            if not await self._hears_an_echo():
+                return False
+            if self._ready.is_set():
+                self._heard.set()  # What was told while nobody listened.
+            self._ready.set()
+            self._failures = 0
+            while await self._hears_an_echo():
+                await self._until_broken(connection)
+            raise asyncpg.InterfaceError("nothing is heard any more")
+        finally:
+            self._connection = None
             await leave(connection, ECHO_S)
-            raise
-        if self._is_deaf:
-            await leave(connection, ECHO_S)
-            log.warning(
-                "store %s: LISTEN is accepted and nothing is delivered, as behind a pooler of transactions; changes of "
-                "other instances are noticed at the next poll; for a direct connection give PostgresStore(listen=...)",
-                self._link.address.name,
-            )
-        else:
-            self._connection = connection
-            self._heard.set()  # What was told while nobody listened.
+
+    async def _until_broken(self, connection: asyncpg.Connection) -> None:
+        """Return when it is time to see whether the connection works; at once, when it has ended."""
+        broken = asyncio.Event()
+
+        def on_end(_: object) -> None:
+            broken.set()
+
+        connection.add_termination_listener(on_end)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CHECK_S):
+                await broken.wait()
+        if connection.is_closed():
+            raise asyncpg.InterfaceError("the connection has ended")
+        connection.remove_termination_listener(on_end)
 
     async def _hears_an_echo(self) -> bool:
         self._echo.clear()
