@@ -355,7 +355,9 @@ async def test_a_plain_function_runs_in_a_thread(loop: VirtualLoop, made: Made) 
         (Missed.ALL, 32, [("SUCCEEDED", None, tick, 1, 1) for tick in (10.0, 20.0, 30.0, 40.0)]),
     ],
 )
-async def test_ticks_while_nobody_was_there(made: Made, missed: Missed, away_s: float, expected: list[Any]) -> None:
+async def test_ticks_while_nobody_was_there(
+    made: Made, caplog: pytest.LogCaptureFixture, missed: Missed, away_s: float, expected: list[Any]
+) -> None:
     journal = Journal()
     a, b = made(), made()
     share(a, journal.body("a"), missed=missed)
@@ -369,6 +371,8 @@ async def test_ticks_while_nobody_was_there(made: Made, missed: Missed, away_s: 
 
     assert found[0] == ("SUCCEEDED", None, 0.0, 1, 1)
     assert found[1 : 1 + len(expected)] == expected
+    said = any("no instance was there for them, or the store was not" in each.getMessage() for each in caplog.records)
+    assert said is (missed is not Missed.ALL)
 
 
 async def test_ticks_while_suspended_are_told_as_such(made: Made) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from ._clock import utc
-from ._entry import FAILING, Entry
+from ._entry import FAILING, SHARED, Entry
 from ._functions import is_async, is_generator
 from ._model import Outcome, Reason, Run
 from ._record import NEVER, Record
@@ -14,6 +14,9 @@ from ._words import described, shown
 from .errors import InvalidArgument
 
 log = logging.getLogger("kaiju_app.scheduler")
+
+TOO_LATE = "the loop has too much to do"
+ALL_TOO_LATE = f"no instance was there for them, or the store was not, or {TOO_LATE}"
 
 QUIET = 60_000_000  # A message that repeats itself comes once a minute, with a count: a log is read by people.
 
@@ -101,8 +104,9 @@ class Events:
             if not self.hushed and repeated.due(now):
                 log.warning(
                     "%s: skipped (%s) with %d tick(s); %d time(s) in %.3g s, for any task. They could not run in time: "
-                    "the loop has too much to do",
+                    "%s",
                     _subject(entry, record), reason.value, record.number, repeated.count, (now - repeated.since) / 1e6,
+                    ALL_TOO_LATE if entry.flags & SHARED else TOO_LATE,
                 )  # fmt: skip
         elif opened:
             log.debug("%s: skipped (%s)", _subject(entry, record), reason)
