@@ -1,7 +1,7 @@
 # Every target sets up what it needs from uv.lock first: Python >= 3.11 and make are all that has to be there.
 # Another interpreter: make PYTHON=/path/to/python TARGET. More arguments for what is started: make TARGET ARGS="...".
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint simulate mutants smoke bench clean
+.PHONY: help setup run test lint simulate chaos mutants smoke bench clean
 export PYTHON
 
 python := .venv/bin/python
@@ -39,6 +39,9 @@ lint: setup ## ruff, mypy and the import contracts
 
 simulate: setup ## several instances under SEEDS plans of faults, 300 virtual seconds each (make simulate SEEDS=1000)
 	@SEEDS=$(or $(SEEDS),500) $(python) -m pytest tests/test_simulation.py --timeout 36000 $(ARGS)
+
+chaos: setup ## MINUTES of random faults to processes, their ways to PostgreSQL and the server (make chaos MINUTES=60 SEED=7)
+	@MINUTES=$(or $(MINUTES),5) SEED=$(or $(SEED),1) $(python) -m pytest -s tests/chaos_hosts.py --timeout 360000 $(ARGS)
 
 mutants: setup ## leave out each line that keeps a promise between instances, and see that something notices (an hour)
 	@exec tools/mutants $(ARGS)

@@ -23,7 +23,7 @@ from simulated_journal import Book, Bounds, Entry, acts_by_fence, acts_in_suspen
 from kaiju_app._clock import steady_us
 from kaiju_app._model import Outcome
 from kaiju_app.scheduler import LeaseTiming
-from kaiju_app.stores import SqliteStore
+from kaiju_app.stores import store_from_url
 from kaiju_app.stores._record import Record, Row
 
 WORKER = Path(__file__).with_name("cluster_worker.py")
@@ -70,15 +70,15 @@ class Processes:
 
     Args:
         directory: Where all files are.
-        store: Path of the file of the store; by default, in the directory.
+        url: Of the store; by default it is a file in the directory.
         lease: Of all of them.
         options: Of each process, see cluster_worker.Options.
     """
 
-    def __init__(self, directory: Path, store: Path | None = None, lease: LeaseTiming = LEASE, **options: Any) -> None:
+    def __init__(self, directory: Path, url: str | None = None, lease: LeaseTiming = LEASE, **options: Any) -> None:
         self.directory = directory
         self.lease = lease
-        self.path = store or directory / "store.db"
+        self.url = url or f"sqlite:///{directory / 'store.db'}"
         self.journal = directory / "journal"
         self.all: list[Process] = []
         self._options = options
@@ -87,10 +87,15 @@ class Processes:
         self._last = 0
         self.journal.touch()
 
+    @property
+    def path(self) -> Path:
+        """Where the file of the store is, if it is one."""
+        return Path(self.url.removeprefix("sqlite:///"))
+
     def start(self, who: str, environment: dict[str, str] | None = None, **options: Any) -> Process:
-        """Start a process without waiting for it."""
-        store, journal, lease = f"sqlite:///{self.path}", str(self.journal), list(asdict(self.lease).values())
-        given = {"who": who, "store": store, "journal": journal, "lease": lease, **self._options, **options}
+        """Start a process without waiting for it; *options* are its own, such as another way to the store."""
+        journal, lease = str(self.journal), list(asdict(self.lease).values())
+        given = {"who": who, "store": self.url, "journal": journal, "lease": lease, **self._options, **options}
         errors = self.directory / f"stderr-{who}"
         command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(WORKER)]
         with errors.open("wb") as written:
@@ -113,8 +118,10 @@ class Processes:
         return found
 
     def calm(self, *names: str, **options: Any) -> list[Process]:
-        """Start processes, and wait until each has watched the clock of the store for long enough to trust it."""
+        """Start processes, and wait until all have watched the clock of the store for long enough to trust it."""
         found = self.started(*names, **options)
+        for each in self.all:
+            self.until(lambda entry, who=each.who: (entry.who, entry.event) == (who, "boot"))
         booted = max(each.at for each in self.entries if each.event == "boot")
         self.beyond(booted + us(self.lease.ttl_s + self.lease.grace_s + self.lease.poll_s))
         return found
@@ -132,7 +139,7 @@ class Processes:
         return asyncio.run(self._ledger())
 
     async def _ledger(self) -> Ledger:
-        store = SqliteStore(self.path)
+        store = store_from_url(self.url)
         await store.open()
         records = (await store.scan()).records
         rows = [row for record in records for row in await store.history(record.name, 10_000)]
@@ -229,6 +236,10 @@ def us(seconds: float) -> int:
     return round(seconds * 1e6)
 
 
+def seconds(since: int, until: int) -> float:
+    return (until - since) / 1e6
+
+
 # --- what has to be true ---
 
 
@@ -313,3 +324,9 @@ def longest_gap(entries: Sequence[Entry], start: int, end: int) -> float:
     """Return the longest time in seconds without a line, from *start* to *end*."""
     moments = [start, *(each.at for each in entries if start < each.at < end), end]
     return max(later - earlier for earlier, later in pairwise(moments)) / 1e6
+
+
+def local_gap(processes: Processes, start: int, end: int, names: Iterable[str] = "abc") -> float:
+    """Return the longest time in seconds without a run of the local task of any of the processes."""
+    entries = [each for each in processes.entries if each.task == "local"]
+    return max(longest_gap([each for each in entries if each.who == who], start, end) for who in names)

@@ -1,8 +1,8 @@
 """One process of an application with shared tasks: what its bodies do is in a journal that all processes append to.
 
 Started with its options as JSON, see ``Options``. It obeys lines on its input: ``go`` (with ``wait``), ``suspend TASK
-SECONDS``, where ``*`` is all tasks, ``clock SECONDS``, by which its wall clock is wrong from now on, and ``fork``.
-SIGTERM stops it in order; so does the end of its input.
+SECONDS``, where ``*`` is all tasks, ``clock SECONDS``, by which its wall clock is wrong from now on, ``block SECONDS``,
+for which nothing else in its loop gets a turn, and ``fork``. SIGTERM stops it in order; so does the end of its input.
 """
 
 from __future__ import annotations
@@ -188,6 +188,8 @@ class Program:
             self._do(self.suspend(arguments[0], float(arguments[1])))
         elif what == "clock":
             self._wall.shift_s = float(arguments[0])
+        elif what == "block":
+            time.sleep(float(arguments[0]))
         elif what == "fork":
             self.fork()
         else:

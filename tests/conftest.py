@@ -15,6 +15,8 @@ from virtual import VirtualLoop, finish
 
 from kaiju_app.scheduler import Run, Scheduler
 
+pytest_plugins = ["cluster_fixtures"]
+
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 

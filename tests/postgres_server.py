@@ -84,13 +84,15 @@ class Programs:
     directory: Path
     copy: Path | None = None
 
-    def start(self, name: str, *arguments: object, cwd: Path, log: Path) -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, *arguments: object, cwd: Path, log: Path, environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start one in a session of its own, so that no signal to the tests reaches it."""
         with log.open("ab") as written:
             return subprocess.Popen(
                 [self.directory / name, *map(str, arguments)],
                 cwd=cwd,
-                env=_environment(),
+                env=_environment() | dict(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=written,
@@ -204,6 +206,7 @@ class Server(Given):
             a temporary one, which is.
         fsync: Whether it waits for the disk. Without, killed processes lose nothing, but a machine would.
         settings: More settings of the server, by name.
+        environment: What it has in its environment besides.
     """
 
     def __init__(
@@ -213,16 +216,18 @@ class Server(Given):
         *,
         fsync: bool = False,
         settings: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = _free_port()
         super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
         self.directory = directory or Path(tempfile.mkdtemp(prefix="kaiju-postgres-"))
         self._programs = programs
         self._settings = SETTINGS | {"fsync": fsync} | dict(settings or {})
+        self._environment = dict(environment or {})
         self._data = self.directory / "data"
         self._log = self.directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._follows: Server | None = None
+        self._follows = ""
         self._removed = [self.directory] if directory is None else []
         if identity := _identity():
             os.chown(self.directory, identity["user"], identity["group"])
@@ -265,7 +270,9 @@ class Server(Given):
             self._make()
         settings = [f"-c{name}={value}" for name, value in self._settings.items()]
         where = "-D", self._data, "-p", self.port
-        self._process = self._programs.start("postgres", *where, *settings, cwd=self.directory, log=self._log)
+        self._process = self._programs.start(
+            "postgres", *where, *settings, cwd=self.directory, log=self._log, environment=self._environment
+        )
         _reached(lambda: self._is_ready() or not self.is_running, lambda: self._told("it does not get ready"))
         assert self.is_running, self._told("it ended at its start")
 
@@ -314,14 +321,15 @@ class Server(Given):
 
     # --- who follows it ---
 
-    def standby(self, directory: Path | None = None) -> Server:
+    def standby(self, directory: Path | None = None, *, through: str | None = None) -> Server:
         """Return a server with the same settings that, once started, follows this one asynchronously.
 
         Args:
             directory: As for this one.
+            through: DSN by which it reaches this one, such as that of a proxy.
         """
         other = Server(self._programs, directory, settings=self._settings)
-        other._follows = self
+        other._follows = through or self.dsn()
         return other
 
     def promote(self) -> None:
@@ -338,8 +346,8 @@ class Server(Given):
     def _make(self) -> None:
         """Make its data directory, without waiting for the disk: the next start can do that."""
         make = ["initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-instructions"]
-        if self._follows is not None:
-            make = ["pg_basebackup", "-d", self._follows.dsn(), "-R", "-X", "stream", "-c", "fast"]
+        if self._follows:
+            make = ["pg_basebackup", "-d", self._follows, "-R", "-X", "stream", "-c", "fast"]
         self._programs.run(*make, "--no-sync", "-D", self._data, cwd=self.directory, log=self._log)
 
     def _is_ready(self) -> bool:

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,13 +30,18 @@ class Proxy:
     Args:
         target_host: Where the server is.
         target_port: Where the server is.
+        names_of: Told each piece that a client sends, what it names in it; in the thread of the proxy.
     """
 
-    def __init__(self, target_host: str, target_port: int) -> None:
+    def __init__(
+        self, target_host: str, target_port: int, names_of: Callable[[bytes], Collection[str]] = lambda piece: ()
+    ) -> None:
         self.target = target_host, target_port  # Where new connections go; may be set at any time.
         self.port = 0
         self.connections = 0  # So far, without those that were refused.
         self._ways = _Way(), _Way()  # To the server, to the client.
+        self._names_of = names_of
+        self._trap: _Trap | None = None
         self._refused = False
         self._links: set[Link] = set()
         self._complaints: list[dict[str, Any]] = []
@@ -91,6 +97,16 @@ class Proxy:
         """
         self._wait_for(self._drop(to_server, to_client))
 
+    def trap(self, name: str, *, to_server: bool = False, to_client: bool = False) -> threading.Event:
+        """Hold as soon as a client sends something of that name, with this itself; the event tells that it was sent."""
+        trap = _Trap(name, (to_server, to_client), threading.Event())
+        self._wait_for(self._set(trap))
+        return trap.sprung
+
+    def disarm(self) -> None:
+        """Have no trap any more; what is held stays so."""
+        self._wait_for(self._set(None))
+
     # --- faults of connections ---
 
     def cut(self) -> None:
@@ -129,6 +145,17 @@ class Proxy:
             if not each:
                 await _cut(way.holed)
 
+    async def _set(self, trap: _Trap | None) -> None:
+        self._trap = trap
+
+    def _on_sent(self, piece: bytes) -> None:
+        names, trap = self._names_of(piece), self._trap
+        if trap is not None and trap.name in names:
+            self._trap = None
+            for way, each in zip(self._ways, trap.held, strict=True):
+                way.set(held=each)
+            trap.sprung.set()
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._refused:
             _reset(writer)
@@ -151,9 +178,11 @@ class Proxy:
             server_reader, server_writer = await asyncio.open_connection(*self.target)
             writers.append(server_writer)
             async with asyncio.TaskGroup() as group:
-                for way, source, sink in zip(self._ways, (reader, server_reader), (server_writer, writer), strict=True):
+                sources, sinks = (reader, server_reader), (server_writer, writer)
+                told = self._on_sent, lambda piece: None
+                for way, source, sink, tell in zip(self._ways, sources, sinks, told, strict=True):
                     chunks: Chunks = asyncio.Queue()
-                    group.create_task(way.receive(source, chunks))
+                    group.create_task(way.receive(source, chunks, tell))
                     group.create_task(way.deliver(chunks, sink, link))
             for each in writers:  # With all that was written to it.
                 each.close()
@@ -163,6 +192,15 @@ class Proxy:
         finally:
             for each in writers:
                 _reset(each)
+
+
+@dataclass(frozen=True)
+class _Trap:
+    """What is held when something is sent."""
+
+    name: str
+    held: tuple[bool, bool]
+    sprung: threading.Event
 
 
 class _Way:
@@ -182,13 +220,14 @@ class _Way:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def receive(self, source: asyncio.StreamReader, chunks: Chunks) -> None:
+    async def receive(self, source: asyncio.StreamReader, chunks: Chunks, tell: Callable[[bytes], None]) -> None:
         """Take what comes as fast as it comes: neither a delay nor a hold is felt at the sender's end."""
         while True:
             try:
                 chunk = await source.read(CHUNK)
             except OSError:
                 chunk = b""  # That it was reset is told as an end, in order.
+            tell(chunk)
             chunks.put_nowait((asyncio.get_running_loop().time() + self.delay_s, chunk))
             if not chunk:
                 return

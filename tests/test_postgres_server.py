@@ -139,6 +139,11 @@ def test_stopped_in_order_or_hard_it_comes_back_with_its_settings(programs: Prog
         assert ("20", "off") == (server.ask("SHOW max_connections"), server.ask("SHOW fsync"))
 
 
+def test_it_has_more_in_its_environment_if_that_is_given(programs: Programs) -> None:
+    with Server(programs, environment={"KAIJU_TEST": "given"}) as server:
+        assert "given" == server.processes()[0].environ()["KAIJU_TEST"]
+
+
 def test_a_standby_follows_and_is_written_to_when_promoted(programs: Programs) -> None:
     with Server(programs) as first, first.standby() as second:
         first.ask(TABLE)

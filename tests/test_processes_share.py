@@ -11,21 +11,22 @@ import multiprocessing
 import os
 import signal
 import sqlite3
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
-from cluster_processes import LEASE, PATIENCE_S, Process, Processes, failovers, longest_gap, us, violations
+from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Group, fill
+from cluster_processes import LEASE, PATIENCE_S, Processes, local_gap, longest_gap, seconds, us
+from cluster_storm import Storm
 
 from kaiju_app._clock import steady_us, wall_us
 from kaiju_app.scheduler import LeaseTiming
@@ -37,47 +38,6 @@ pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 
 # A process that was killed, or stopped in order, is missed at once: the operating system tells, or it has said so.
 AT_ONCE_S = 1.0
-
-# A store that failed for long is asked again after 5 s at the latest; then comes what comes after a crash.
-ASKED_AGAIN_S = 5.0
-
-LONG = {"interval_s": 60.0, "run_s": 30.0}  # One run, which is there for as long as anything is looked at.
-OFTEN = {"interval_s": 0.3, "run_s": 0.15}
-SEVERAL = ("one", "two", "three", "four", "five", "six")  # Everybody's share of them has some.
-
-Group = Callable[..., Processes]
-Figures = Callable[..., None]
-
-
-@pytest.fixture
-def group(tmp_path: Path) -> Iterator[Group]:
-    """Make processes that share a store; none is left behind."""
-    with ExitStack() as made:
-
-        def group(**options: Any) -> Processes:
-            processes = Processes(tmp_path, **options)
-            made.callback(processes.close)
-            return processes
-
-        yield group
-
-
-@pytest.fixture
-def figures(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Figures:
-    """Note figures in the report, and print them with ``-s``."""
-
-    def figures(**values: object) -> None:
-        shown = []
-        for name, value in values.items():
-            record_property(name, value)
-            shown.append(f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}")
-        print(f"\n{request.node.name}: {', '.join(shown)}")
-
-    return figures
-
-
-def seconds(since: int, until: int) -> float:
-    return (until - since) / 1e6
 
 
 # --- the holder ---
@@ -105,60 +65,19 @@ def test_a_tick_whose_process_is_killed_is_run_again_within_a_second(group: Grou
 
 def test_a_storm_of_kills_breaks_nothing(group: Group, figures: Figures) -> None:
     """Every second one of three is killed and comes back, and now and then one of them suspends a task."""
-    rng = Random(20_260_801)
-    tasks, every_s = SEVERAL, 0.4
-    processes = group(tasks=tasks, interval_s=every_s, run_s=0.3)
-    lives: Counter[str] = Counter()
+    every_s = 0.4
+    processes = group(tasks=SEVERAL, interval_s=every_s, run_s=0.3)
+    storm = Storm(processes, SEVERAL, seed=20_260_801)
 
-    def boot(place: str) -> Process:
-        lives[place] += 1
-        return processes.start(f"{place}{lives[place]}")
+    storm.of_kills(for_s=15)
 
-    living = {place: boot(place) for place in "abc"}
-    for process in processes.all:
-        processes.until(lambda each, who=process.who: (each.who, each.event) == (who, "boot"))
-    faults: list[tuple[int, str]] = []
-    began = steady_us()
-    while seconds(began, steady_us()) < 15:
-        processes.beyond(steady_us() + us(rng.uniform(0.3, 0.7)))
-        place = rng.choice("abc")
-        if rng.random() < 0.5:
-            living[place].tell("suspend", rng.choice(tasks), rng.uniform(0.1, 0.5))
-        processes.beyond(steady_us() + us(rng.uniform(0.3, 0.7)))
-        place = rng.choice("abc")
-        faults.append((living[place].kill(), living[place].who))
-        living[place] = boot(place)
-    over = steady_us()
-    for task in tasks:
-        processes.begins(over, task=task)
-    for process in living.values():
-        processes.until(lambda each, who=process.who: (each.who, each.event) == (who, "boot"))
-    ledger = processes.end()
-
-    entries = processes.entries
-    of = {task: [each for each in entries if each.task == task] for task in tasks}
-    took = [each for task in tasks for each in failovers(of[task], faults)]
-    ticks = {(each.task, each.tick) for each in entries if each.event == "begin"}
-    skipped = sum(row.count for row in ledger.rows if row.outcome == "SKIPPED")
-    figures(
-        faults=len(faults),
-        ticks=len(ticks),
-        skipped=skipped,
-        runs_cut=len(took),
-        suspensions=sum(each.event == "suspended-begin" for each in entries),
-        violations=sum(len(violations(entries, task)) for task in tasks),
-        failover_p50_s=statistics.median(took),
-        failover_max_s=max(took),
-        longest_silence_s=max(longest_gap(of[task], began, over) for task in tasks),
-        bound_s=AT_ONCE_S,
-        bound_by_lease_s=LEASE.failover_s,
-    )
-    processes.check(ledger, tasks=tasks)
-    assert len(faults) >= 10
-    assert len(took) >= 5
-    assert max(took) < AT_ONCE_S
+    figures(**storm.figures(), bound_s=AT_ONCE_S, bound_by_lease_s=LEASE.failover_s)
+    storm.check()
+    assert len(storm.kills) >= 10
+    assert len(storm.failovers) >= 5
+    assert max(storm.failovers) < AT_ONCE_S
     # A hold of a dead process keeps a task still for no longer than a run of one; the next tick comes after that.
-    assert max(longest_gap(of[task], began, over) for task in tasks) < AT_ONCE_S + every_s
+    assert storm.longest_silence_s < AT_ONCE_S + every_s
 
 
 def test_what_a_process_runs_that_stops_in_order_is_free_for_others_within_a_second(
@@ -414,29 +333,10 @@ def test_twenty_processes_may_start_at_once_where_there_is_no_store_yet(group: G
 # --- the file ---
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 megabytes."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(where)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("NOT TESTED: a full disk; only root may mount a small one")
-    yield where
-    subprocess.run(["umount", "-l", str(where)], check=True)
-
-
-def fill(disk: Path) -> None:
-    """Leave no room, also where some was given back meanwhile."""
-    with suppress(OSError), (disk / "ballast").open("ab", buffering=0) as file:
-        while True:
-            file.write(b"x" * 2**16)
-
-
 def test_a_full_disk_ends_what_is_shared_until_there_is_room_and_nothing_else(
     group: Group, figures: Figures, small_disk: Path
 ) -> None:
-    processes = group(store=small_disk / "store.db", local="local", **OFTEN)
+    processes = group(url=f"sqlite:///{small_disk / 'store.db'}", local="local", **OFTEN)
     processes.started("a", "b", "c")
     processes.acts()
 
@@ -458,21 +358,15 @@ def test_a_full_disk_ends_what_is_shared_until_there_is_room_and_nothing_else(
         longest_local_gap_s=local_gap(processes, full, again.at),
     )
     assert [] == [each for each in silent if each.event in ("begin", "act")]
-    processes.begins(again.at)
+    processes.begins(again.at + 1)
     processes.check(processes.end())
     assert local_gap(processes, full, again.at) < 1  # Of ticks every 20 ms: a busy machine, and no more than that.
     assert seconds(free, again.at) < ASKED_AGAIN_S + LEASE.failover_s
 
 
-def local_gap(processes: Processes, start: int, end: int) -> float:
-    """Return the longest time without a run of the local task of any process."""
-    entries = [each for each in processes.entries if each.task == "local"]
-    return max(longest_gap([each for each in entries if each.who == who], start, end) for who in "abc")
-
-
 def test_that_a_store_fails_is_told_once_and_not_again_at_every_try(group: Group, small_disk: Path) -> None:
     """It can still be read, which does not make it one that works."""
-    processes = group(store=small_disk / "store.db", **OFTEN)
+    processes = group(url=f"sqlite:///{small_disk / 'store.db'}", **OFTEN)
     (process,) = processes.started("a")
     processes.acts()
 
@@ -531,16 +425,13 @@ def test_a_writer_that_is_stopped_inside_its_transaction_keeps_all_waiting_and_b
         longest_local_gap_s=local_gap(processes, held, again.at),
     )
     assert [] == [each for each in silent if each.event in ("begin", "act")]
-    processes.begins(again.at)
+    processes.begins(again.at + 1)
     processes.check(processes.end())
     assert local_gap(processes, held, again.at) < 1  # As above.
     assert seconds(free, again.at) < ASKED_AGAIN_S + LEASE.failover_s
 
 
 # --- the wall clock ---
-
-
-HOUR_S = 3600
 
 
 def test_instances_whose_wall_clock_is_wrong_take_no_lease_away(group: Group) -> None:

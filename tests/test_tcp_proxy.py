@@ -235,6 +235,36 @@ def test_what_is_held_is_lost_when_it_is_dropped(proxy: Proxy, connect: Callable
     assert is_reset(client)
 
 
+@pytest.mark.parametrize("way", ["to_server", "to_client"])
+def test_a_trap_holds_from_the_moment_on_at_which_something_is_sent(server: _Server, way: str) -> None:
+    """What comes before passes; what springs it is held with all that follows, and it springs once."""
+    names = {b"one": ["a number"], b"it": ["it"]}
+    with ExitStack() as stack:
+        proxy = stack.enter_context(Proxy(*server.server_address, lambda piece: names.get(piece, [])))
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", proxy.port), 5))
+        sprung = proxy.trap("it", to_server=way == "to_server", to_client=way == "to_client")
+        assert b"one" == said(client, b"one")
+        assert not sprung.is_set()
+
+        client.sendall(b"it")
+        assert sprung.wait(5)
+        assert is_silent(client)
+        assert reached(lambda: server.heard == (b"one" if way == "to_server" else b"oneit"))
+
+        proxy.hold()
+        assert b"it" == received(client, 2)
+        assert b"it" == said(client, b"it")
+
+
+def test_a_trap_that_is_disarmed_holds_nothing(server: _Server) -> None:
+    with Proxy(*server.server_address, lambda piece: ["it"]) as proxy:
+        sprung = proxy.trap("it", to_server=True)
+        proxy.disarm()
+        with socket.create_connection(("127.0.0.1", proxy.port), 5) as client:
+            assert b"it" == said(client, b"it")
+        assert not sprung.is_set()
+
+
 def test_new_connections_go_to_the_target_of_the_moment(proxy: Proxy, connect: Callable[[], socket.socket]) -> None:
     assert b"a" == said(connect(), b"a")
     with socket.create_server(("127.0.0.1", 0)) as other:

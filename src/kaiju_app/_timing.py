@@ -22,7 +22,8 @@ class LeaseTiming:
 
     Args:
         ttl_s: How long a claim is good for without being renewed.
-        renew_s: How often it is renewed: at most a fifth of ``ttl_s``, so that some renewals may fail.
+        renew_s: How often it is renewed: at most a fifth of ``ttl_s``, so that some renewals may fail. The way to the
+            store and back has to take less than half of it.
         grace_s: How long the holder of a lease that is over is given to answer, and a run that has lost its lease to
             clean up: at least two renewals and half a second.
         poll_s: How often the store is asked for what nobody has announced.

@@ -161,7 +161,7 @@ class Link:
         if self.is_pooled:
             return cast("Answer", await connection.fetchrow(sql, *arguments))
         if name not in self._prepared:
-            self._prepared[name] = await connection.prepare(sql)
+            self._prepared[name] = await connection.prepare(sql, name=f"kaiju_{name}")
         return cast("Answer", await self._prepared[name].fetchrow(*arguments))
 
     async def _ready(self) -> asyncpg.Connection:
@@ -198,7 +198,8 @@ class Link:
         if not self.is_pooled:  # What is set for a pooler's session would be others', too.
             await connection.execute(f"SET statement_timeout = {CONNECT_S * 1000:.0f}; SET jit = off")
             for name in OFTEN:  # Now, so that each is one way there and back when somebody waits for it.
-                self._prepared[name] = await connection.prepare(parts(name, self._now, self._clock)[0])
+                sql, _ = parts(name, self._now, self._clock)
+                self._prepared[name] = await connection.prepare(sql, name=f"kaiju_{name}")
 
     def _warn(self, what: str) -> None:
         if what not in self._warned:

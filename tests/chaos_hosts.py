@@ -1,0 +1,182 @@
+"""Minutes of random faults to processes, to their ways to a PostgreSQL server, and to the server: ``make chaos``.
+
+Several at a time, by a seed. Nothing of what is promised may be broken meanwhile; and when it is over, all goes on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cluster_fixtures import ASKED_AGAIN_S, SEVERAL, Figures
+from cluster_hosts import Hosts
+from cluster_processes import LEASE, local_gap, seconds, us
+from cluster_storm import Storm
+from postgres_server import Server, find_programs, needed
+from tcp_proxy import Proxy
+
+from kaiju_app._clock import steady_us
+
+pytestmark = [pytest.mark.realtime, pytest.mark.slow]
+
+MINUTES = float(os.environ.get("MINUTES", "5"))
+SEED = int(os.environ.get("SEED", "1"))
+
+MISSED_S = LEASE.ttl_s + LEASE.grace_s
+SERVER = "server"  # Where a fault is, beside the places of processes.
+
+SESSIONS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'kaiju_app'"
+
+
+class Chaos(Storm):
+    """Faults of every kind, at most one at a time in each place; one process and its way are left alone."""
+
+    def __init__(self, processes: Hosts, seed: int) -> None:
+        super().__init__(processes, SEVERAL, seed, witness=True)
+        self.hosts = processes
+        self._disturbed: set[str] = set()
+        self._healings: list[tuple[int, int, str, Callable[[], object]]] = []
+        self._numbers = itertools.count()
+        self._of_processes = {"kill": self._kill, "pause": self._pause, "long pause": self._long_pause}
+        self._of_ways = {"cut": self._cut, "hold": self._hold, "drop": self._drop, "delay": self._delay}
+        self._of_server = {"end sessions": self._end_sessions, "freeze": self._freeze, "restart": self._restart}
+
+    def rage(self, for_s: float) -> None:
+        """Let it happen, for so long; then see that all tasks go on, and stop all in order."""
+        self.begin()
+        end = self.began + us(for_s)
+        while steady_us() < end:
+            self._heal_until(steady_us() + us(self.rng.uniform(0.1, 1.5)))
+            if self.rng.random() < 0.3:
+                self.suspend(self.rng.choice([place for place in "abcw" if place not in self._disturbed] or ["w"]))
+            self._befall()
+        while self._healings:
+            self._heal_until(self._healings[0][0])
+        self.end(within_s=2 * (ASKED_AGAIN_S + LEASE.failover_s))
+
+    def _befall(self) -> None:
+        kinds = self.rng.choices([self._of_processes, self._of_ways, self._of_server], [5, 6, 1])[0]
+        kind = self.rng.choice(sorted(kinds))
+        place = SERVER if kinds is self._of_server else self.rng.choice("abc")
+        if place not in self._disturbed:
+            if kind != "kill":  # Which notes itself.
+                self.faults[kind] += 1
+            kinds[kind](place)
+
+    # --- what goes by ---
+
+    def _for(self, least_s: float, most_s: float, place: str, heal: Callable[[], object]) -> None:
+        self._disturbed.add(place)
+        at = steady_us() + us(self.rng.uniform(least_s, most_s))
+        heapq.heappush(self._healings, (at, next(self._numbers), place, heal))
+
+    def _heal_until(self, moment: int) -> None:
+        while self._healings and self._healings[0][0] <= moment:
+            at, _, place, heal = heapq.heappop(self._healings)
+            self.processes.beyond(at)
+            heal()
+            self._disturbed.discard(place)
+        self.processes.beyond(moment)
+
+    # --- faults ---
+
+    def _kill(self, place: str) -> None:
+        self.kill(place)
+
+    def _pause(self, place: str) -> None:
+        """For less than a lease lasts."""
+        self._stop(place, 0.1, LEASE.ttl_s - 2 * LEASE.renew_s)
+
+    def _long_pause(self, place: str) -> None:
+        """For long enough to be replaced."""
+        self._stop(place, LEASE.ttl_s, 2 * MISSED_S)
+
+    def _stop(self, place: str, least_s: float, most_s: float) -> None:
+        process = self.living[place]
+        process.signal(signal.SIGSTOP)
+        self._for(least_s, most_s, place, lambda: process.signal(signal.SIGCONT))
+
+    def _cut(self, place: str) -> None:
+        self._way(place).cut()
+
+    def _hold(self, place: str) -> None:
+        way = self._way(place)
+        way.hold(*self.rng.choice([(True, False), (False, True), (True, True)]))
+        self._for(0.1, 2 * MISSED_S, place, way.hold)
+
+    def _drop(self, place: str) -> None:
+        way = self._way(place)
+        way.drop(*self.rng.choice([(True, False), (False, True), (True, True)]))
+        self._for(0.1, 2 * MISSED_S, place, way.drop)
+
+    def _delay(self, place: str) -> None:
+        way = self._way(place)
+        way.delay(self.rng.uniform(0, LEASE.renew_s), self.rng.uniform(0, LEASE.renew_s))
+        self._for(0.5, MISSED_S, place, way.delay)
+
+    def _way(self, place: str) -> Proxy:
+        return self.hosts.way(self.living[place].who)
+
+    def _end_sessions(self, place: str) -> None:
+        self.hosts.ask(SESSIONS)
+
+    def _freeze(self, place: str) -> None:
+        server = self.hosts.server
+        server.freeze()
+        self._for(0.2, 1.5 * MISSED_S, place, server.thaw)
+
+    def _restart(self, place: str) -> None:
+        server = self.hosts.server
+        self.rng.choice([server.stop_hard, server.kill, server.stop])()
+        self._for(0.1, MISSED_S, place, server.start)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Hosts]:
+    with Server(needed(find_programs())) as server:
+        processes = Hosts(tmp_path, server, tasks=SEVERAL, interval_s=0.4, run_s=0.3)
+        try:
+            yield processes
+        finally:
+            processes.close()
+
+
+def test_minutes_of_chaos_break_nothing(processes: Hosts, figures: Figures) -> None:
+    chaos = Chaos(processes, SEED)
+    print(f"\n{MINUTES:g} minutes, seed {SEED}")
+
+    chaos.rage(MINUTES * 60)
+
+    told = chaos.figures()
+    print(", ".join(f"{kind} {count}" for kind, count in sorted(chaos.faults.items())))
+    figures(**told, took_s=seconds(chaos.began, chaos.over), bound_s=LEASE.failover_s)
+    chaos.check()
+
+
+def test_a_server_that_is_frozen_for_a_minute_ends_what_is_shared_until_it_is_not(
+    processes: Hosts, figures: Figures
+) -> None:
+    processes.calm("a", "b", "c", local="local")
+    processes.acts()
+
+    frozen = steady_us()
+    processes.server.freeze()
+    processes.beyond(frozen + us(60))
+    processes.server.thaw()
+    thawed = steady_us()
+    late = max(processes.begins(thawed, task=task).at for task in SEVERAL)
+
+    shared = [each for each in processes.entries if each.task in SEVERAL]
+    silent = [each for each in shared if frozen + us(LEASE.ttl_s) < each.at < thawed]
+    bound_s = ASKED_AGAIN_S + LEASE.poll_s * 1.2 + LEASE.grace_s
+    gap_s = local_gap(processes, frozen, late)
+    figures(all_s=seconds(thawed, late), bound_s=bound_s, longest_local_gap_s=gap_s)
+    assert [] == [each for each in silent if each.event in ("begin", "act")]
+    processes.check(processes.end(), tasks=SEVERAL)
+    assert gap_s < 1  # Of ticks every 20 ms: a busy machine, and no more than that.
+    assert seconds(thawed, late) < bound_s

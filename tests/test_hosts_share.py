@@ -1,0 +1,1135 @@
+"""Real processes that share tasks through a PostgreSQL server, and what befalls them and it, each with its bound.
+
+Nobody can tell that a process on another host is dead, so what a crash leaves is free when its lease is over and it has
+not answered. The bounds are those that are promised. The only slack is where it says so: these machines are busy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, fill
+from cluster_hosts import Hosts, Statements
+from cluster_processes import LEASE, PATIENCE_S, local_gap, longest_gap, seconds, us
+from cluster_storm import Storm
+from postgres_server import NOBODY, Programs, Server, find_programs, needed
+from simulated_journal import Entry
+from tcp_proxy import Proxy
+
+from kaiju_app._clock import steady_us, wall_us
+from kaiju_app.scheduler import LeaseTiming
+from kaiju_app.stores import Store, store_from_url
+from kaiju_app.stores._record import Coming, Record, StoredHold
+from kaiju_app.stores._transitions import Definition, hold, put, unhold
+
+pytestmark = [pytest.mark.realtime, pytest.mark.slow]
+
+FAILOVER_S = LEASE.failover_s
+MISSED_S = LEASE.ttl_s + LEASE.grace_s  # So long nobody takes for dead whoever is silent.
+OP_S = LEASE.renew_s  # After this a question is given up.
+AT_ONCE_S = 1.0  # After a stop in order, which the store is told of.
+LAG_S = 0.2  # Of a loop, on a busy machine, where what is measured is when it acts by itself.
+RETRY_S = 0.2  # The longest pause after a first failure.
+
+Make = Callable[..., Hosts]
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    return needed(find_programs())
+
+
+@pytest.fixture(scope="module")
+def server(programs: Programs) -> Iterator[Server]:
+    with Server(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def hosts(server: Server, tmp_path: Path) -> Iterator[Make]:
+    """Make processes with a database of their own; none is left behind."""
+    with ExitStack() as made:
+
+        def hosts(server: Server = server, **options: Any) -> Hosts:
+            processes = Hosts(tmp_path, server, **options)
+            made.callback(processes.close)
+            return processes
+
+        yield hosts
+
+
+def late_acts(processes: Hosts, who: str, since: int) -> list[Entry]:
+    return [each for each in processes.entries if (each.event, each.who) == ("act", who) and each.at > since]
+
+
+def cut(processes: Hosts, first: Entry) -> Entry:
+    """Return the line of a run that was cut, as soon as there is one."""
+    end = processes.until(lambda each: (each.event, each.who, each.fence) == ("end", first.who, first.fence))
+    assert end.note == "cut", processes.told("it was not cut")
+    return end
+
+
+def taken_over(first: Entry, again: Entry) -> bool:
+    return again.who != first.who and (again.tick, again.take) == (first.tick, 2) and again.fence > first.fence
+
+
+# --- the holder ---
+
+
+def test_a_tick_whose_process_is_killed_is_run_again_within_the_failover(hosts: Make, figures: Figures) -> None:
+    processes = hosts(**LONG)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+
+    killed = processes.named(first.who).kill()
+    again = processes.begins(killed)
+
+    figures(failover_s=seconds(killed, again.at), bound_s=FAILOVER_S)
+    assert taken_over(first, again)
+    processes.acts(again.who)
+    ledger = processes.end()
+    assert [("LOST", 1, first.fence), ("LOST", 2, again.fence)] == ledger.ended()
+    processes.check(ledger)
+    assert MISSED_S - LEASE.renew_s < seconds(killed, again.at) < FAILOVER_S
+
+
+def test_what_a_process_runs_that_stops_in_order_is_free_for_others_at_once(hosts: Make, figures: Figures) -> None:
+    processes = hosts(**LONG)
+    processes.started("a", "b", "c")
+    first = processes.acts()
+
+    stopped = processes.named(first.who).stop()
+    again = processes.begins(stopped)
+
+    ended = processes.until(lambda each: each.event == "stopped")
+    bound_s = AT_ONCE_S + LEASE.poll_s
+    figures(free_s=seconds(stopped, again.at), stopped_s=seconds(stopped, ended.at), bound_s=bound_s)
+    assert taken_over(first, again)
+    processes.acts(again.who)
+    processes.check(processes.end())
+    assert seconds(stopped, again.at) < bound_s
+    assert seconds(stopped, ended.at) < AT_ONCE_S
+
+
+def test_a_process_that_is_stopped_for_less_than_its_lease_goes_on_with_its_run(hosts: Make) -> None:
+    """A pause of 1.5 s with a lease of three, renewed every 0.4: on a busy machine it may be 1.1 s longer."""
+    processes = hosts(lease=LeaseTiming(3.0, 0.4, 1.3, 0.4, 0.1), interval_s=60.0, run_s=7.5)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+    holder = processes.named(first.who)
+
+    holder.signal(signal.SIGSTOP)
+    processes.beyond(steady_us() + us(1.5))
+    went_on = holder.signal(signal.SIGCONT)
+
+    after = processes.acts(since=went_on)
+    assert (after.who, after.fence) == (first.who, first.fence)
+    end = processes.until(lambda each: each.event == "end")
+    assert (end.who, end.fence, end.note) == (first.who, first.fence, "")
+    ledger = processes.end()
+    assert [("SUCCEEDED", 1, first.fence)] == ledger.ended()
+    processes.check(ledger)
+
+
+def test_a_process_that_is_stopped_for_longer_than_its_lease_is_replaced_and_acts_no_more(
+    hosts: Make, figures: Figures
+) -> None:
+    """It acts for at most one turn of its loop when it goes on, by its old fence, and what it ends does not count."""
+    processes = hosts(**LONG)
+    processes.calm("a", "b", "c")
+    is_replaced_when_stopped(processes, figures)
+
+
+def is_replaced_when_stopped(processes: Hosts, figures: Figures) -> None:
+    first = processes.acts()
+    holder = processes.named(first.who)
+
+    stopped = holder.signal(signal.SIGSTOP)
+    again = processes.begins(stopped)
+    processes.acts(again.who, since=again.at)
+    stands = processes.ask("SELECT fence FROM kaiju_task WHERE name = 'task'")
+    went_on = holder.signal(signal.SIGCONT)
+    cut(processes, first)
+
+    late = late_acts(processes, first.who, went_on)
+    figures(failover_s=seconds(stopped, again.at), bound_s=FAILOVER_S, late_acts=len(late))
+    assert taken_over(first, again)
+    assert again.fence == stands  # What the late act is checked by is refused.
+    assert len(late) <= 1
+    assert all(each.thaw and each.fence < stands for each in late)
+    processes.beyond(steady_us() + us(2 * LEASE.renew_s))
+    ledger = processes.end()
+    assert [("LOST", 1, first.fence), ("LOST", 2, again.fence)] == ledger.ended()
+    processes.check(ledger)
+    assert MISSED_S - LEASE.renew_s < seconds(stopped, again.at) < FAILOVER_S
+
+
+def test_a_process_whose_loop_is_blocked_is_replaced_and_what_it_does_late_has_a_lower_fence(
+    hosts: Make, figures: Figures
+) -> None:
+    processes = hosts(**LONG)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+
+    blocked = steady_us()
+    processes.named(first.who).tell("block", MISSED_S + 2)
+    again = processes.begins(blocked)
+    ended = cut(processes, first)
+
+    late = late_acts(processes, first.who, again.at)
+    figures(failover_s=seconds(blocked, again.at), bound_s=FAILOVER_S, late_acts=len(late))
+    assert taken_over(first, again)
+    assert seconds(blocked, ended.at) >= MISSED_S + 2
+    assert len(late) <= 1
+    assert all(each.thaw and each.fence < again.fence for each in late)
+    processes.check(processes.end())
+    assert seconds(blocked, again.at) < FAILOVER_S
+
+
+# --- messages that are lost, or late ---
+
+
+RARELY = {"interval_s": 6.0, "run_s": 0.4}  # Less often than a failover takes: no tick is missed for a later one.
+
+
+def test_a_claim_whose_process_is_killed_before_it_has_the_answer_is_free_again_within_the_failover(
+    hosts: Make, figures: Figures
+) -> None:
+    """Nobody had begun the tick, which nobody can know: it counts as taken once."""
+    processes = hosts(**RARELY)
+    processes.note_claims()
+    processes.calm("a", "b", "c")
+
+    who, fence, take = claim_without_answer(processes)
+    killed = processes.named(who).kill()
+    again = processes.begins(killed, unlike=who)
+
+    figures(failover_s=seconds(killed, again.at), bound_s=FAILOVER_S)
+    assert (again.take, again.fence > fence) == (take + 1, True)
+    ledger = processes.end()
+    processes.check(ledger)
+    assert fence not in {each.fence for each in processes.entries}
+    assert MISSED_S - LEASE.renew_s < seconds(killed, again.at) < FAILOVER_S
+
+
+def claim_without_answer(processes: Hosts) -> tuple[str, int, int]:
+    """Have a claim be made whose answer is held; return who made it, its fence and take."""
+    while True:
+        known = set(processes.claims())
+        who = processes.trapped("claim", to_client=True)
+        end = time.monotonic() + 0.1
+        while time.monotonic() < end:
+            made = set(processes.claims()) - known
+            if made:
+                ((fence, _, take),) = made
+                return who, fence, take
+        processes.ways[who].hold()  # There was nothing to claim.
+
+
+def test_a_claim_whose_answer_is_lost_is_handed_back_and_its_tick_run_once(hosts: Make, figures: Figures) -> None:
+    processes = hosts(**RARELY)
+    processes.note_claims()
+    processes.calm("a", "b", "c")
+
+    who, fence, take = claim_without_answer(processes)
+    lost = steady_us()
+    processes.ways[who].drop(to_client=True)
+    processes.ways[who].hold()
+    processes.ways[who].drop()  # What lost something is cut with that.
+    again = processes.begins(lost)
+
+    bound_s = LEASE.renew_s + OP_S + LEASE.poll_s + RETRY_S
+    figures(run_after_s=seconds(lost, again.at), bound_s=bound_s)
+    assert (again.take, again.fence > fence) == (take, True)  # One that never began does not count.
+    processes.until(lambda each: (each.event, each.fence) == ("end", again.fence))
+    ledger = processes.end()
+    processes.check(ledger)
+    assert 1 == sum((each.event, each.tick) == ("begin", again.tick) for each in processes.entries)
+    assert fence not in {each.fence for each in processes.entries}
+    assert seconds(lost, again.at) < bound_s
+
+
+def test_a_claim_that_reaches_the_server_late_never_starts_anything(hosts: Make, figures: Figures) -> None:
+    """One process, so that the tick is still there to be claimed when the question comes that was given up long ago."""
+    processes = hosts(interval_s=1.0, run_s=0.2)
+    processes.note_claims()
+    (process,) = processes.started("a")
+    processes.until(lambda each: each.event == "end")
+    way, known = processes.ways["a"], len(processes.claims())
+
+    late: list[int] = []
+    while not late:  # One after which a tick comes due.
+        processes.trapped("claim", to_server=True)
+        held = steady_us()
+        processes.beyond(held + us(2.5 * OP_S))
+        begun = {each.fence for each in processes.entries if each.event == "begin"}
+        way.hold()
+        processes.begins(steady_us())
+        late = [fence for fence, _, _ in processes.claims() if fence not in begun][:-1]
+    again = processes.begins(held)
+
+    figures(claims=len(processes.claims()) - known, late=len(late), run_after_s=seconds(held, again.at))
+    process.stop()
+    ledger = processes.end()
+    processes.check(ledger)
+    started = [each for each in processes.entries if each.event == "begin"]
+    assert {1} == {each.take for each in started}
+    assert len({each.tick for each in started}) == len(started)
+    assert not {each.fence for each in started} & set(late)
+
+
+def test_an_ending_that_reaches_the_server_after_the_takeover_does_not_count(hosts: Make, figures: Figures) -> None:
+    processes = hosts(**RARELY)
+    processes.calm("a", "b", "c")
+
+    who = processes.trapped("finish", to_server=True)
+    held = steady_us()
+    ended = [each for each in processes.entries if (each.event, each.who) == ("end", who)][-1]
+    again = processes.begins(held, unlike=who)
+    processes.ways[who].hold()
+    processes.until(lambda each: (each.event, each.fence) == ("end", again.fence))
+
+    figures(failover_s=seconds(held, again.at), bound_s=FAILOVER_S)
+    assert (again.tick, again.take) == (ended.tick, 2)
+    ledger = processes.end()
+    processes.check(ledger)
+    told = [(row.outcome, row.take) for row in ledger.rows if row.first == ended.tick]
+    assert [("LOST", 1), ("SUCCEEDED", 2)] == sorted(told)
+    assert seconds(held, again.at) < FAILOVER_S
+
+
+def test_an_ending_whose_answer_is_lost_is_told_again_and_counts_once(hosts: Make, figures: Figures) -> None:
+    processes = hosts(interval_s=1.5, run_s=0.4)
+    processes.calm("a", "b", "c")
+
+    who = processes.trapped("finish", to_client=True)
+    lost = steady_us()
+    ended = [each for each in processes.entries if (each.event, each.who) == ("end", who)][-1]
+    processes.seen("holder IS NULL")  # It was carried out.
+    processes.ways[who].drop(to_client=True)
+    processes.ways[who].hold()
+    processes.ways[who].drop()
+    again = processes.begins(lost)
+
+    figures(next_run_after_s=seconds(lost, again.at))
+    assert (again.tick, again.take) == (ended.tick + us(1.5), 1)
+    ledger = processes.end()
+    processes.check(ledger)
+    assert [("SUCCEEDED", 1, ended.fence)] == [
+        (row.outcome, row.take, row.fence) for row in ledger.rows if row.first == ended.tick
+    ]
+
+
+def test_the_end_of_a_suspension_that_comes_after_the_next_one_has_begun_does_not_end_that(
+    server: Server, hosts: Make
+) -> None:
+    url = hosts().url
+    one, other = "1" * 32 + "#1", "1" * 32 + "#2"
+
+    async def suspended_twice(way: Proxy) -> tuple[bool, set[str]]:
+        near, far = store_from_url(url), store_from_url(way.dsn(url))
+        for store in near, far:
+            await store.open()
+        await change(near, lambda old, now: put(old, now, Definition("task", "{}", (1,), Coming(0, 0), Coming(0, 0))))
+        await change(near, holding_by(one))
+        way.trap("swap", to_server=True)
+        leaving = asyncio.ensure_future(change(far, lambda old, now: unhold(old, now, one) if old else None))
+        await change(near, lambda old, now: unhold(old, now, one) if old else None)  # Said again by another way.
+        await change(near, holding_by(other))
+        way.hold()
+        done = await leaving
+        (record,) = (await near.scan()).records
+        for store in near, far:
+            await store.close()
+        return done, set(record.holds)
+
+    with Proxy("127.0.0.1", server.port, Statements()) as way:
+        done, holds = asyncio.run(suspended_twice(way))
+
+    assert not done  # Refused: it is another record by now, in which there is nothing to do.
+    assert {other} == holds
+
+
+async def change(store: Store, transition: Callable[[Record | None, int], Record | None]) -> bool:
+    def changed(old: Record | None, now: int) -> tuple[Record, tuple[()]] | None:
+        new = transition(old, now)
+        return None if new is None else (new, ())
+
+    return (await store.change("task", changed)).done
+
+
+def holding_by(key: str) -> Callable[[Record | None, int], Record | None]:
+    return lambda old, now: hold(old, now, key, StoredHold("it", None, now + us(60))) if old else None
+
+
+# --- who suspends ---
+
+
+@pytest.mark.parametrize("where", ["inside the body", "before it may begin"])
+def test_what_a_killed_process_had_suspended_runs_again_within_the_failover(
+    hosts: Make, figures: Figures, where: str
+) -> None:
+    every_s, run_s = (0.3, 0.15) if where == "inside the body" else (1.5, 1.0)
+    processes = hosts(interval_s=every_s, run_s=run_s)
+    suspender, other, _ = processes.calm("a", "b", "c")
+    if where == "inside the body":
+        suspender.tell("suspend", "task", 60)
+        processes.until(lambda each: each.event == "act-in-suspension")
+    else:
+        first = processes.begins(steady_us())
+        suspender = other if first.who == suspender.who else suspender
+        suspender.tell("suspend", "task", 60)
+        processes.seen("holds <> '{}' AND holder IS NOT NULL")
+
+    killed = suspender.kill()
+    processes.seen("holds = '{}'")
+    free = steady_us()
+    again = processes.begins(killed)
+
+    figures(free_s=seconds(killed, free), bound_s=FAILOVER_S, resumed_s=seconds(killed, again.at))
+    if where != "inside the body":
+        assert [] == [each for each in processes.entries if each.event == "suspended-begin"]
+        assert (again.tick > first.tick, again.take) == (True, 1)
+    processes.check(processes.end())
+    assert MISSED_S - LEASE.renew_s < seconds(killed, free) < FAILOVER_S
+    assert seconds(free, again.at) < every_s + LEASE.poll_s  # What came due meanwhile is over; the next tick counts.
+
+
+def test_a_suspension_of_a_process_that_is_stopped_for_longer_than_its_lease_is_lost(
+    hosts: Make, figures: Figures
+) -> None:
+    processes = hosts(**OFTEN)
+    suspender, *_ = processes.calm("a", "b", "c")
+    suspender.tell("suspend", "task", 60)
+    processes.until(lambda each: each.event == "act-in-suspension")
+
+    stopped = suspender.signal(signal.SIGSTOP)
+    again = processes.begins(stopped)
+    went_on = suspender.signal(signal.SIGCONT)
+    lost = processes.until(lambda each: each.event == "suspend-lost")
+
+    acts = [each for each in processes.entries if each.event == "act-in-suspension" and each.at > went_on]
+    figures(resumed_s=seconds(stopped, again.at), bound_s=FAILOVER_S, late_acts=len(acts))
+    assert again.who != suspender.who
+    assert seconds(went_on, lost.at) < AT_ONCE_S
+    assert len(acts) <= 1
+    assert all(each.thaw for each in acts)
+    processes.begins(lost.at)
+    processes.check(processes.end())
+    assert MISSED_S - LEASE.renew_s < seconds(stopped, again.at) < FAILOVER_S
+
+
+def test_whoever_suspends_a_task_whose_process_is_killed_enters_within_the_failover(
+    hosts: Make, figures: Figures
+) -> None:
+    processes = hosts(**LONG)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+    suspender = next(each for each in processes.all if each.who != first.who)
+    suspender.tell("suspend", "task", 0.5)
+    processes.seen("holds <> '{}'")
+
+    killed = processes.named(first.who).kill()
+    entered = processes.until(lambda each: each.event == "suspended-begin")
+    again = processes.begins(killed)
+
+    figures(entered_s=seconds(killed, entered.at), bound_s=FAILOVER_S)
+    assert again.at > entered.at
+    assert taken_over(first, again)
+    processes.check(processes.end())
+    assert MISSED_S - LEASE.renew_s < seconds(killed, entered.at) < FAILOVER_S
+
+
+@pytest.mark.parametrize("what", ["*", "one"])
+def test_a_suspension_in_one_process_holds_in_all(hosts: Make, what: str) -> None:
+    processes = hosts(tasks=SEVERAL, **OFTEN)
+    processes.started("a", "b", "c")
+    all_suspend_in_turn(processes, SEVERAL if what == "*" else (what,), what)
+
+
+def all_suspend_in_turn(processes: Hosts, tasks: tuple[str, ...], what: str) -> None:
+    for who in "abc":
+        processes.acts(who)
+    for process in processes.all:
+        process.tell("suspend", what, 0.7)
+        over = processes.until(lambda each, who=process.who: (each.who, each.event) == (who, "suspended-end"))
+        for task in tasks:
+            processes.begins(over.at, task=task)
+    assert all(processes.acts(who, over.at) for who in "abc")
+    processes.check(processes.end(), tasks=SEVERAL)
+    entries = processes.entries
+    assert 3 * len(tasks) == sum(each.event == "suspended-begin" for each in entries)
+    assert sum(each.event == "act-in-suspension" for each in entries) > 3 * len(tasks) * 10
+
+
+def test_all_processes_may_suspend_at_once(hosts: Make, figures: Figures) -> None:
+    """All enter, when the runs in progress are over: suspensions are shared. Afterwards all goes on."""
+    processes = hosts(tasks=SEVERAL, **OFTEN)
+    processes.started("a", "b", "c")
+    processes.acts()
+
+    asked = steady_us()
+    for process in processes.all:
+        process.tell("suspend", "*", 1.5)
+    for who in "abc":
+        processes.until(lambda each, who=who: (each.who, each.event) == (who, "suspended-begin"))
+    all_in = max(each.at for each in processes.entries if each.event == "suspended-begin")
+    for who in "abc":
+        processes.until(lambda each, who=who: (each.who, each.event) == (who, "suspended-end"))
+    first_out = min(each.at for each in processes.entries if each.event == "suspended-end")
+    all_out = max(each.at for each in processes.entries if each.event == "suspended-end")
+    for task in SEVERAL:
+        processes.begins(all_out, task=task)
+
+    figures(entered_s=seconds(asked, all_in), bound_s=OFTEN["run_s"] + 1)
+    assert all_in < first_out
+    processes.check(processes.end(), tasks=SEVERAL)
+    assert seconds(asked, all_in) < OFTEN["run_s"] + 1
+
+
+# --- the network ---
+
+
+@pytest.mark.parametrize("ways", ["both ways", "answers only"])
+def test_a_process_that_is_cut_off_from_the_server_stops_in_time_and_is_replaced(
+    hosts: Make, figures: Figures, ways: str
+) -> None:
+    """Of answers only: renewals are carried out as long as it sends them, and it may not go by them."""
+    processes = hosts(**LONG)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+    way = processes.way(first.who)
+
+    off = steady_us()
+    way.hold(to_server=ways == "both ways", to_client=True)
+    way.refuse(ways == "both ways")
+    again = processes.begins(off)
+    ended = cut(processes, first)
+    processes.acts(again.who, again.at + us(LEASE.renew_s))
+    on = steady_us()
+    way.refuse(False)
+    way.hold()
+    while "answers again" not in processes.named(first.who).errors.read_text():
+        assert seconds(on, steady_us()) < PATIENCE_S, processes.told("it does not come back")
+        time.sleep(0.01)
+    back = steady_us()
+
+    bound_s = FAILOVER_S + (0 if ways == "both ways" else OP_S)
+    figures(
+        cut_s=seconds(off, ended.at), cut_bound_s=LEASE.ttl_s, failover_s=seconds(off, again.at), bound_s=bound_s,
+        back_s=seconds(on, back), back_bound_s=ASKED_AGAIN_S + OP_S,
+    )  # fmt: skip
+    assert taken_over(first, again)
+    assert ended.at < again.at
+    assert seconds(off, ended.at) < LEASE.ttl_s + LAG_S
+    assert MISSED_S - LEASE.renew_s < seconds(off, again.at) < bound_s
+    assert seconds(on, back) < ASKED_AGAIN_S + OP_S
+    processes.check(processes.end())
+
+
+def test_a_network_that_is_slow_but_faster_than_a_renewal_costs_no_lease(hosts: Make) -> None:
+    """A tenth of a second each way, of the 0.4 that a renewal may take."""
+    processes = hosts(interval_s=60.0, run_s=9.0)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+
+    for way in processes.ways.values():
+        way.delay(0.1, 0.1)
+    processes.beyond(steady_us() + us(FAILOVER_S))
+
+    assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
+    end = processes.until(lambda each: each.event == "end")
+    assert (end.who, end.fence, end.note) == (first.who, first.fence, "")
+    for way in processes.ways.values():
+        way.delay()
+    ledger = processes.end()
+    assert [("SUCCEEDED", 1, first.fence)] == ledger.ended()
+    processes.check(ledger)
+
+
+def test_processes_connect_again_over_a_slow_network_though_that_takes_longer_than_a_renewal_may(
+    hosts: Make, figures: Figures
+) -> None:
+    """It takes about ten times there and back: whoever gives up waiting for it leaves it to the next one."""
+    processes = hosts(**OFTEN)
+    processes.calm("a", "b", "c")
+    for way in processes.ways.values():
+        way.delay(0.05, 0.05)
+    processes.begins(steady_us())
+
+    processes.cut()
+    cut_at = steady_us()
+    again = processes.begins(cut_at + us(LEASE.renew_s))  # What was claimed before has begun by then.
+    going = processes.begins(again.at + 1)
+
+    bound_s = ASKED_AGAIN_S + FAILOVER_S
+    figures(run_after_s=seconds(cut_at, again.at), bound_s=bound_s, next_after_s=seconds(again.at, going.at))
+    for way in processes.ways.values():
+        way.delay()
+    processes.check(processes.end())
+    assert seconds(cut_at, again.at) < bound_s
+
+
+def test_a_network_that_is_slower_than_a_renewal_ends_what_is_shared_until_it_is_not(
+    hosts: Make, figures: Figures
+) -> None:
+    processes = hosts(local="local", **OFTEN)
+    processes.calm("a", "b", "c")
+    processes.acts()
+
+    slow = steady_us()
+    for way in processes.ways.values():
+        way.delay(0.6, 0.6)
+    processes.beyond(slow + us(FAILOVER_S + 1))
+    fast = steady_us()
+    for way in processes.ways.values():
+        way.delay()
+    again = processes.begins(fast)
+
+    recovers(processes, figures, slow, fast, again, "does not answer")
+
+
+def recovers(processes: Hosts, figures: Figures, off: int, on: int, again: Entry, said: str) -> None:
+    """Check what holds whenever nobody could ask the server from *off* to *on*; say how soon it went on."""
+    silent = [each for each in processes.entries if each.task == "task" and off + us(LEASE.ttl_s + OP_S) < each.at < on]
+    bound_s = ASKED_AGAIN_S + FAILOVER_S
+    gap_s = local_gap(processes, off, again.at)
+    figures(
+        off_s=seconds(off, on), recovery_s=seconds(on, again.at), bound_s=bound_s, acts_after_lease=len(silent),
+        longest_local_gap_s=gap_s,
+    )  # fmt: skip
+    assert [] == [each for each in silent if each.event in ("begin", "act")]
+    for process in processes.all:
+        assert 1 <= process.errors.read_text().count(said) <= 3, process.errors.read_text()
+    processes.begins(again.at + 1)
+    processes.check(processes.end())
+    assert gap_s < 1  # Of ticks every 20 ms: a busy machine, and no more than that.
+    assert seconds(on, again.at) < bound_s
+
+
+# --- the server ---
+
+
+def test_a_server_that_is_frozen_for_a_moment_costs_nothing(hosts: Make, server: Server) -> None:
+    processes = hosts(interval_s=60.0, run_s=8.0)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+
+    server.freeze()
+    processes.beyond(steady_us() + us(0.5))
+    server.thaw()
+    processes.beyond(steady_us() + us(MISSED_S))
+
+    assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
+    end = processes.until(lambda each: each.event == "end")
+    assert (end.fence, end.note) == (first.fence, "")
+    ledger = processes.end()
+    assert [("SUCCEEDED", 1, first.fence)] == ledger.ended()
+    processes.check(ledger)
+
+
+def test_a_server_that_is_frozen_for_longer_than_leases_last_ends_what_is_shared_until_it_is_not(
+    hosts: Make, figures: Figures, server: Server
+) -> None:
+    """Recovery is what remains of the pause between tries, then poll and grace: leases are challenged, not grabbed."""
+    processes = hosts(tasks=SEVERAL, local="local", **OFTEN)
+    processes.calm("a", "b", "c")
+    processes.acts()
+
+    frozen = steady_us()
+    server.freeze()
+    processes.beyond(frozen + us(6))
+    server.thaw()
+    thawed = steady_us()
+    going = {task: processes.begins(thawed, task=task) for task in SEVERAL}
+
+    late = max(each.at for each in going.values())
+    off = frozen + us(LEASE.ttl_s)
+    silent = [each for each in processes.entries if each.task in SEVERAL and off < each.at < thawed]
+    ledger = processes.end()
+    lost = [row for row in ledger.rows if row.outcome == "LOST"]
+    bound_s = ASKED_AGAIN_S + LEASE.poll_s * 1.2 + LEASE.grace_s
+    figures(
+        recovery_s=seconds(thawed, min(each.at for each in going.values())), all_s=seconds(thawed, late),
+        bound_s=bound_s, takeovers=sum(each.take > 1 for each in processes.entries if each.event == "begin"),
+        lost=len(lost), longest_local_gap_s=local_gap(processes, frozen, late),
+    )  # fmt: skip
+    assert [] == [each for each in silent if each.event in ("begin", "act")]
+    processes.check(ledger, tasks=SEVERAL)
+    assert local_gap(processes, frozen, late) < 1
+    assert seconds(thawed, late) < bound_s
+
+
+def test_processes_whose_sessions_are_ended_connect_again_and_lose_nothing(hosts: Make, figures: Figures) -> None:
+    processes = hosts(tasks=("task", "other"), interval_s=60.0, run_s=8.0)
+    processes.calm("a", "b", "c")
+    first = {each.task: each for each in processes.entries if each.event == "begin"}
+    assert 6 == processes.sessions()  # One to ask, and one to listen.
+
+    ended = steady_us()
+    others = "datname = current_database() AND pid <> pg_backend_pid()"
+    assert 6 == processes.ask(f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {others}")
+    processes.beyond(ended + us(0.05))
+    while processes.sessions() < 6:
+        assert seconds(ended, steady_us()) < PATIENCE_S, processes.told("they do not come back")
+    back = steady_us()
+
+    figures(back_s=seconds(ended, back), bound_s=5.0)
+    for task in first:
+        end = processes.until(lambda each, task=task: (each.event, each.task) == ("end", task))
+        assert (end.fence, end.note) == (first[task].fence, "")
+    ledger = processes.end()
+    assert {("SUCCEEDED", 1)} == {(row.outcome, row.take) for row in ledger.rows}
+    processes.check(ledger, tasks=("task", "other"))
+    assert seconds(ended, back) < 5
+
+
+@pytest.mark.parametrize("how", ["stop_hard", "kill"])
+def test_a_server_that_crashes_and_comes_back_remembers_who_has_what(
+    hosts: Make, figures: Figures, programs: Programs, how: str
+) -> None:
+    """A lease of ten seconds, so that it is still the same one."""
+    with Server(programs, fsync=True) as server:
+        processes = hosts(server, lease=LeaseTiming(10.0, 0.4, 1.3, 0.4, 0.1), tasks=("task", "other"), **LONG)
+        processes.started("a", "b", "c")
+        processes.acts()
+        processes.until(lambda each: (each.event, each.task) == ("act", "other"))
+        first = {each.task: each.fence for each in processes.entries if each.event == "begin"}
+
+        crashed = steady_us()
+        getattr(server, how)()
+        down = steady_us()
+        server.start()
+        up = steady_us()
+        while processes.sessions() < 6:
+            assert seconds(up, steady_us()) < PATIENCE_S, processes.told("they do not come back")
+        back = steady_us()
+        processes.beyond(back + us(2 * LEASE.renew_s))
+
+        kept = processes.ask("SELECT json_object_agg(name, fence)::text FROM kaiju_task WHERE holder IS NOT NULL")
+        figures(down_s=seconds(down, up), back_s=seconds(crashed, back), bound_s=10.0)
+        assert first == json.loads(kept)
+        assert {2} == {sum(each.event == "begin" for each in processes.entries)}
+        for task in first:
+            processes.until(lambda each, task=task: (each.event, each.task) == ("act", task), since=steady_us())
+        processes.check(processes.end(), tasks=("task", "other"))
+        assert seconds(crashed, back) < 10
+
+
+# --- servers that follow ---
+
+
+def test_a_server_that_can_only_be_read_is_refused_until_there_is_one_that_can_be_written_to(
+    hosts: Make, figures: Figures, server: Server
+) -> None:
+    with server.standby() as standby:
+        processes = hosts(local="local", **OFTEN)
+        processes.calm("a", "b", "c")
+        processes.acts()
+
+        off = steady_us()
+        processes.lead_to(standby)
+        processes.cut()
+        processes.beyond(off + us(FAILOVER_S))
+        on = steady_us()
+        processes.lead_to(server)
+        again = processes.begins(on)
+
+        silent = [each for each in processes.entries if each.task == "task" and off + us(LEASE.ttl_s) < each.at < on]
+        gap_s, bound_s = local_gap(processes, off, again.at), 2 * LEASE.poll_s + ASKED_AGAIN_S + LEASE.grace_s
+        figures(recovery_s=seconds(on, again.at), bound_s=bound_s, longest_local_gap_s=gap_s)
+        assert [] == [each for each in silent if each.event in ("begin", "act")]
+        for process in processes.all:
+            assert "does not answer" in process.errors.read_text()
+        processes.check(processes.end())
+        assert gap_s < 1
+        assert seconds(on, again.at) < bound_s
+
+
+def test_after_a_failover_that_loses_claims_fences_grow_and_runs_overlap_until_the_next_renewal_at_most(
+    hosts: Make, figures: Figures, programs: Programs
+) -> None:
+    """The exception that is stated: what the standby had not received, it does not know. Guarded writes are safe."""
+    with ExitStack() as stack:
+        primary = stack.enter_context(Server(programs))
+        link = stack.enter_context(Proxy("127.0.0.1", primary.port))
+        standby = stack.enter_context(primary.standby(through=link.dsn(primary.dsn())))
+        processes = hosts(primary, tasks=SEVERAL, interval_s=4.0, run_s=3.5)
+        processes.calm("a", "b", "c")
+        for task in SEVERAL:
+            processes.until(lambda each, task=task: (each.event, each.task) == ("end", task))
+
+        link.hold(to_client=True)  # From now on the standby receives nothing.
+        behind = steady_us()
+        for task in SEVERAL:
+            processes.begins(behind, task=task)
+        fences = {each.task: each.fence for each in processes.entries if each.event == "begin"}
+        primary.kill()
+        died = steady_us()
+        link.drop(to_client=True)
+        standby.promote()
+        promoted = steady_us()
+        known = json.loads(standby.ask("SELECT json_object_agg(name, fence)::text FROM kaiju_task", processes.database))
+        processes.lead_to(standby)
+        processes.cut()
+        for task in SEVERAL:
+            processes.begins(promoted, task=task)
+        going = steady_us()
+        for task in SEVERAL:
+            processes.begins(going, task=task)
+
+        overlaps = [each for task in SEVERAL for each in overlapped(processes, task, promoted)]
+        bound_s = LEASE.renew_s + OP_S
+        figures(
+            claims_lost=sum(known[task] < fences[task] for task in SEVERAL), overlaps=len(overlaps),
+            overlap_max_s=max(overlaps, default=0.0), bound_s=bound_s, promoted_s=seconds(died, promoted),
+            runs_again_s=seconds(promoted, going),
+        )  # fmt: skip
+        assert all(known[task] < fences[task] for task in SEVERAL)
+        for task in SEVERAL:
+            begun = [each.fence for each in processes.entries if (each.event, each.task) == ("begin", task)]
+            assert begun == sorted(set(begun))
+        assert max(overlaps, default=0.0) < bound_s
+        processes.end()
+
+
+def overlapped(processes: Hosts, task: str, since: int) -> list[float]:
+    """Return for how long in seconds runs went on after a later one had begun."""
+    entries = [each for each in processes.entries if each.task == task and each.fence]
+    found = []
+    for begin in [each for each in entries if each.event == "begin" and each.at > since]:
+        late = [each.at for each in entries if each.fence < begin.fence and each.at > begin.at and each.event == "act"]
+        found += [seconds(begin.at, max(late))] if late else []
+    return found
+
+
+# --- clocks ---
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[Clock]:
+    """A file by which the clock of a server can be set, where there is libfaketime."""
+    places = [os.environ.get("LIBFAKETIME", ""), *glob.glob("/usr/lib/*/faketime/libfaketime.so.1")]
+    places += ["/usr/lib/faketime/libfaketime.so.1", "/usr/local/lib/faketime/libfaketime.so.1"]
+    library = next((place for place in places if place and os.path.exists(place)), None)
+    if library is None:
+        pytest.skip("NOT TESTED: libfaketime; install it, or say in LIBFAKETIME where libfaketime.so.1 is")
+    directory = Path(tempfile.mkdtemp(prefix="kaiju-clock-"))
+    directory.chmod(0o755)
+    yield Clock(library, directory / "clock")
+    shutil.rmtree(directory)
+
+
+class Clock:
+    """The wall clock of a server, as libfaketime shows it."""
+
+    def __init__(self, library: str, file: Path) -> None:
+        self._file = file
+        self.environment = {
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+        self.set(0)
+
+    def set(self, ahead_s: float) -> None:
+        """Have it be ahead by so much from now on."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{ahead_s:+.3f}\n")
+        new.chmod(0o644)
+        new.rename(self._file)  # It is read at every look at the clock: never half of it.
+
+
+JUMPS = {"an hour ahead": [3600], "ten minutes back": [-600], "here and there": [3600, -600, 1800, 0]}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("jumps", JUMPS)
+def test_no_lease_is_taken_away_when_the_clock_of_the_server_jumps(
+    hosts: Make, figures: Figures, programs: Programs, clock: Clock, jumps: str
+) -> None:
+    """Who is dead is missed later by as long as the clock has to be watched again; nobody else is."""
+    with Server(programs, environment=clock.environment) as server:
+        processes = hosts(server, **LONG)
+        processes.calm("a", "b", "c")
+        first = processes.acts()
+
+        for ahead_s in JUMPS[jumps]:
+            clock.set(ahead_s)
+            jumped = steady_us()
+            shown = int(processes.ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+            assert abs(shown - wall_us() - us(ahead_s)) < us(1)
+            processes.beyond(jumped + us(2 * LEASE.renew_s + LEASE.poll_s))
+        assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
+        processes.acts(first.who, since=steady_us())
+        killed = processes.named(first.who).kill()
+        processes.seen(f"fence > {first.fence} OR holder IS NULL")
+        free = steady_us()
+        shown = int(processes.ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+        if shown >= first.tick:  # Otherwise it is not due any more, until the clock shows that again.
+            again = processes.begins(killed)
+            assert (again.who != first.who, again.take, again.fence > first.fence) == (True, 2, True)
+
+        bound_s = FAILOVER_S + MISSED_S
+        figures(free_s=seconds(killed, free), bound_s=bound_s, after_jump_s=seconds(jumped, free))
+        processes.check(processes.end())
+        assert seconds(killed, free) < bound_s
+
+
+@pytest.mark.parametrize("ahead_s", [3, -3])
+def test_ticks_go_by_the_clock_of_the_server_and_none_is_run_twice_when_it_jumps(
+    hosts: Make, figures: Figures, programs: Programs, clock: Clock, ahead_s: float
+) -> None:
+    """Set back, it is silent for as long as it was set back by; set ahead, at most one run is early."""
+    with Server(programs, environment=clock.environment) as server:
+        processes = hosts(server, **OFTEN)
+        processes.calm("a", "b", "c")
+        processes.begins(steady_us())
+
+        jumped = steady_us()
+        clock.set(ahead_s)
+        again = processes.begins(jumped + us(0.2))
+        processes.beyond(max(again.at, jumped + us(3)) + us(1))
+        end = steady_us()
+
+        begun = [each for each in processes.entries if each.event == "begin"]
+        silence_s = longest_gap(begun, jumped, end)
+        bound_s = max(0, -ahead_s) + OFTEN["interval_s"] + LEASE.poll_s + 2 * LAG_S
+        early = sum(each.tick - wall_us() + steady_us() - each.at > us(max(0, ahead_s) + 0.1) for each in begun)
+        figures(silence_s=silence_s, bound_s=bound_s, early_runs=early)
+        assert early <= 1
+        processes.check(processes.end())
+        assert silence_s < bound_s
+
+
+def test_the_wall_clock_of_an_instance_has_no_effect_on_what_is_shared(hosts: Make) -> None:
+    """The server's counts; and it may be set while the instance runs."""
+    processes = hosts(tasks=SEVERAL, **OFTEN)
+    processes.start("b", shift_s=HOUR_S)
+    processes.start("c", shift_s=-HOUR_S)
+    processes.calm("a")
+    for who in "abc":
+        processes.acts(who, since=steady_us())
+    processes.named("a").tell("suspend", "one", 0.4)
+    processes.named("b").tell("suspend", "two", 0.4)
+    for shown in (HOUR_S, -HOUR_S, 0):
+        for process in processes.all:
+            process.tell("clock", shown)
+        set_at = steady_us()
+        for who in "abc":
+            processes.acts(who, since=set_at)
+        processes.beyond(set_at + us(3 * LEASE.renew_s))
+
+    true = wall_us() - steady_us()
+    begun = [each for each in processes.entries if each.event == "begin"]
+    assert {1} == {each.take for each in begun}
+    assert max(abs(each.tick - each.at - true) for each in begun) < us(MISSED_S)
+    assert [] == [each for each in processes.entries if each.note == "cut" or each.event == "suspend-lost"]
+    processes.check(processes.end(), tasks=SEVERAL)
+
+
+# --- the disk ---
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("small_disk", [192], indirect=True)
+def test_a_server_whose_disk_is_full_ends_what_is_shared_until_there_is_room_and_nothing_else(
+    hosts: Make, figures: Figures, programs: Programs, small_disk: Path
+) -> None:
+    """It cannot write its log, and stops; somebody makes room, and starts it again."""
+    place = small_disk / "server"
+    place.mkdir()
+    for each in (small_disk, *list(small_disk.parents)[:3]):
+        each.chmod(each.stat().st_mode | 0o011)
+    with Server(programs, place, settings={"min_wal_size": "32MB", "max_wal_size": "64MB"}) as server:
+        processes = hosts(server, local="local", **OFTEN)
+        processes.calm("a", "b", "c")
+        processes.acts()
+
+        fill(small_disk)
+        full = steady_us()
+        while server.is_running:
+            assert seconds(full, steady_us()) < PATIENCE_S, processes.told("it goes on without room")
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                server.ask("SELECT pg_switch_wal()")
+            fill(small_disk)
+        down = steady_us()
+        processes.beyond(down + us(LEASE.ttl_s + 1))
+        os.unlink(small_disk / "ballast")
+        server.start()
+        free = steady_us()
+        again = processes.begins(free)
+
+        recovers(processes, figures, down, free, again, "does not answer")
+
+
+# --- a pooler ---
+
+
+@pytest.fixture
+def pooler(server: Server) -> Iterator[Callable[[Hosts], int]]:
+    """Start a PgBouncer in front of a database, which gives each transaction another session; return its port."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        pytest.skip("NOT TESTED: PgBouncer; install it")
+    directory = Path(tempfile.mkdtemp(prefix="kaiju-pooler-"))
+    started: list[subprocess.Popen[bytes]] = []
+
+    def pooler(processes: Hosts) -> int:
+        port = free_port()
+        (directory / "users").write_text('"postgres" ""\n')
+        (directory / "pooler.ini").write_text(
+            f"[databases]\n{processes.database} = host=127.0.0.1 port={server.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
+            f"auth_file = {directory}/users\npool_mode = transaction\ndefault_pool_size = 4\n"
+            "ignore_startup_parameters = extra_float_digits\n"
+        )
+        as_whom: dict[str, Any] = {} if os.getuid() else {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        if as_whom:
+            for each in (directory, *directory.iterdir()):
+                os.chown(each, NOBODY, NOBODY)
+        with (directory / "log").open("wb") as log:
+            command = [program, str(directory / "pooler.ini")]
+            started.append(
+                subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, start_new_session=True, **as_whom)
+            )
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                return port
+            assert started[-1].poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < end, (directory / "log").read_text()
+            time.sleep(0.02)
+
+    yield pooler
+    for each in started:
+        each.kill()
+        each.wait()
+    shutil.rmtree(directory)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def behind(pooler: Callable[[Hosts], int], processes: Hosts) -> Hosts:
+    port = pooler(processes)
+    for who in "abc":
+        processes.way(who).target = "127.0.0.1", port
+    return processes
+
+
+def test_behind_a_pooler_of_transactions_a_tick_whose_process_is_killed_is_run_again_within_the_failover(
+    hosts: Make, figures: Figures, pooler: Callable[[Hosts], int]
+) -> None:
+    processes = behind(pooler, hosts(**LONG))
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+
+    killed = processes.named(first.who).kill()
+    again = processes.begins(killed)
+
+    figures(failover_s=seconds(killed, again.at), bound_s=FAILOVER_S)
+    assert taken_over(first, again)
+    processes.check(processes.end())
+    assert MISSED_S - LEASE.renew_s < seconds(killed, again.at) < FAILOVER_S
+
+
+def test_behind_a_pooler_of_transactions_a_process_that_is_stopped_for_longer_than_its_lease_is_replaced(
+    hosts: Make, figures: Figures, pooler: Callable[[Hosts], int]
+) -> None:
+    processes = behind(pooler, hosts(**LONG))
+    processes.calm("a", "b", "c")
+    is_replaced_when_stopped(processes, figures)
+
+
+def test_behind_a_pooler_of_transactions_a_suspension_holds_in_all(hosts: Make, pooler: Callable[[Hosts], int]) -> None:
+    processes = behind(pooler, hosts(tasks=SEVERAL, **OFTEN))
+    processes.started("a", "b", "c")
+    all_suspend_in_turn(processes, SEVERAL, "*")
+    assert {0} == {each.errors.read_text().count("does not answer") for each in processes.all}
+
+
+def test_behind_a_pooler_of_transactions_it_is_said_once_that_nothing_is_delivered_to_who_listens(
+    hosts: Make, pooler: Callable[[Hosts], int]
+) -> None:
+    """With the usual numbers of a lease. Statements need nothing that is kept in a session."""
+    processes = behind(pooler, hosts(lease=LeaseTiming(), tasks=SEVERAL, **OFTEN))
+    processes.started("a", "b", "c")
+    for who in "abc":
+        processes.acts(who)
+    processes.beyond(steady_us() + us(processes.lease.poll_s + 1))
+
+    processes.check(processes.end(), tasks=SEVERAL)
+    logs = [each.errors.read_text() for each in processes.all]
+    assert [1, 1, 1] == [each.count("LISTEN is accepted") for each in logs]
+    assert [0, 0, 0] == [each.count("does not answer") for each in logs]
+
+
+# --- many ---
+
+
+@pytest.mark.timeout(120)
+def test_twenty_processes_may_start_at_once_where_there_are_no_tables_yet(hosts: Make, figures: Figures) -> None:
+    processes = hosts(interval_s=60.0, run_s=0.5, wait=True)
+    names = [f"p{number}" for number in range(20)]
+    for who in names:
+        processes.start(who, store=processes.url)
+    for who in names:
+        processes.until(lambda each, who=who: (each.who, each.event) == (who, "ready"), within_s=40)
+
+    told = steady_us()
+    for process in processes.all:
+        process.tell("go")
+    for who in names:
+        processes.until(lambda each, who=who: (each.who, each.event) == (who, "boot"))
+    booted = steady_us()
+    processes.until(lambda each: each.event == "end")
+    processes.beyond(booted + us(2 * LEASE.poll_s))
+
+    figures(all_started_s=seconds(told, booted))
+    assert [1] == [each.take for each in processes.entries if each.event == "begin"]
+    assert 1 == processes.ask("SELECT count(*) FROM kaiju_schema")
+    assert 1 == processes.ask("SELECT count(*) FROM kaiju_task")
+    assert 20 == processes.ask("SELECT count(*) FROM kaiju_instance")
+    ledger = processes.end()
+    assert [("SUCCEEDED", 1)] == [(row.outcome, row.take) for row in ledger.rows]
+    processes.check(ledger)
+
+
+@pytest.mark.timeout(120)
+def test_a_storm_of_kills_breaks_nothing(hosts: Make, figures: Figures) -> None:
+    """Every second one of three is killed and comes back; a fourth one lives on, and now and then suspends a task.
+
+    The bound is for where somebody is there who has been there for a while; a suspension adds its length.
+    """
+    processes = hosts(tasks=SEVERAL, interval_s=0.4, run_s=0.3)
+    storm = Storm(processes, SEVERAL, seed=20_260_802, witness=True)
+
+    storm.of_kills(for_s=15)
+
+    bound_s = FAILOVER_S + 0.5
+    figures(**storm.figures(), bound_s=bound_s)
+    storm.check()
+    assert len(storm.kills) >= 10
+    assert len(storm.failovers) >= 5
+    assert max(storm.failovers) < bound_s
