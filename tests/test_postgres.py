@@ -279,6 +279,28 @@ async def test_a_connection_takes_longer_to_make_than_anybody_waits_for_it(opene
         await store.close()
 
 
+async def test_who_opens_a_store_before_its_server_is_there_listens_when_it_is(opened: Opened) -> None:
+    dsn = the_database()
+    host, port = dsn.partition("@")[2].partition("/")[0].split(":")
+    other = await opened()
+    await add(other, "task")
+    with Proxy(host, int(port)) as proxy:
+        proxy.refuse(True)
+        store = PostgresStore(proxy.dsn(dsn), app=other._app)
+        with pytest.raises(StoreUnavailable):
+            await store.open()
+        proxy.refuse(False)
+        await _patiently(store.scan)
+        await asyncio.wait_for(store._news._ready.wait(), 5)
+        begin = time.monotonic()
+        waiting = asyncio.ensure_future(store.wait(10))
+        await asyncio.sleep(0)
+        await other.change("task", simply(ask))
+        await waiting
+        assert time.monotonic() - begin < 1
+        await store.close()
+
+
 async def test_news_come_a_long_way(opened: Opened) -> None:
     dsn = the_database()
     host, port = dsn.partition("@")[2].partition("/")[0].split(":")

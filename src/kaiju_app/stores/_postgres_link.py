@@ -29,7 +29,7 @@ CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 CONNECT_S = 10.0  # Some twenty ways there and back, of half a second.
 OFTEN = ("claim", "renew", "finish", "beat", "scan", "swap")
 READ_WRITE = SessionAttribute("read-write")
-Errors = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 
 class Answer(Protocol):
@@ -68,11 +68,6 @@ class Link:
         self._warned: set[str] = set()
         self.is_pooled = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether statements may be sent."""
-        return self._turn is not None
-
     async def open(self) -> None:
         """Let statements be sent, and connect."""
         self._settle()
@@ -106,7 +101,7 @@ class Link:
                 return await self._ask(self._turn, name, values)
         except TimeoutError:
             raise StoreUnavailable(self.address.name, f"no answer within {self._timeout_s:g} s") from None
-        except Errors as exc:
+        except ERRORS as exc:
             raise StoreUnavailable(self.address.name, self.said(exc)) from None
 
     def said(self, exc: BaseException) -> str:
@@ -196,6 +191,7 @@ class Link:
             )
         await prepare_schema(connection, self.address, known=facts["known"])
         if not self.is_pooled:  # What is set for a pooler's session would be others', too.
+            # What was given up and could not be cancelled ends all the same, before there are too many of it.
             await connection.execute(f"SET statement_timeout = {CONNECT_S * 1000:.0f}; SET jit = off")
             for name in OFTEN:  # Now, so that each is one way there and back when somebody waits for it.
                 sql, _ = parts(name, self._now, self._clock)
@@ -249,7 +245,7 @@ async def leave(connection: asyncpg.Connection, timeout_s: float) -> None:
     """Close a connection in good order, so far as that can be had."""
     try:
         await connection.close(timeout=timeout_s)
-    except (*Errors, TimeoutError):
+    except (*ERRORS, TimeoutError):
         connection.terminate()
 
 

@@ -12,13 +12,13 @@ from zlib import crc32
 
 import asyncpg
 
-from ._postgres_link import CONNECT_S, Errors, Link, disown, leave
+from ._postgres_link import CONNECT_S, ERRORS, Link, disown, leave
 
 log = logging.getLogger("kaiju_app.scheduler")
 
 CHANNEL = "kaiju"
 ECHO_S = 1.0
-FIRST_S = 0.2  # Whoever opens a store waits so long until it listens; it may start without.
+READY_S = 0.2
 FIRST_PAUSE_MS, LAST_PAUSE_MS = 200, 5_000
 CHECK_S = 30.0  # A connection that was cut without a word looks like one on which nothing happens.
 
@@ -46,13 +46,16 @@ class News:
         self._nonce = uuid4().hex
         self._failures = 0
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Listen from now on, as soon as that can be had."""
         self._settle()
         if self._listening is None:
             self._listening = asyncio.ensure_future(self._listen())
+
+    async def ready(self) -> None:
+        """Wait a moment until it does."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_S):
+            async with asyncio.timeout(READY_S):
                 await self._ready.wait()
 
     async def wait(self, timeout_s: float) -> None:
@@ -85,7 +88,7 @@ class News:
         while not is_deaf:
             try:
                 is_deaf = not await self._listen_once()
-            except (*Errors, TimeoutError):
+            except (*ERRORS, TimeoutError):
                 # Who reconnects after a restart comes one after the other.
                 pause = crc32(self._nonce.encode()) % min(LAST_PAUSE_MS, FIRST_PAUSE_MS << min(self._failures, 5))
                 self._failures += 1

@@ -76,8 +76,9 @@ class PostgresStore(Store):
         Raises:
             InvalidArgument: The tables were made by a newer version.
         """
+        self._news.open()  # Also if the server cannot be reached yet.
         await self._link.open()
-        await self._news.open()
+        await self._news.ready()
 
     async def close(self) -> None:
         """Let go of the connections; without effect on a store that is closed."""

@@ -8,7 +8,7 @@
 -- name: facts
 SELECT
     pg_backend_pid() AS backend, current_setting('synchronous_commit') AS durable,
-    current_setting('transaction_read_only') = 'on' AS read_only, to_regclass('kaiju_schema') IS NOT NULL AS known;
+    to_regclass('kaiju_schema') IS NOT NULL AS known;
 
 -- name: tell
 SELECT pg_notify('kaiju', :what);
