@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_processes import Processes
+from cluster_hosts import Hosts
+from cluster_processes import LEASE, Processes
+from pgbouncer import PgBouncer, find_pgbouncer
+from postgres_server import Programs, Server, find_programs, needed
+from simulated_journal import Entry
 
 LONG = {"interval_s": 60.0, "run_s": 30.0}  # One run, which is there for as long as anything is looked at.
 OFTEN = {"interval_s": 0.3, "run_s": 0.15}
@@ -21,6 +26,7 @@ ASKED_AGAIN_S = 5.0
 HOUR_S = 3600
 
 Group = Callable[..., Processes]
+Make = Callable[..., Hosts]
 Figures = Callable[..., None]
 
 
@@ -35,6 +41,83 @@ def group(tmp_path: Path) -> Iterator[Group]:
             return processes
 
         yield group
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    return needed(find_programs())
+
+
+@pytest.fixture(scope="module")
+def server(programs: Programs) -> Iterator[Server]:
+    with Server(programs) as server:
+        yield server
+
+
+@pytest.fixture
+def hosts(server: Server, tmp_path: Path) -> Iterator[Make]:
+    """Make processes with a database of their own; none is left behind."""
+    with ExitStack() as made:
+
+        def hosts(server: Server = server, **options: Any) -> Hosts:
+            processes = Hosts(tmp_path, server, **options)
+            made.callback(processes.close)
+            return processes
+
+        yield hosts
+
+
+@pytest.fixture
+def pooler(server: Server) -> Iterator[Callable[[Hosts], int]]:
+    """Start a PgBouncer in front of the server, with few sessions; return its port."""
+    program = needed(find_pgbouncer())
+    with ExitStack() as started:
+
+        def pooler(processes: Hosts) -> int:
+            return started.enter_context(PgBouncer(program, processes.url, pool_size=4)).port
+
+        yield pooler
+
+
+def behind(pooler: Callable[[Hosts], int], processes: Hosts) -> Hosts:
+    port = pooler(processes)
+    for who in "abc":
+        processes.way(who).target = "127.0.0.1", port
+    return processes
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Where processes share tasks, and when one that was killed is missed there.
+
+    Args:
+        make: Makes processes that share a store; none is left behind.
+        by_lease: It is missed when its lease is over and it has not answered, by who has watched the clock of the store
+            for long enough; otherwise at once, by a lock that the operating system lets go.
+    """
+
+    make: Group
+    by_lease: bool
+
+    @property
+    def missed_after_s(self) -> float:
+        return LEASE.ttl_s + LEASE.grace_s - LEASE.renew_s if self.by_lease else 0.0
+
+    @property
+    def missed_within_s(self) -> float:
+        return LEASE.failover_s if self.by_lease else 1.0
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def sharing(request: pytest.FixtureRequest) -> Sharing:
+    """A file, a server, or a server behind a ``pooler``."""
+    if request.param == "sqlite":
+        return Sharing(request.getfixturevalue("group"), by_lease=False)
+    hosts = request.getfixturevalue("hosts")
+    if request.param == "postgres":
+        return Sharing(hosts, by_lease=True)
+    pooler = request.getfixturevalue("pooler")
+    return Sharing(lambda **options: behind(pooler, hosts(**options)), by_lease=True)
 
 
 @pytest.fixture
@@ -69,3 +152,7 @@ def fill(disk: Path) -> None:
     with suppress(OSError), (disk / "ballast").open("ab", buffering=0) as file:
         while True:
             file.write(b"x" * 2**16)
+
+
+def taken_over(first: Entry, again: Entry) -> bool:
+    return again.who != first.who and (again.tick, again.take) == (first.tick, 2) and again.fence > first.fence

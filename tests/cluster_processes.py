@@ -7,11 +7,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -156,6 +157,11 @@ class Processes:
             assert each.running.stdin is not None
             with suppress(BrokenPipeError):
                 each.running.stdin.close()
+
+    def ask(self, sql: str) -> Any:
+        """Return the first value of what the store answers."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            return connection.execute(sql).fetchone()[0]
 
     # --- the journal ---
 

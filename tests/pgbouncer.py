@@ -26,7 +26,7 @@ listen_port = {own_port}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = 20
+default_pool_size = {pool_size}
 max_client_conn = 500
 logfile = {directory}/log
 """
@@ -39,10 +39,11 @@ def find_pgbouncer() -> str | Missing:
 
 
 class PgBouncer:
-    """A pooler of the server of *dsn*, while the context lasts."""
+    """A pooler of the server of *dsn*, while the context lasts: as many sessions of each database, for all clients."""
 
-    def __init__(self, program: str, dsn: str) -> None:
+    def __init__(self, program: str, dsn: str, pool_size: int = 20) -> None:
         self._program = program
+        self._pool_size = pool_size
         self._server = urlsplit(dsn)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
@@ -55,7 +56,11 @@ class PgBouncer:
         self._directory = Path(tempfile.mkdtemp(prefix="kaiju-pgbouncer-"))
         config = self._directory / "pgbouncer.ini"
         host, port = self._server.hostname, self._server.port
-        config.write_text(CONFIG.format(host=host, port=port, own_port=self.port, directory=self._directory))
+        config.write_text(
+            CONFIG.format(
+                host=host, port=port, own_port=self.port, pool_size=self._pool_size, directory=self._directory
+            )
+        )
         identity = {}
         if os.geteuid() == 0:  # It refuses to run as root.
             os.chown(self._directory, NOBODY, NOBODY)

@@ -11,23 +11,18 @@ import glob
 import json
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
-from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, fill
+from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Make, behind, fill, taken_over
 from cluster_hosts import Hosts, Statements
 from cluster_processes import LEASE, PATIENCE_S, local_gap, longest_gap, seconds, us
-from cluster_storm import Storm
-from postgres_server import NOBODY, Programs, Server, find_programs, needed
+from postgres_server import Programs, Server
 from simulated_journal import Entry
 from tcp_proxy import Proxy
 
@@ -46,32 +41,6 @@ AT_ONCE_S = 1.0  # After a stop in order, which the store is told of.
 LAG_S = 0.2  # Of a loop, on a busy machine, where what is measured is when it acts by itself.
 RETRY_S = 0.2  # The longest pause after a first failure.
 
-Make = Callable[..., Hosts]
-
-
-@pytest.fixture(scope="module")
-def programs() -> Programs:
-    return needed(find_programs())
-
-
-@pytest.fixture(scope="module")
-def server(programs: Programs) -> Iterator[Server]:
-    with Server(programs) as server:
-        yield server
-
-
-@pytest.fixture
-def hosts(server: Server, tmp_path: Path) -> Iterator[Make]:
-    """Make processes with a database of their own; none is left behind."""
-    with ExitStack() as made:
-
-        def hosts(server: Server = server, **options: Any) -> Hosts:
-            processes = Hosts(tmp_path, server, **options)
-            made.callback(processes.close)
-            return processes
-
-        yield hosts
-
 
 def late_acts(processes: Hosts, who: str, since: int) -> list[Entry]:
     return [each for each in processes.entries if (each.event, each.who) == ("act", who) and each.at > since]
@@ -84,99 +53,7 @@ def cut(processes: Hosts, first: Entry) -> Entry:
     return end
 
 
-def taken_over(first: Entry, again: Entry) -> bool:
-    return again.who != first.who and (again.tick, again.take) == (first.tick, 2) and again.fence > first.fence
-
-
 # --- the holder ---
-
-
-def test_a_tick_whose_process_is_killed_is_run_again_within_the_failover(hosts: Make, figures: Figures) -> None:
-    processes = hosts(**LONG)
-    processes.calm("a", "b", "c")
-    first = processes.acts()
-
-    killed = processes.named(first.who).kill()
-    again = processes.begins(killed)
-
-    figures(failover_s=seconds(killed, again.at), bound_s=FAILOVER_S)
-    assert taken_over(first, again)
-    processes.acts(again.who)
-    ledger = processes.end()
-    assert [("LOST", 1, first.fence), ("LOST", 2, again.fence)] == ledger.ended()
-    processes.check(ledger)
-    assert MISSED_S - LEASE.renew_s < seconds(killed, again.at) < FAILOVER_S
-
-
-def test_what_a_process_runs_that_stops_in_order_is_free_for_others_at_once(hosts: Make, figures: Figures) -> None:
-    processes = hosts(**LONG)
-    processes.started("a", "b", "c")
-    first = processes.acts()
-
-    stopped = processes.named(first.who).stop()
-    again = processes.begins(stopped)
-
-    ended = processes.until(lambda each: each.event == "stopped")
-    bound_s = AT_ONCE_S + LEASE.poll_s
-    figures(free_s=seconds(stopped, again.at), stopped_s=seconds(stopped, ended.at), bound_s=bound_s)
-    assert taken_over(first, again)
-    processes.acts(again.who)
-    processes.check(processes.end())
-    assert seconds(stopped, again.at) < bound_s
-    assert seconds(stopped, ended.at) < AT_ONCE_S
-
-
-def test_a_process_that_is_stopped_for_less_than_its_lease_goes_on_with_its_run(hosts: Make) -> None:
-    """A pause of 1.5 s with a lease of three, renewed every 0.4: on a busy machine it may be 1.1 s longer."""
-    processes = hosts(lease=LeaseTiming(3.0, 0.4, 1.3, 0.4, 0.1), interval_s=60.0, run_s=7.5)
-    processes.calm("a", "b", "c")
-    first = processes.acts()
-    holder = processes.named(first.who)
-
-    holder.signal(signal.SIGSTOP)
-    processes.beyond(steady_us() + us(1.5))
-    went_on = holder.signal(signal.SIGCONT)
-
-    after = processes.acts(since=went_on)
-    assert (after.who, after.fence) == (first.who, first.fence)
-    end = processes.until(lambda each: each.event == "end")
-    assert (end.who, end.fence, end.note) == (first.who, first.fence, "")
-    ledger = processes.end()
-    assert [("SUCCEEDED", 1, first.fence)] == ledger.ended()
-    processes.check(ledger)
-
-
-def test_a_process_that_is_stopped_for_longer_than_its_lease_is_replaced_and_acts_no_more(
-    hosts: Make, figures: Figures
-) -> None:
-    """It acts for at most one turn of its loop when it goes on, by its old fence, and what it ends does not count."""
-    processes = hosts(**LONG)
-    processes.calm("a", "b", "c")
-    is_replaced_when_stopped(processes, figures)
-
-
-def is_replaced_when_stopped(processes: Hosts, figures: Figures) -> None:
-    first = processes.acts()
-    holder = processes.named(first.who)
-
-    stopped = holder.signal(signal.SIGSTOP)
-    again = processes.begins(stopped)
-    processes.acts(again.who, since=again.at)
-    stands = processes.ask("SELECT fence FROM kaiju_task WHERE name = 'task'")
-    went_on = holder.signal(signal.SIGCONT)
-    cut(processes, first)
-
-    late = late_acts(processes, first.who, went_on)
-    figures(failover_s=seconds(stopped, again.at), bound_s=FAILOVER_S, late_acts=len(late))
-    assert taken_over(first, again)
-    assert again.fence == stands  # What the late act is checked by is refused.
-    assert len(late) <= 1
-    assert all(each.thaw and each.fence < stands for each in late)
-    processes.beyond(steady_us() + us(2 * LEASE.renew_s))
-    ledger = processes.end()
-    assert [("LOST", 1, first.fence), ("LOST", 2, again.fence)] == ledger.ended()
-    processes.check(ledger)
-    assert MISSED_S - LEASE.renew_s < seconds(stopped, again.at) < FAILOVER_S
 
 
 def test_a_process_whose_loop_is_blocked_is_replaced_and_what_it_does_late_has_a_lower_fence(
@@ -410,30 +287,6 @@ def test_what_a_killed_process_had_suspended_runs_again_within_the_failover(
     assert seconds(free, again.at) < every_s + LEASE.poll_s  # What came due meanwhile is over; the next tick counts.
 
 
-def test_a_suspension_of_a_process_that_is_stopped_for_longer_than_its_lease_is_lost(
-    hosts: Make, figures: Figures
-) -> None:
-    processes = hosts(**OFTEN)
-    suspender, *_ = processes.calm("a", "b", "c")
-    suspender.tell("suspend", "task", 60)
-    processes.until(lambda each: each.event == "act-in-suspension")
-
-    stopped = suspender.signal(signal.SIGSTOP)
-    again = processes.begins(stopped)
-    went_on = suspender.signal(signal.SIGCONT)
-    lost = processes.until(lambda each: each.event == "suspend-lost")
-
-    acts = [each for each in processes.entries if each.event == "act-in-suspension" and each.at > went_on]
-    figures(resumed_s=seconds(stopped, again.at), bound_s=FAILOVER_S, late_acts=len(acts))
-    assert again.who != suspender.who
-    assert seconds(went_on, lost.at) < AT_ONCE_S
-    assert len(acts) <= 1
-    assert all(each.thaw for each in acts)
-    processes.begins(lost.at)
-    processes.check(processes.end())
-    assert MISSED_S - LEASE.renew_s < seconds(stopped, again.at) < FAILOVER_S
-
-
 def test_whoever_suspends_a_task_whose_process_is_killed_enters_within_the_failover(
     hosts: Make, figures: Figures
 ) -> None:
@@ -453,53 +306,6 @@ def test_whoever_suspends_a_task_whose_process_is_killed_enters_within_the_failo
     assert taken_over(first, again)
     processes.check(processes.end())
     assert MISSED_S - LEASE.renew_s < seconds(killed, entered.at) < FAILOVER_S
-
-
-@pytest.mark.parametrize("what", ["*", "one"])
-def test_a_suspension_in_one_process_holds_in_all(hosts: Make, what: str) -> None:
-    processes = hosts(tasks=SEVERAL, **OFTEN)
-    processes.started("a", "b", "c")
-    all_suspend_in_turn(processes, SEVERAL if what == "*" else (what,), what)
-
-
-def all_suspend_in_turn(processes: Hosts, tasks: tuple[str, ...], what: str) -> None:
-    for who in "abc":
-        processes.acts(who)
-    for process in processes.all:
-        process.tell("suspend", what, 0.7)
-        over = processes.until(lambda each, who=process.who: (each.who, each.event) == (who, "suspended-end"))
-        for task in tasks:
-            processes.begins(over.at, task=task)
-    assert all(processes.acts(who, over.at) for who in "abc")
-    processes.check(processes.end(), tasks=SEVERAL)
-    entries = processes.entries
-    assert 3 * len(tasks) == sum(each.event == "suspended-begin" for each in entries)
-    assert sum(each.event == "act-in-suspension" for each in entries) > 3 * len(tasks) * 10
-
-
-def test_all_processes_may_suspend_at_once(hosts: Make, figures: Figures) -> None:
-    """All enter, when the runs in progress are over: suspensions are shared. Afterwards all goes on."""
-    processes = hosts(tasks=SEVERAL, **OFTEN)
-    processes.started("a", "b", "c")
-    processes.acts()
-
-    asked = steady_us()
-    for process in processes.all:
-        process.tell("suspend", "*", 1.5)
-    for who in "abc":
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "suspended-begin"))
-    all_in = max(each.at for each in processes.entries if each.event == "suspended-begin")
-    for who in "abc":
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "suspended-end"))
-    first_out = min(each.at for each in processes.entries if each.event == "suspended-end")
-    all_out = max(each.at for each in processes.entries if each.event == "suspended-end")
-    for task in SEVERAL:
-        processes.begins(all_out, task=task)
-
-    figures(entered_s=seconds(asked, all_in), bound_s=OFTEN["run_s"] + 1)
-    assert all_in < first_out
-    processes.check(processes.end(), tasks=SEVERAL)
-    assert seconds(asked, all_in) < OFTEN["run_s"] + 1
 
 
 # --- the network ---
@@ -983,92 +789,6 @@ def test_a_server_whose_disk_is_full_ends_what_is_shared_until_there_is_room_and
 # --- a pooler ---
 
 
-@pytest.fixture
-def pooler(server: Server) -> Iterator[Callable[[Hosts], int]]:
-    """Start a PgBouncer in front of a database, which gives each transaction another session; return its port."""
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("NOT TESTED: PgBouncer; install it")
-    directory = Path(tempfile.mkdtemp(prefix="kaiju-pooler-"))
-    started: list[subprocess.Popen[bytes]] = []
-
-    def pooler(processes: Hosts) -> int:
-        port = free_port()
-        (directory / "users").write_text('"postgres" ""\n')
-        (directory / "pooler.ini").write_text(
-            f"[databases]\n{processes.database} = host=127.0.0.1 port={server.port}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
-            f"auth_file = {directory}/users\npool_mode = transaction\ndefault_pool_size = 4\n"
-            "ignore_startup_parameters = extra_float_digits\n"
-        )
-        as_whom: dict[str, Any] = {} if os.getuid() else {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-        if as_whom:
-            for each in (directory, *directory.iterdir()):
-                os.chown(each, NOBODY, NOBODY)
-        with (directory / "log").open("wb") as log:
-            command = [program, str(directory / "pooler.ini")]
-            started.append(
-                subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, start_new_session=True, **as_whom)
-            )
-        end = time.monotonic() + PATIENCE_S
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                return port
-            assert started[-1].poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < end, (directory / "log").read_text()
-            time.sleep(0.02)
-
-    yield pooler
-    for each in started:
-        each.kill()
-        each.wait()
-    shutil.rmtree(directory)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def behind(pooler: Callable[[Hosts], int], processes: Hosts) -> Hosts:
-    port = pooler(processes)
-    for who in "abc":
-        processes.way(who).target = "127.0.0.1", port
-    return processes
-
-
-def test_behind_a_pooler_of_transactions_a_tick_whose_process_is_killed_is_run_again_within_the_failover(
-    hosts: Make, figures: Figures, pooler: Callable[[Hosts], int]
-) -> None:
-    processes = behind(pooler, hosts(**LONG))
-    processes.calm("a", "b", "c")
-    first = processes.acts()
-
-    killed = processes.named(first.who).kill()
-    again = processes.begins(killed)
-
-    figures(failover_s=seconds(killed, again.at), bound_s=FAILOVER_S)
-    assert taken_over(first, again)
-    processes.check(processes.end())
-    assert MISSED_S - LEASE.renew_s < seconds(killed, again.at) < FAILOVER_S
-
-
-def test_behind_a_pooler_of_transactions_a_process_that_is_stopped_for_longer_than_its_lease_is_replaced(
-    hosts: Make, figures: Figures, pooler: Callable[[Hosts], int]
-) -> None:
-    processes = behind(pooler, hosts(**LONG))
-    processes.calm("a", "b", "c")
-    is_replaced_when_stopped(processes, figures)
-
-
-def test_behind_a_pooler_of_transactions_a_suspension_holds_in_all(hosts: Make, pooler: Callable[[Hosts], int]) -> None:
-    processes = behind(pooler, hosts(tasks=SEVERAL, **OFTEN))
-    processes.started("a", "b", "c")
-    all_suspend_in_turn(processes, SEVERAL, "*")
-    assert {0} == {each.errors.read_text().count("does not answer") for each in processes.all}
-
-
 def test_behind_a_pooler_of_transactions_it_is_said_once_that_nothing_is_delivered_to_who_listens(
     hosts: Make, pooler: Callable[[Hosts], int]
 ) -> None:
@@ -1083,53 +803,3 @@ def test_behind_a_pooler_of_transactions_it_is_said_once_that_nothing_is_deliver
     logs = [each.errors.read_text() for each in processes.all]
     assert [1, 1, 1] == [each.count("LISTEN is accepted") for each in logs]
     assert [0, 0, 0] == [each.count("does not answer") for each in logs]
-
-
-# --- many ---
-
-
-@pytest.mark.timeout(120)
-def test_twenty_processes_may_start_at_once_where_there_are_no_tables_yet(hosts: Make, figures: Figures) -> None:
-    processes = hosts(interval_s=60.0, run_s=0.5, wait=True)
-    names = [f"p{number}" for number in range(20)]
-    for who in names:
-        processes.start(who, store=processes.url)
-    for who in names:
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "ready"), within_s=40)
-
-    told = steady_us()
-    for process in processes.all:
-        process.tell("go")
-    for who in names:
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "boot"))
-    booted = steady_us()
-    processes.until(lambda each: each.event == "end")
-    processes.beyond(booted + us(2 * LEASE.poll_s))
-
-    figures(all_started_s=seconds(told, booted))
-    assert [1] == [each.take for each in processes.entries if each.event == "begin"]
-    assert 1 == processes.ask("SELECT count(*) FROM kaiju_schema")
-    assert 1 == processes.ask("SELECT count(*) FROM kaiju_task")
-    assert 20 == processes.ask("SELECT count(*) FROM kaiju_instance")
-    ledger = processes.end()
-    assert [("SUCCEEDED", 1)] == [(row.outcome, row.take) for row in ledger.rows]
-    processes.check(ledger)
-
-
-@pytest.mark.timeout(120)
-def test_a_storm_of_kills_breaks_nothing(hosts: Make, figures: Figures) -> None:
-    """Every second one of three is killed and comes back; a fourth one lives on, and now and then suspends a task.
-
-    The bound is for where somebody is there who has been there for a while; a suspension adds its length.
-    """
-    processes = hosts(tasks=SEVERAL, interval_s=0.4, run_s=0.3)
-    storm = Storm(processes, SEVERAL, seed=20_260_802, witness=True)
-
-    storm.of_kills(for_s=15)
-
-    bound_s = FAILOVER_S + 0.5
-    figures(**storm.figures(), bound_s=bound_s)
-    storm.check()
-    assert len(storm.kills) >= 10
-    assert len(storm.failovers) >= 5
-    assert max(storm.failovers) < bound_s

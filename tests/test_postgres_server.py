@@ -9,31 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import psutil
 import pytest
-from postgres_server import GIVEN, NOBODY, Given, Missing, Programs, Server, copied, find_programs, is_dead, needed
+from postgres_server import GIVEN, NOBODY, Given, Missing, Programs, Server, copied, is_dead, needed
 from postgres_server import the_server as shared_server
 
 pytestmark = pytest.mark.realtime
 
 TABLE = "CREATE TABLE kept AS SELECT 1 AS number"
 KEPT = "SELECT number FROM kept"
-
-
-@pytest.fixture(scope="module")
-def programs() -> Programs:
-    return needed(find_programs())
-
-
-@pytest.fixture(scope="module")
-def server(programs: Programs) -> Iterator[Server]:
-    with Server(programs) as server:
-        yield server
 
 
 async def connected(server: Given) -> Any:

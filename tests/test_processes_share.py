@@ -26,7 +26,6 @@ from typing import Protocol
 import pytest
 from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Group, fill
 from cluster_processes import LEASE, PATIENCE_S, Processes, local_gap, longest_gap, seconds, us
-from cluster_storm import Storm
 
 from kaiju_app._clock import steady_us, wall_us
 from kaiju_app.scheduler import LeaseTiming
@@ -41,115 +40,6 @@ AT_ONCE_S = 1.0
 
 
 # --- the holder ---
-
-
-def test_a_tick_whose_process_is_killed_is_run_again_within_a_second(group: Group, figures: Figures) -> None:
-    """Whoever takes over need not have watched the clock of the store: it is no question of time who is dead."""
-    processes = group(**LONG)
-    processes.started("a", "b", "c")
-    first = processes.acts()
-
-    killed = processes.named(first.who).kill()
-    again = processes.begins(killed)
-
-    figures(failover_s=seconds(killed, again.at), bound_s=AT_ONCE_S)
-    assert again.who != first.who
-    assert (again.tick, again.take) == (first.tick, 2)
-    assert again.fence > first.fence
-    processes.acts(again.who)
-    ledger = processes.end()
-    assert [("LOST", 1, first.fence), ("LOST", 2, again.fence)] == ledger.ended()
-    processes.check(ledger)
-    assert seconds(killed, again.at) < AT_ONCE_S
-
-
-def test_a_storm_of_kills_breaks_nothing(group: Group, figures: Figures) -> None:
-    """Every second one of three is killed and comes back, and now and then one of them suspends a task."""
-    every_s = 0.4
-    processes = group(tasks=SEVERAL, interval_s=every_s, run_s=0.3)
-    storm = Storm(processes, SEVERAL, seed=20_260_801)
-
-    storm.of_kills(for_s=15)
-
-    figures(**storm.figures(), bound_s=AT_ONCE_S, bound_by_lease_s=LEASE.failover_s)
-    storm.check()
-    assert len(storm.kills) >= 10
-    assert len(storm.failovers) >= 5
-    assert max(storm.failovers) < AT_ONCE_S
-    # A hold of a dead process keeps a task still for no longer than a run of one; the next tick comes after that.
-    assert storm.longest_silence_s < AT_ONCE_S + every_s
-
-
-def test_what_a_process_runs_that_stops_in_order_is_free_for_others_within_a_second(
-    group: Group, figures: Figures
-) -> None:
-    processes = group(**LONG)
-    processes.started("a", "b", "c")
-    first = processes.acts()
-
-    stopped = processes.named(first.who).stop()
-    again = processes.begins(stopped)
-
-    ended = processes.until(lambda each: each.event == "stopped")
-    figures(free_s=seconds(stopped, again.at), stopped_s=seconds(stopped, ended.at), bound_s=AT_ONCE_S)
-    assert again.who != first.who
-    assert (again.tick, again.take) == (first.tick, 2)
-    cut = processes.until(lambda each: each.event == "end")
-    assert (cut.who, cut.note) == (first.who, "cut")
-    processes.acts(again.who)
-    processes.check(processes.end())
-    assert seconds(stopped, again.at) < AT_ONCE_S
-    assert seconds(stopped, ended.at) < AT_ONCE_S
-
-
-def test_a_process_that_is_stopped_for_less_than_its_lease_goes_on_with_its_run(group: Group) -> None:
-    """A pause of 1.5 s with a lease of three, renewed every 0.4: on a busy machine it may be 1.1 s longer."""
-    processes = group(lease=LeaseTiming(3.0, 0.4, 1.3, 0.4, 0.1), interval_s=60.0, run_s=6.5)
-    processes.calm("a", "b", "c")
-    first = processes.acts()
-    holder = processes.named(first.who)
-
-    holder.signal(signal.SIGSTOP)
-    processes.beyond(steady_us() + us(1.5))
-    went_on = holder.signal(signal.SIGCONT)
-
-    after = processes.acts(since=went_on)
-    assert (after.who, after.fence) == (first.who, first.fence)
-    end = processes.until(lambda each: each.event == "end")
-    assert (end.who, end.fence, end.note) == (first.who, first.fence, "")
-    ledger = processes.end()
-    assert [("SUCCEEDED", 1, first.fence)] == ledger.ended()
-    processes.check(ledger)
-
-
-def test_a_process_that_is_stopped_for_longer_than_its_lease_is_replaced_and_acts_no_more(
-    group: Group, figures: Figures
-) -> None:
-    """It acts for at most one turn of its loop when it goes on, by its old fence, and what it ends does not count."""
-    processes = group(**LONG)
-    processes.calm("a", "b", "c")
-    first = processes.acts()
-    holder = processes.named(first.who)
-
-    stopped = holder.signal(signal.SIGSTOP)
-    again = processes.begins(stopped)
-    processes.acts(again.who, since=again.at)
-    went_on = holder.signal(signal.SIGCONT)
-    cut = processes.until(lambda each: each.event == "end")
-
-    late = [each for each in processes.entries if each.event == "act" and each.who == holder.who and each.at > went_on]
-    figures(failover_s=seconds(stopped, again.at), bound_s=LEASE.failover_s, late_acts=len(late))
-    assert again.who != first.who
-    assert (again.tick, again.take) == (first.tick, 2)
-    assert again.fence > first.fence
-    assert (cut.who, cut.fence, cut.note) == (first.who, first.fence, "cut")
-    assert len(late) <= 1
-    assert all(each.thaw for each in late)
-    processes.beyond(cut.at + us(2 * LEASE.renew_s))
-    ledger = processes.end()
-    assert [("LOST", 1, first.fence), ("LOST", 2, again.fence)] == ledger.ended()
-    processes.check(ledger)
-    assert LEASE.ttl_s + LEASE.grace_s - LEASE.renew_s < seconds(stopped, again.at) < LEASE.failover_s
 
 
 def test_a_shielded_run_that_goes_on_beside_its_successor_is_told_and_its_ending_refused(group: Group) -> None:
@@ -194,77 +84,6 @@ def test_what_a_killed_process_had_suspended_runs_again_within_a_second(group: G
     assert seconds(killed, again.at) < AT_ONCE_S
 
 
-def test_a_suspension_of_a_process_that_is_stopped_for_longer_than_its_lease_is_lost(
-    group: Group, figures: Figures
-) -> None:
-    processes = group(**OFTEN)
-    suspender, *_ = processes.calm("a", "b", "c")
-    suspender.tell("suspend", "task", 60)
-    processes.until(lambda each: each.event == "act-in-suspension")
-
-    stopped = suspender.signal(signal.SIGSTOP)
-    again = processes.begins(stopped)
-    went_on = suspender.signal(signal.SIGCONT)
-    lost = processes.until(lambda each: each.event == "suspend-lost")
-
-    acts = [each for each in processes.entries if each.event == "act-in-suspension" and each.at > went_on]
-    figures(resumed_s=seconds(stopped, again.at), bound_s=LEASE.failover_s, late_acts=len(acts))
-    assert again.who != suspender.who
-    assert seconds(went_on, lost.at) < AT_ONCE_S
-    assert len(acts) <= 1
-    assert all(each.thaw for each in acts)
-    processes.begins(lost.at)
-    processes.check(processes.end())
-    assert LEASE.ttl_s + LEASE.grace_s - LEASE.renew_s < seconds(stopped, again.at) < LEASE.failover_s
-
-
-@pytest.mark.parametrize("what", ["*", "one"])
-def test_a_suspension_in_one_process_holds_in_all(group: Group, what: str) -> None:
-    processes = group(tasks=SEVERAL, **OFTEN)
-    for who in "abc":
-        processes.start(who)
-    for who in "abc":
-        processes.acts(who)
-    tasks = SEVERAL if what == "*" else (what,)
-
-    for process in processes.all:
-        process.tell("suspend", what, 0.7)
-        over = processes.until(lambda each, who=process.who: (each.who, each.event) == (who, "suspended-end"))
-        for task in tasks:
-            processes.begins(over.at, task=task)
-
-    assert all(processes.acts(who, over.at) for who in "abc")
-    processes.check(processes.end(), tasks=SEVERAL)
-    entries = processes.entries
-    assert 3 * len(tasks) == sum(each.event == "suspended-begin" for each in entries)
-    assert sum(each.event == "act-in-suspension" for each in entries) > 3 * len(tasks) * 10
-
-
-def test_all_processes_may_suspend_at_once(group: Group, figures: Figures) -> None:
-    """All enter, when the runs in progress are over: suspensions are shared. Afterwards all goes on."""
-    processes = group(tasks=SEVERAL, **OFTEN)
-    processes.started("a", "b", "c")
-    processes.acts()
-
-    asked = steady_us()
-    for process in processes.all:
-        process.tell("suspend", "*", 1.5)
-    for who in "abc":
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "suspended-begin"))
-    all_in = max(each.at for each in processes.entries if each.event == "suspended-begin")
-    for who in "abc":
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "suspended-end"))
-    first_out = min(each.at for each in processes.entries if each.event == "suspended-end")
-    all_out = max(each.at for each in processes.entries if each.event == "suspended-end")
-    for task in SEVERAL:
-        processes.begins(all_out, task=task)
-
-    figures(entered_s=seconds(asked, all_in), bound_s=OFTEN["run_s"] + 1)
-    assert all_in < first_out
-    processes.check(processes.end(), tasks=SEVERAL)
-    assert seconds(asked, all_in) < OFTEN["run_s"] + 1
-
-
 # --- how processes begin ---
 
 
@@ -299,35 +118,6 @@ def test_a_forked_child_is_another_instance_and_leaves_what_its_parent_has(group
     os.kill(int(again.note.split()[0]), signal.SIGTERM)
     processes.until(lambda each: (each.who, each.event) == ("a-child", "stopped") and each.at > killed)
     processes.check(processes.end())
-
-
-def test_twenty_processes_may_start_at_once_where_there_is_no_store_yet(group: Group, figures: Figures) -> None:
-    processes = group(interval_s=60.0, run_s=0.5, wait=True)
-    names = [f"p{number}" for number in range(20)]
-    for who in names:
-        processes.start(who)
-    for who in names:
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "ready"), within_s=40)
-
-    told = steady_us()
-    for process in processes.all:
-        process.tell("go")
-    for who in names:
-        processes.until(lambda each, who=who: (each.who, each.event) == (who, "boot"))
-    booted = steady_us()
-    processes.until(lambda each: each.event == "end")
-    processes.beyond(booted + us(2 * LEASE.poll_s))
-
-    figures(all_started_s=seconds(told, booted))
-    assert [1] == [each.take for each in processes.entries if each.event == "begin"]
-    with closing(sqlite3.connect(processes.path)) as connection:
-        assert 1 == connection.execute("SELECT count(*) FROM kaiju_schema").fetchone()[0]
-        assert [("task",)] == connection.execute("SELECT name FROM kaiju_task").fetchall()
-        assert 20 == connection.execute("SELECT count(*) FROM kaiju_instance").fetchone()[0]
-    ledger = processes.end()
-    assert [("SUCCEEDED", 1)] == [(row.outcome, row.take) for row in ledger.rows]
-    assert [] == list(processes.directory.glob("*.corrupt*"))
-    processes.check(ledger)
 
 
 # --- the file ---
