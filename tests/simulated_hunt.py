@@ -50,12 +50,13 @@ def _without(plan: Plan, size: int, fails: Callable[[Plan], object]) -> Plan:
     return plan
 
 
-def script(plan: Plan, instances: int, seed: int) -> str:
-    """Return the Python that replays a simulation."""
+def script(plan: Plan, instances: int, seed: int, before: str = "") -> str:
+    """Return the Python that replays a simulation; what it needs *before* that is to make ``boot`` and ``ask``."""
     faults = "".join(f"        {fault!r},\n" for fault in plan.faults)
     weather = "CALM" if plan.weather == CALM else repr(plan.weather)
     return (
-        f"plan = Plan(\n    (\n{faults}    ),\n    rates_ppm={plan.rates_ppm!r},\n    store_ppm={plan.store_ppm!r},\n"
+        f"{before}plan = Plan(\n    (\n{faults}    ),\n"
+        f"    rates_ppm={plan.rates_ppm!r},\n    store_ppm={plan.store_ppm!r},\n"
         f"    weather={weather},\n    for_s={plan.for_s!r},\n)\n"
         f"with Simulation(plan, {instances}, {seed}, boot, ask) as simulation:\n    simulation.run()\n"
     )
@@ -69,8 +70,12 @@ def hunt(
     instances: int = 3,
     draw: Callable[[int, int], Plan] = Plan.drawn,
     check: Check = _checked,
+    before: str = "",
 ) -> None:
     """Simulate every seed.
+
+    Args:
+        before: Python that makes *boot* and *ask*, for whoever replays what is raised.
 
     Raises:
         AssertionError: Something was broken, and this is the smallest plan that was found to break it.
@@ -80,4 +85,4 @@ def hunt(
         if broken(plan, instances, seed, boot, ask, check):
             small = shrunk(plan, lambda each: broken(each, instances, seed, boot, ask, check))  # noqa: B023
             found = broken(small, instances, seed, boot, ask, check)
-            raise AssertionError(f"seed {seed}:\n{script(small, instances, seed)}\n" + "\n\n".join(found[:3]))
+            raise AssertionError(f"seed {seed}:\n{script(small, instances, seed, before)}\n" + "\n\n".join(found[:3]))

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from simulated import Bounds, Plan, Simulation, script
+from simulated import Bounds, Simulation, hunt
 from simulated_scheduler import Programs
 
 from kaiju_app._model import Outcome
@@ -23,25 +24,58 @@ EVERY_S = 7
 POLICIES = (ExecPolicy.CANCEL, ExecPolicy.WAIT, ExecPolicy.SKIP)
 
 
+# The bound of one failover, and of a renewal that arrives late, from one who is gone meanwhile.
+BOUNDS = Bounds(failover_s=TIMING.failover_s + TIMING.ttl_s + TIMING.grace_s)
+
+
 @pytest.mark.slow
 @pytest.mark.pure
 @pytest.mark.timeout(36_000)  # As many seeds as somebody wants.
 @pytest.mark.parametrize("ahead_s", [0.5, 0.0])
 def test_no_promise_is_broken(ahead_s: float) -> None:
     """Three instances and 300 seconds a seed: pauses, crashes, partitions, lost and late messages, clocks that jump."""
-    timing = replace(TIMING, ahead_s=ahead_s)
-    begun = 0
-    for seed in range(FIRST, FIRST + SEEDS):
-        programs = Programs(timing, every_s=EVERY_S, policy=POLICIES[seed % 3])
-        with Simulation(Plan.drawn(seed), 3, seed, programs.boot, programs.ask) as simulation:
-            journal = simulation.run()
-            begun += sum(entry.event == "begin" for entry in journal)
-            # The bound of one failover, and of a renewal that arrives late, from one who is gone meanwhile.
-            late_s = timing.ttl_s + timing.grace_s
-            found = simulation.violations(Bounds(failover_s=timing.failover_s + late_s)) + untold(simulation.rows())
-            replay = script(simulation.plan, 3, seed)
-        assert found == [], f"seed {seed}\n" + "\n".join(found) + f"\n{replay}"
+    begun = hunted(range(FIRST, FIRST + SEEDS), replace(TIMING, ahead_s=ahead_s))
+
     assert begun > SEEDS * 20
+
+
+@pytest.mark.pure
+def test_a_seed_that_breaks_a_promise_is_told_as_a_small_script_that_replays_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def at_once(*_: object) -> None: ...
+
+    monkeypatch.setattr("kaiju_app._shared_suspend._quiet_elsewhere", at_once)
+    with pytest.raises(AssertionError) as caught:
+        hunted(range(20), TIMING)
+    text = str(caught.value)
+    names: dict[str, Any] = {}
+
+    exec(text[text.index("from simulated ") : text.index("\n\ntask: ")], names)
+
+    assert any("inside the suspended body" in each for each in names["simulation"].violations(BOUNDS))
+    assert len(names["plan"].faults) <= 3
+
+
+def hunted(seeds: range, timing: LeaseTiming) -> int:
+    """Return how many runs began; whatever breaks a promise is raised, with the Python that replays it."""
+    begun = 0
+
+    def check(simulation: Simulation) -> list[str]:
+        nonlocal begun
+        begun += sum(entry.event == "begin" for entry in simulation.journal)
+        return simulation.violations(BOUNDS) + untold(simulation.rows())
+
+    for seed in seeds:
+        policy = POLICIES[seed % len(POLICIES)]
+        programs = Programs(timing, every_s=EVERY_S, policy=policy)
+        before = (
+            "from simulated import *\nfrom simulated_scheduler import ExecPolicy, LeaseTiming, Programs\n\n"
+            f"programs = Programs({timing!r}, every_s={EVERY_S}, policy=ExecPolicy.{policy.name})\n"
+            "boot, ask = programs.boot, programs.ask\n"
+        )
+        hunt([seed], programs.boot, programs.ask, check=check, before=before)
+    return begun
 
 
 def untold(rows: Iterable[Row]) -> list[str]:
