@@ -114,6 +114,7 @@ class Instance:
         for task in [self.task, *self.bodies.values()]:
             task.cancel()
         self.coordinator.released = lambda *_: None  # type: ignore[method-assign]
+        self.lose = lambda *_: None  # type: ignore[method-assign]
 
     async def stop(self) -> None:
         self.coordinator.close()

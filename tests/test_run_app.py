@@ -1618,6 +1618,35 @@ def test_a_task_may_end_the_program_by_stopping_its_application(start, loop):
     assert "" == program.errors()
 
 
+def test_a_shared_task_that_stops_its_application_has_ended_its_tick(start):
+    program = start(
+        """
+        from kaiju_app.scheduler import Scheduler, Scope, current_run
+
+        async def enough():
+            say("take", current_run().take)
+            await app.stop()
+            await asyncio.sleep(0.1)
+            say("stopped")
+
+        app = shop(Told(name="a"), scheduler=Scheduler("sqlite:///shared.db"))
+        app.scheduler.schedule_task(enough, interval_s=1, name="enough", scope=Scope.CLUSTER)
+        serve(app)
+
+        async def ledger():
+            async with Scheduler("sqlite:///shared.db") as scheduler:
+                for run in await scheduler.history("enough"):
+                    say(run.outcome, (await scheduler.inspect())["tasks"][0]["runs_on"])
+
+        asyncio.run(ledger())
+        """
+    )
+
+    assert 0 == program.status(), program.errors()
+    assert ["returned", "SUCCEEDED None"] == program.lines[-2:]
+    assert "" == program.errors()
+
+
 # --- the command line ---
 
 MODULE = "from stage import *\napp = shop(Told(name='a'))\n"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from itertools import pairwise
@@ -1180,3 +1181,329 @@ async def test_a_record_that_nobody_knows_is_cleared_away(loop: VirtualLoop, mad
 def test_stores_are_public() -> None:
     assert issubclass(MemoryStore, Store)
     assert LeaseTiming().failover_s == pytest.approx(19.3)
+
+
+# --- whatever happens to what keeps it going ---
+
+
+def cancel_everything() -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+async def ended_in(store: MemoryStore) -> list[Any]:
+    """Return the endings in *store*; nobody has a claim."""
+    assert [None] == [record.holder for record in (await store.scan()).records]
+    return [row.outcome for row in await store.history("job", 9)]
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_run_that_stops_its_scheduler_ends_its_tick(made: Made, store: MemoryStore, again: bool) -> None:
+    a = made()
+
+    async def body() -> None:
+        await a.stop()
+
+    share(a, body)
+    await a.start()
+    await asyncio.sleep(1)
+    if again:
+        await a.stop()  # From outside, too.
+
+    assert not a.started
+    assert ["SUCCEEDED"] == await ended_in(store)
+
+
+async def test_a_stop_waits_until_the_store_has_heard_of_a_run_that_stopped_before(
+    made: Made, store: MemoryStore
+) -> None:
+    a = made()
+    stopped = asyncio.Event()
+
+    async def body() -> None:
+        await a.stop()
+        stopped.set()
+
+    share(a, body)
+    await a.start()
+    await stopped.wait()
+
+    await a.stop()
+
+    assert ["SUCCEEDED"] == await ended_in(store)
+
+
+def test_a_loop_that_ends_with_what_is_shared_leaves_nothing_claimed() -> None:
+    store = MemoryStore()
+
+    async def program() -> None:
+        scheduler = Scheduler(store)
+        begun = asyncio.Event()
+
+        async def body() -> None:
+            begun.set()
+            await asyncio.sleep(60)
+
+        share(scheduler, body)
+        await scheduler.start()
+        await begun.wait()
+
+    asyncio.run(program())
+
+    assert ["CANCELLED"] == asyncio.run(ended_in(store))
+
+
+async def test_shared_tasks_go_on_when_somebody_cancels_all_there_is(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal()
+    a = made()
+    task = share(a, journal.body("a"))
+    async with a:
+        await asyncio.sleep(25)
+        cancel_everything()
+        await asyncio.sleep(0.1)
+        asked = asyncio.ensure_future(task.run_now())
+        await asyncio.sleep(30)
+
+    assert journal.seconds == pytest.approx([0, 10, 20, asked.result() and journal.seconds[3], 30, 40, 50], abs=0.01)
+    assert "was cancelled from outside, and goes on" in caplog.text
+
+
+async def test_a_scheduler_may_be_stopped_right_after_somebody_cancelled_all_there_is(
+    made: Made, store: MemoryStore
+) -> None:
+    a = made()
+    share(a, Stubborn().body)
+    await a.start()
+    await asyncio.sleep(1)
+    cancel_everything()
+    await asyncio.sleep(0)
+
+    await a.stop()
+    await asyncio.sleep(30)
+
+    assert ["LOST"] == await ended_in(store)  # To be run again, as whatever is stopped.
+
+
+class Stubborn:
+    """Goes on for a while when it is cancelled."""
+
+    async def body(self) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(7)
+            raise
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0])
+def test_a_scheduler_whose_loop_is_closed_can_be_stopped_and_started_again(seconds: float) -> None:
+    begun = asyncio.Event()
+
+    async def body() -> None:
+        begun.set()
+        await asyncio.sleep(seconds)
+
+    scheduler = Scheduler(MemoryStore())
+    share(scheduler, body, 100)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(scheduler.start())
+    loop.run_until_complete(begun.wait())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of coroutines that are not awaited: nothing was ended in order here.
+        for task in asyncio.all_tasks(loop):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        loop.close()
+
+    async def again() -> None:
+        await scheduler.stop()
+        assert not scheduler.started
+        async with scheduler:
+            pass
+
+    asyncio.run(again())
+
+
+async def test_who_stops_is_not_waited_for_any_more(made: Made, store: MemoryStore) -> None:
+    a, b = made(), made()
+    share(a, nothing)
+    async with a, b:
+        await asyncio.sleep(3)
+    await b.start()
+    await b.stop()
+
+    assert ["other"] == [each.id for each in await store.beat("other", "{}", 1_000_000_000)]
+
+
+@pytest.mark.parametrize("policy", [ExecPolicy.WAIT, ExecPolicy.SHIELD])
+async def test_a_run_that_is_cancelled_before_it_begins_ends_its_tick(made: Made, policy: ExecPolicy) -> None:
+    journal = Journal()
+    a = made()
+    share(a, journal.body("a"), policy=policy, overlap_on_loss=True)
+
+    async with a:
+        await asyncio.sleep(5)
+        assert a._life.sharing is not None
+        host = a._life.sharing.member
+        begin = host.start
+
+        def start(claim: Any) -> None:
+            host.start = begin  # type: ignore[method-assign]
+            begin(claim)
+            next(task for task in asyncio.all_tasks() if task.get_name() == "job").cancel()
+
+        host.start = start  # type: ignore[method-assign]
+        await asyncio.sleep(30)
+
+        assert journal.seconds == pytest.approx([0, 20, 30], abs=0.01)
+        assert "CANCELLED" in [run.outcome.value for run in await a.history("job")]
+
+
+class Broken:
+    """A store of which one question raises what no store should."""
+
+    def __init__(self, store: MemoryStore, question: str) -> None:
+        self._store = store
+        self._question = question
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._question:
+            return getattr(self._store, name)
+
+        async def broken(*_: object, **__: object) -> None:
+            raise ValueError("a bug of the engine")
+
+        broken.__name__ = name
+        return broken
+
+
+@pytest.mark.parametrize("question", ["renew", "claim", "beat", "finish", "wait"])
+async def test_an_engine_with_a_bug_breaks_no_promise(
+    made: Made, store: MemoryStore, question: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(takes_s=4)
+    a, b = made(), made()
+    share(a, journal.body("a"))
+    share(b, journal.body("b"))
+    async with started(a, b):
+        await asyncio.sleep(21)
+        holder = journal.lines[-1][0]
+        sharing = {"a": a, "b": b}[holder]._life.sharing
+        assert sharing is not None
+        sharing.member.coordinator._store = Broken(store, question)  # type: ignore[assignment]
+        await asyncio.sleep(200)
+        degraded = sharing.state()["state"]
+
+    assert ("ok" if question == "wait" else "degraded") == degraded
+    assert f"a bug in its {question}()" in caplog.text
+    run_by = {who for who, second in journal.lines if second > 60}
+    assert holder not in run_by or question in ("wait", "beat")
+    assert bool(run_by) == (question != "finish")  # Then it keeps the task, as its tick has not ended.
+
+
+async def test_a_coordinator_with_a_bug_goes_on_and_its_leases_are_looked_at_meanwhile(
+    made: Made, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(takes_s=500)
+    a, b = made(), made()
+    share(a, journal.body("a"), 1000)
+    share(b, journal.body("b"), 1000)
+    async with a:
+        await asyncio.sleep(3)
+        async with b:
+            sharing = a._life.sharing
+            assert sharing is not None
+
+            async def broken() -> None:
+                raise RuntimeError("a bug")
+
+            monkeypatch.setattr(sharing.member.coordinator, "_round", broken)
+            await asyncio.sleep(60)  # The body asserts that it never runs twice at once.
+            assert ["a", "b"] == [who for who, _ in journal.lines]
+            assert "degraded" == sharing.state()["state"]
+            monkeypatch.undo()
+            await asyncio.sleep(5)
+            assert "ok" == sharing.state()["state"]
+
+    assert "the coordinator failed, which is a bug" in caplog.text
+
+
+async def test_a_lease_that_ended_while_the_machine_slept_is_over_when_it_wakes(loop: VirtualLoop) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    acts: list[float] = []
+
+    async def body() -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            acts.append(loop.now_us / 1e6)
+
+    share(a, body, 10_000)
+    async with a:
+        await asyncio.sleep(30)
+        store.is_away = True
+
+        loop.close_the_lid(3_600)
+        woke = loop.now_us / 1e6
+        await asyncio.sleep(30)
+
+    assert acts[-1] < woke + 0.6
+
+
+# --- suspensions, in whatever task ---
+
+
+async def test_a_suspension_may_be_left_in_another_task_than_it_was_entered_in(made: Made) -> None:
+    journal = Journal()
+    a = made()
+    task = share(a, journal.body("a"))
+    async with a:
+        await asyncio.sleep(2)
+        suspension = task.suspend()
+        await asyncio.create_task(suspension.__aenter__())
+        await asyncio.sleep(20)
+        await asyncio.create_task(suspension.__aexit__(None, None, None))
+        await asyncio.sleep(20)
+
+        assert journal.seconds == pytest.approx([0, 22, 30, 40], abs=0.6)
+        assert not task.suspended
+
+
+async def test_a_lost_suspension_that_another_task_entered_is_told_when_it_is_left(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Fragile(loop)
+    a = Scheduler(store, clock=loop.clock)
+    task = share(a, nothing)
+    async with a:
+        await asyncio.sleep(2)
+        suspension = task.suspend("a fixture")
+        await asyncio.create_task(suspension.__aenter__())
+        store.is_away = True
+        await asyncio.sleep(60)
+        store.is_away = False
+
+        assert "its hold of task 'job' could not be renewed" in caplog.text
+        with pytest.raises(SuspendLost, match="a fixture"):
+            await suspension.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("what", ["suspend", "pause"])
+async def test_what_waits_for_a_claim_to_be_given_back_does_not_wait_for_ever(loop: VirtualLoop, what: str) -> None:
+    store = Fragile(loop)
+    journal = Journal()
+    a = Scheduler(store, clock=loop.clock)
+    task = share(a, journal.body("a"))
+    async with a:
+        await asyncio.sleep(9.95)  # The next tick is claimed.
+        store.is_away = True
+
+        with pytest.raises(StoreUnavailable, match="'job' were to be given back"):
+            async with asyncio.timeout(10):
+                await (task.suspend().__aenter__() if what == "suspend" else task.pause())
+
+        store.is_away = False
+        await asyncio.sleep(30)
+        assert not task.suspended
+        assert len(journal.lines) >= 3

@@ -21,7 +21,7 @@ T = TypeVar("T")
 Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a task, and may be equal in two.
 
 FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
-ASKED_ALWAYS = ("claim", "renew", "beat")  # Every other failure is over when it beats again, which is to write.
+ASKED_ALWAYS = ("claim", "renew", "finish", "beat")  # Again until answered. Other failures are over at the next beat.
 HANDFUL = 500  # Tasks in one question: leases have to be renewed in between.
 NOTABLE = 1_000  # What waits for the clock of the store is looked at again if that is so much off.
 LOOK_S = 0.5  # Who waits for others looks so often, whether the store hints at a change or not.
@@ -61,7 +61,9 @@ class Asking:
         try:
             async with asyncio.timeout(self.every / 1e6):
                 answer = await question
-        except (StoreUnavailable, TimeoutError) as exc:
+        except Exception as exc:  # An engine that has a bug is no better than one that is away, and no reason to end.
+            if not isinstance(exc, StoreUnavailable | TimeoutError):
+                log.exception("store %s: a bug in its %s()", self._store.name, kind)
             self._failing.add(kind if kind in ASKED_ALWAYS else "beat")
             self._on_failure(exc)
             return None
@@ -137,6 +139,15 @@ class Asking:
     def untold(self) -> int:
         """How many things the store has not been told yet."""
         return len(self._returns)
+
+    def fell_ill(self) -> None:
+        """Show that what is shared cannot be relied on, until the store answers again."""
+        if self.degraded_since is None:
+            self.degraded_since = self._steady()
+
+    def bury(self) -> None:
+        """Forget who waits for something: their loop is closed."""
+        self._wake, self._sent, self._news = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def until_told(self, timeout_s: float) -> None:
         """Wait until the store has been told everything, but not for longer than *timeout_s*."""

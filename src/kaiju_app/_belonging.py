@@ -141,7 +141,8 @@ class Belonging(Holding):
 
     async def _leave(self) -> None:
         """Let nobody leave anything to this instance any more."""
-        await self._ask(answered(self._store.leave(self.me)))
+        if self.degraded_since is None:
+            await self._ask(answered(self._store.leave(self.me)))
 
     async def _look_again(self) -> None:
         """Look at the tasks of which it was last heard that others have them."""

@@ -11,6 +11,7 @@ from ._belonging import Belonging, Registry
 from ._claims import Claim, State
 from ._events import log
 from ._timing import LeaseTiming
+from .errors import StoreUnavailable
 from .stores._record import Record, Row
 from .stores._store import Ending, Store, claim_at
 from .stores._transitions import Refusal, hand_back, release
@@ -161,8 +162,13 @@ class Claiming(Belonging):
         returned = [claim for name in names if (claim := self.claims.get(name)) and claim.state is State.CLAIMED]
         for claim in returned:
             self._give_back(claim)
-        for claim in returned:
-            await self._until_sent(claim.key)
+        try:
+            async with asyncio.timeout(2 * self.every / 1e6):
+                for claim in returned:
+                    await self._until_sent(claim.key)
+        except TimeoutError:
+            what = f"it did not answer when claims of {names[0]!r} were to be given back"
+            raise StoreUnavailable(self._store.name, what) from None
 
     # --- endings ---
 

@@ -29,6 +29,7 @@ from .stores._store import LEAD, Renewed, Store
 from .stores._transitions import instance_of
 
 MOST = 500  # Claims in one round: more would be started late by whoever has that many.
+LOOKED_AT = 500_000  # Timers of a loop stand still while the machine sleeps: so a lease that ended then is seen soon.
 DEAD_SEEN = 500_000  # Who is dead is looked for so often, where that can be seen.
 
 
@@ -53,18 +54,33 @@ class Coordinator(Claiming):
     # --- life ---
 
     async def run(self) -> None:
-        """Do all of it until ``close()``, and until everything is said that has to be."""
+        """Do all of it until ``close()``, and until everything is said that has to be.
+
+        However it ends, what has a lease is cut in time.
+        """
         hints = asyncio.ensure_future(self._listen())
         try:
-            while not self._closing or self.untold or self.claims or self.holds:
-                self._wake.clear()
-                await self._round()
+            await self._go_round()
+        except (Exception, asyncio.CancelledError):
+            await _end(hints)
+            raise
+        await _end(hints)
+
+    async def _go_round(self) -> None:
+        while not self._is_done():
+            self._wake.clear()
+            await self._round()
+            if not self._is_done():
                 await self._rest()
-            await self._leave()
-        finally:
-            hints.cancel()
-            if self._deadline is not None:
-                self._deadline.cancel()
+        await self._leave()
+
+    def _is_done(self) -> bool:
+        return self._closing and not (self.untold or self.claims or self.holds)
+
+    def reopen(self) -> None:
+        """Claim again, after ``close()`` and the end of ``run()``."""
+        self._closing = False
+        self._dead_at = 0 if self._store.sees_deaths else FOREVER
 
     def close(self) -> None:
         """Claim nothing more, and give back what has not started; ``run()`` ends when the runs are over."""
@@ -76,6 +92,7 @@ class Coordinator(Claiming):
         self._wake.set()
 
     async def _round(self) -> None:
+        self.check_deadlines()
         if self._may_ask() and self._steady() >= self._renew_at:
             await self._renew()  # With nothing to renew, too: it tells of claims whose answer was lost.
         if self._may_ask():
@@ -120,7 +137,9 @@ class Coordinator(Claiming):
         while True:
             try:
                 await self._store.wait(self.poll / 1e6)
-            except StoreUnavailable:
+            except Exception as exc:  # Whatever it is, no hint is lost: what is due is looked for all the same.
+                if not isinstance(exc, StoreUnavailable):
+                    log.exception("store %s: a bug in its wait()", self._store.name)
                 await asyncio.sleep(self.poll / 1e6)
             else:
                 # Not at each of others' changes: a round takes what is due until the next one, anyway.
@@ -217,7 +236,7 @@ class Coordinator(Claiming):
         ]
         leases += [held.deadline for held in self.holds.values() if not held.lost]
         if leases:
-            delay = max(0, min(leases) - self._steady())
+            delay = min(max(0, min(leases) - self._steady()), LOOKED_AT)
             self._deadline = asyncio.get_running_loop().call_later(delay / 1e6, self.check_deadlines)
 
     def check_deadlines(self) -> None:
@@ -266,3 +285,8 @@ class Coordinator(Claiming):
                 self._claim_by(0)
         for each in dead[0]:
             await self._ask(answered(self._store.leave(each)))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -75,6 +75,8 @@ class Life:
         if driver.loop is not None and driver.loop is not loop and not driver.loop.is_closed():
             raise WrongState("stop(): the scheduler was started in another loop; stop it there")
         began = loop.time()
+        if self.sharing is not None:
+            self.sharing.bury()
         if self._starting is not None and mine is None:
             await asyncio.wait([self._starting], timeout=timeout_s)
         over = loop.create_future()

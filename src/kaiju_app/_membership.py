@@ -248,6 +248,8 @@ class Membership:
         driver.start_run(entry, tick - offset, now, kind, grid - offset, None, spec.gap)
         if entry.run is not None and entry.run.claim is claim:
             self._runs[claim] = entry.run
+            if entry.run.task is not None:  # One that is cancelled before it begins cannot say that it is over.
+                entry.run.task.add_done_callback(lambda _: driver.alive(entry))
 
     def _pass(self, entry: Shared, claim: Claim, spec: Spec, found: Closing, now: int) -> None:
         """End a claim without a run."""

@@ -116,9 +116,22 @@ class _Program:
 
     async def _clear_up(self) -> None:
         """End what the application left behind, as asyncio.run() does; but do not wait for ever."""
-        for step in (self._end_tasks, self._end_generators, self._end_threads):
+        for step in (self._end_runs, self._end_tasks, self._end_generators, self._end_threads):
             with contextlib.suppress(asyncio.CancelledError):  # A signal, which cuts short this step only.
                 await step()
+
+    async def _end_runs(self) -> None:
+        """Let a run that has stopped the application come to its end, and its store hear of that."""
+        driver = self.app.scheduler._driver
+        ends = []
+        for entry in list(driver.entries.values()):
+            run = driver.alive(entry)
+            if run is not None and run.cause is None:
+                ends.append(self.loop.create_future())
+                driver.watch(entry, ends[-1])
+        if ends and not self.is_cut:
+            await asyncio.wait(ends, timeout=SHORT_S)
+            await self.app.scheduler.stop(SHORT_S)
 
     async def _end_tasks(self) -> None:
         cut_left(self.app.scheduler._driver)

@@ -37,10 +37,12 @@ class SharedSuspension(Suspension):
     ) -> None:
         await super().__aexit__(kind, exc, traceback)
         task = asyncio.current_task()
-        mine = [stay for stay in self._stays if stay.task is task]
+        # Fixtures and the like come in by one task and out by another.
+        mine = [stay for stay in self._stays if stay.task is task] or self._stays
         if mine:
-            self._stays.remove(mine[-1])
-            mine[-1].end(exc)
+            stay = mine[-1]
+            self._stays.remove(stay)
+            stay.end(exc)
 
     async def _quiet(self, hold: Hold) -> None:
         """Hold in the store, and wait until it is quiet here and elsewhere.
@@ -114,16 +116,27 @@ class _Stay:
         self.life.wanted.pop(self, None)
         for held in self._held:
             self.life.unhold(held)
-        if self._lost is None or self.task is None:
+        if self._lost is None:
             return
-        is_ours = self.task.uncancel() <= self._cancels and isinstance(exc, asyncio.CancelledError)
+        is_ours = (
+            self.task is not None
+            and self.task is asyncio.current_task()
+            and self.task.uncancel() <= self._cancels
+            and isinstance(exc, asyncio.CancelledError)
+        )
         if exc is None or is_ours:
             raise SuspendLost(self._lost.name, str(self.hold)) from exc
 
     def _on_lost(self, held: OwnHold) -> None:
         if self._lost is None and not self._over:
             self._lost = held
-            if self.task is not None:
+            if self.task is None or self.task.done():
+                log.error(
+                    "%s: its hold of task %r could not be renewed, and others may run it from now on; whoever is "
+                    "inside is not told before its end, as the asyncio task that entered it is over",
+                    self.hold, held.name,
+                )  # fmt: skip
+            else:
                 self.task.cancel()
 
 

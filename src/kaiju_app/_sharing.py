@@ -6,10 +6,10 @@ import asyncio
 import json
 import os
 import socket
+from contextlib import suppress
 from contextvars import Context
 
 from ._clock import utc
-from ._cluster import Coordinator
 from ._driver import Driver
 from ._entry import DISABLED, REMOVED
 from ._events import log
@@ -21,7 +21,7 @@ from .errors import StoreUnavailable, WrongState
 from .stores._record import Record
 from .stores._store import Store
 
-GO_ON_S = 1.0  # A coordinator that fails by a bug goes on so much later: its leases last longer than that.
+GO_ON_S = 1.0  # A coordinator that was cancelled, or fails by a bug, goes on so much later; its leases are watched.
 
 
 class Sharing:
@@ -39,9 +39,10 @@ class Sharing:
         self.life: Membership | None = None
         self._driver = driver
         self._version = version
-        self._task: asyncio.Task[None] | None = None
+        self._going: dict[asyncio.Task[None], Membership] = {}
+        """The lives that speak with the store: the one that goes on, and those with runs that outlived stop()."""
+        self._dismissed: set[asyncio.Task[None]] = set()
         self._lives = 0
-        self._open = 0
 
     @property
     def member(self) -> Membership:
@@ -82,8 +83,7 @@ class Sharing:
         )
         for name in self.entries:
             life.coordinator.register(name)
-        self._open += 1
-        self._task = loop.create_task(self._live(life.coordinator), name="kaiju_app: coordinator", context=Context())
+        self._go_on(life, loop)
 
     def halt(self) -> None:
         """Claim nothing more, and give back what has not begun."""
@@ -96,13 +96,23 @@ class Sharing:
         Args:
             timeout_s: Bounds the wait, in seconds; None: as long as two questions to the store may take.
         """
-        life, task = self.life, self._task
-        if life is None or task is None:
-            return
-        self.life = self._task = None
-        coordinator = life.coordinator
-        patience = 2 * self.timing.renew_s + 0.5
-        await coordinator.until_told(patience if timeout_s is None else min(timeout_s, patience))
+        life, self.life = self.life, None
+        loop = asyncio.get_running_loop()
+        if life is not None and life not in self._going.values() and life.coordinator.claims:
+            self._go_on(life, loop, again=True)  # It was cancelled a moment ago.
+        until = loop.time() + (self._patience_s if timeout_s is None else min(timeout_s, self._patience_s))
+        await asyncio.gather(*(self._farewell(*each, until) for each in list(self._going.items())))
+        await self._close_store()
+
+    @property
+    def _patience_s(self) -> float:
+        """How long two questions to the store may take."""
+        return 2 * self.timing.renew_s + 0.5
+
+    async def _farewell(self, task: asyncio.Task[None], life: Membership, until: float) -> None:
+        """Wait until the store has heard the last word of a life; one with runs that outlive it speaks on for them."""
+        coordinator, loop = life.coordinator, asyncio.get_running_loop()
+        await coordinator.until_told(until - loop.time())
         if coordinator.untold:
             log.warning(
                 "store %s: it could not be told of the last %d ending(s) before the scheduler stopped; other "
@@ -110,7 +120,9 @@ class Sharing:
                 self.store.name, coordinator.untold, self.timing.failover_s,
             )  # fmt: skip
         if coordinator.claims or coordinator.holds:
-            return  # Runs that outlive stop() keep their leases, so that their tasks run nowhere else.
+            return  # They keep their leases, so that their tasks run nowhere else.
+        await asyncio.wait([task], timeout=until - loop.time())
+        self._dismissed.add(task)
         task.cancel()
         await asyncio.wait([task])
 
@@ -145,25 +157,87 @@ class Sharing:
 
     def abandon(self) -> None:
         """Be another process: what was claimed and held is the one's that this was forked from."""
-        self.life = self._task = None
-        self._lives = self._open = 0
+        self.life = None
+        self._going.clear()
+        self._dismissed.clear()
+        self._lives = 0
         for entry in self.entries.values():
             entry.claim = entry.crew = None
 
-    async def _live(self, coordinator: Coordinator) -> None:
+    # --- lives ---
+
+    def _go_on(self, life: Membership, loop: asyncio.AbstractEventLoop, *, again: bool = False) -> None:
+        task = loop.create_task(self._live(life, again), name="kaiju_app: coordinator", context=Context())
+        self._going[task] = life
+
+    async def _live(self, life: Membership, again: bool) -> None:
         """Keep a coordinator going until its work is done, whatever bug it may have; the last one closes the store."""
+        me = asyncio.current_task()
+        assert me is not None
         try:
-            while True:
-                try:
-                    await coordinator.run()
-                    return
-                except Exception:
-                    log.exception("the coordinator failed, which is a bug: it goes on in %g s", GO_ON_S)
-                await asyncio.sleep(GO_ON_S)
-        finally:
-            self._open -= 1
-            if not self._open:
-                await self.store.close()
+            await self._speak(life, again)
+        except asyncio.CancelledError:
+            try:
+                if me not in self._dismissed:
+                    await self._break_off(life)
+            except asyncio.CancelledError:  # Again: it is in a hurry.
+                pass
+            await self._gone(me)
+            raise
+        await self._gone(me)
+
+    async def _gone(self, task: asyncio.Task[None]) -> None:
+        self._going.pop(task, None)
+        self._dismissed.discard(task)
+        await self._close_store()
+
+    async def _speak(self, life: Membership, again: bool) -> None:
+        while True:
+            try:
+                if again:
+                    await self.prepare()
+                await life.coordinator.run()
+                return
+            except Exception:
+                life.coordinator.fell_ill()
+                log.exception("the coordinator failed, which is a bug: it goes on in %g s", GO_ON_S)
+            await asyncio.sleep(GO_ON_S)
+
+    async def _break_off(self, life: Membership) -> None:
+        """Say to the store what can still be said: somebody has cancelled all tasks, as at the end of a loop.
+
+        If the loop goes on, so does the schedule. A timer sees to that: it ends without a word if its loop does.
+        """
+        coordinator, loop = life.coordinator, asyncio.get_running_loop()
+        if self.life is life:
+            loop.call_later(GO_ON_S, self._revive, life, loop)
+        coordinator.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_s):
+                await self._speak(life, again=False)
+
+    def _revive(self, life: Membership, loop: asyncio.AbstractEventLoop) -> None:
+        if self.life is not life:
+            return
+        if life in self._going.values():  # It still says goodbye.
+            loop.call_later(GO_ON_S, self._revive, life, loop)
+            return
+        log.error(
+            "the coordinator of shared tasks was cancelled from outside, and goes on; leave asyncio tasks alone whose "
+            "names begin with 'kaiju_app'"
+        )
+        life.coordinator.reopen()
+        self._go_on(life, loop, again=True)
+
+    async def _close_store(self) -> None:
+        if not self._going and not any(each.claim is not None for each in self.entries.values()):
+            await self.store.close()
+
+    def bury(self) -> None:
+        """Forget the lives whose loop is closed: nothing of them goes on."""
+        for task in [each for each in self._going if each.get_loop().is_closed()]:
+            life = self._going.pop(task)
+            life.coordinator.bury()
 
     def add(self, entry: Shared) -> None:
         """Share *entry* from now on."""
