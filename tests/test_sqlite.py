@@ -164,6 +164,50 @@ async def test_a_stopped_holder_is_not_dead(store: SqliteStore, start: Start) ->
         await asyncio.sleep(0.002)
 
 
+async def test_a_holder_whose_process_copies_the_directory_of_the_file_is_not_dead(
+    store: SqliteStore, start: Start
+) -> None:
+    """As a backup does: every file there is opened and closed."""
+    process = start(
+        """
+        import shutil
+
+        async def main():
+            await store.open()
+            await store.beat(me, "{}", 10_000_000)
+            shutil.copytree(os.path.dirname(path), os.path.dirname(path) + "-copy")
+            say("copied")
+            await asyncio.sleep(60)
+        """
+    )
+    process.until("copied")
+    assert frozenset() == await store.dead()
+
+    process.signal(signal.SIGKILL)
+    await until(store.dead, within_s=1)
+
+
+async def test_a_holder_that_is_killed_is_dead_at_once_though_a_child_of_it_lives_on(
+    store: SqliteStore, start: Start
+) -> None:
+    process = start(
+        """
+        async def main():
+            await store.open()
+            await store.beat(me, "{}", 10_000_000)
+            if os.fork() == 0:
+                time.sleep(60)
+            say("forked")
+            await asyncio.sleep(60)
+        """
+    )
+    process.until("forked")
+    assert frozenset() == await store.dead()
+
+    process.signal(signal.SIGKILL)
+    await until(store.dead, within_s=1)
+
+
 async def test_an_instance_that_let_go_is_not_dead_but_gone(store: SqliteStore, path: Path, start: Start) -> None:
     process = start(
         """

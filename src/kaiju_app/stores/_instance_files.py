@@ -1,8 +1,9 @@
 """The operating system as a failure detector: a locked file for each instance, which falls free when its process ends.
 
-The lock is a POSIX one (fcntl(2)): not inherited by fork, gone with the process however it ends, kept by a process that
-is merely stopped. It belongs to the process, and closing any descriptor of the file gives it up: whoever holds one must
-never open that file again.
+The lock is one of flock(2), and belongs to the file as it was opened: gone with the process however it ends, kept by a
+process that is merely stopped, and by one that opens and closes the file once more, as a backup of the directory does.
+A forked child has it too, and closes it at once. One that runs nothing of Python after the fork does not: then its
+parent's death is told by the leases.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
+
+from ._forks import NotInAFork
 
 if sys.platform != "win32":  # There, nobody is known to be dead: leases decide.
     import fcntl
 
 _SUFFIX = ".lock"
-
-# Process, device and inode of what is held by all stores of this process: one must not open what another one holds,
-# by whatever path. With the process, as a fork copies the set.
-_held: set[tuple[int, int, int]] = set()
+_PATIENCE_S = 1.0  # Far longer than it takes to look.
 
 
 class InstanceFiles:
@@ -32,6 +33,8 @@ class InstanceFiles:
     def __init__(self, store: Path) -> None:
         self._store = store
         self._own: dict[str, int] = {}
+        self._not_in_a_fork = NotInAFork(_PATIENCE_S)  # The child would not know what it has to close.
+        _all.add(self)
 
     def take(self, me: str) -> None:
         """Show from now on, until this process ends, that the instance *me* lives."""
@@ -39,26 +42,22 @@ class InstanceFiles:
             return
         path = self._path(me)
         unlocked = path.with_name(path.name + ".new")  # Nobody may find it before it is locked.
-        descriptor = os.open(unlocked, os.O_CREAT | os.O_RDWR, 0o666)
-        held = _identity(os.fstat(descriptor))
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _held.add(held)
-            unlocked.rename(path)
-        except BaseException:
-            _held.discard(held)
-            os.close(descriptor)
-            raise
-        self._own[me] = descriptor
+        with self._not_in_a_fork:
+            descriptor = os.open(unlocked, os.O_CREAT | os.O_RDWR, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                unlocked.rename(path)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            self._own[me] = descriptor
 
     def release(self) -> None:
         """Take away the files of this process's instances."""
         for me, descriptor in self._own.items():
             with suppress(OSError):
                 self._path(me).unlink()
-            held = _identity(os.fstat(descriptor))
             os.close(descriptor)
-            _held.discard(held)
         self._own.clear()
 
     def disown(self) -> None:
@@ -74,7 +73,8 @@ class InstanceFiles:
         before = f"{self._store.name}-"
         names = [name for name in os.listdir(self._store.parent) if name.startswith(before) and name.endswith(_SUFFIX)]
         others = [name[len(before) : -len(_SUFFIX)] for name in names]
-        return frozenset(me for me in others if self._is_free(self._path(me)))
+        with self._not_in_a_fork:
+            return frozenset(me for me in others if self._is_free(self._path(me)))
 
     def forget(self, dead: str) -> None:
         """Take away the file of an instance that is dead."""
@@ -88,13 +88,11 @@ class InstanceFiles:
         if sys.platform == "win32":
             return False
         try:
-            if _identity(os.stat(path)) in _held:
-                return False
-            descriptor = os.open(path, os.O_RDWR)
+            descriptor = os.open(path, os.O_RDONLY)
         except OSError:  # Taken away meanwhile, or another user's: nothing is known.
             return False
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         finally:
@@ -102,5 +100,13 @@ class InstanceFiles:
         return True
 
 
-def _identity(file: os.stat_result) -> tuple[int, int, int]:
-    return os.getpid(), file.st_dev, file.st_ino
+_all: WeakSet[InstanceFiles] = WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_all):
+        each.disown()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

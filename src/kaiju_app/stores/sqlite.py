@@ -43,6 +43,8 @@ class SqliteStore(Store):
        dead after the grace.
     5. A file that is corrupt is renamed, and begun anew: it keeps only who runs what next, and a rev is never below the
        clock, so that fences go on growing.
+    6. A backup is another process's, or sqlite3's: to open and close the file in this process would drop SQLite's own
+       locks on it (https://sqlite.org/howtocorrupt.html 2.2).
 
     Args:
         path: The file; its directory exists, on a disk of this host.
@@ -298,7 +300,6 @@ class SqliteStore(Store):
         """Leave thread, connection and locks to the process that this one was forked from."""
         self._process = os.getpid()
         self._database.disown()
-        self._files.disown()
         return _new_thread()
 
 
