@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 
 from kaiju_app._clock import wall_us
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
+from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import MemoryStore, SqliteStore, Store, store_from_url
 from kaiju_app.stores._record import Coming, Record, Row, StoredHold
 from kaiju_app.stores._store import LEAD, MOST_CONFLICTS, Claimed, Ending, Instance, Renewed, Seen, Share, Transition
@@ -1389,6 +1391,41 @@ def test_ten_thousand_holds_and_as_many_claims_as_there_is_time_for_never_meet(k
 def _around(holds: list[tuple[int, int, int]], fence: int) -> list[tuple[int, int, int]]:
     """Return the holds during which the claim was made."""
     return [hold for hold in holds if hold[0] < fence < hold[1]]
+
+
+# --- whose it is ---
+
+
+@real
+async def test_one_object_is_for_one_started_scheduler_unless_it_says_that_it_is_for_many(
+    store: Store, kind: str
+) -> None:
+    """Whoever stops first would close it for the other."""
+    one, two = Scheduler(store), Scheduler(store)
+    async with one:
+        if kind != "memory":
+            with pytest.raises(InvalidArgument, match="must not be in use by another started scheduler: give each one"):
+                await two.start()
+            assert not two.json_repr()["started"]
+        else:
+            await two.start()
+    async with AsyncExitStack() as stack:
+        if kind != "memory":
+            await stack.enter_async_context(two)
+        assert "ok" == two.json_repr()["store"]["state"]  # type: ignore[index]
+        assert "tasks" in await two.inspect()
+    await two.stop()
+
+
+def test_whoever_had_it_in_a_loop_that_is_closed_has_it_no_more(another: Make) -> None:
+    store = another()
+
+    async def lend(user: str) -> None:
+        store.lend(user)
+
+    for user in ("one", "two"):
+        with closing(asyncio.new_event_loop()) as loop:
+            loop.run_until_complete(lend(user))
 
 
 # --- errors ---

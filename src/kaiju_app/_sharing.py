@@ -17,7 +17,7 @@ from ._grid import FOREVER
 from ._membership import Membership
 from ._shared import Shared
 from ._timing import LeaseTiming
-from .errors import StoreUnavailable, WrongState
+from .errors import InvalidArgument, StoreUnavailable, WrongState
 from .stores._record import Record
 from .stores._store import Store
 
@@ -43,6 +43,8 @@ class Sharing:
         """The lives that speak with the store: the one that goes on, and those with runs that outlived stop()."""
         self._dismissed: set[asyncio.Task[None]] = set()
         self._lives = 0
+        self._wanted = False
+        self._closing: asyncio.Future[None] | None = None
 
     @property
     def member(self) -> Membership:
@@ -61,8 +63,19 @@ class Sharing:
         """Open the store; one that is away is asked again later.
 
         Raises:
-            InvalidArgument: It can never be used.
+            InvalidArgument: It can never be used, or another scheduler uses it.
         """
+        self._wanted = True
+        if self._closing is not None and self._closing.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([self._closing])
+        try:
+            await self._open_store()
+            self.store.lend(self)
+        except InvalidArgument:
+            self._wanted = False
+            raise
+
+    async def _open_store(self) -> None:
         try:
             async with asyncio.timeout(self.timing.renew_s):
                 await self.store.open()
@@ -97,6 +110,7 @@ class Sharing:
             timeout_s: Bounds the wait, in seconds; None: as long as two questions to the store may take.
         """
         life, self.life = self.life, None
+        self._wanted = False
         loop = asyncio.get_running_loop()
         if life is not None and life not in self._going.values() and life.coordinator.claims:
             self._go_on(life, loop, again=True)  # It was cancelled a moment ago.
@@ -160,7 +174,8 @@ class Sharing:
         self.life = None
         self._going.clear()
         self._dismissed.clear()
-        self._lives = 0
+        self._lives, self._wanted, self._closing = 0, False, None
+        self.store.take_back(self)
         for entry in self.entries.values():
             entry.claim = entry.crew = None
 
@@ -210,6 +225,7 @@ class Sharing:
         """
         coordinator, loop = life.coordinator, asyncio.get_running_loop()
         if self.life is life:
+            self._wanted = False
             loop.call_later(GO_ON_S, self._revive, life, loop)
         coordinator.close()
         with suppress(TimeoutError):
@@ -230,8 +246,13 @@ class Sharing:
         self._go_on(life, loop, again=True)
 
     async def _close_store(self) -> None:
-        if not self._going and not any(each.claim is not None for each in self.entries.values()):
-            await self.store.close()
+        if self._wanted or self._going or any(each.claim is not None for each in self.entries.values()):
+            return
+        self.store.take_back(self)
+        self._closing = asyncio.ensure_future(self.store.close())  # Whoever prepares the next life waits for it.
+        await asyncio.wait([self._closing])
+        if self._closing.exception() is not None:
+            log.info("store %s: not closed in order: %s", self.store.name, self._closing.exception())
 
     def bury(self) -> None:
         """Forget the lives whose loop is closed: nothing of them goes on."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
-from kaiju_app.errors import StoreUnavailable, WrongState
+from kaiju_app.errors import InvalidArgument, StoreUnavailable, WrongState
 
 from ._record import Coming, Record, Row
 from ._transitions import Refusal, claim, finish, instance_of, is_active, is_due, is_mine, is_stale, renew, renew_hold
@@ -159,10 +159,14 @@ class Store(ABC):
     Attributes:
         name: What the store is called in logs and errors.
         sees_deaths: ``dead()`` can tell.
+        is_for_many: Several schedulers may have the same object.
     """
 
     name: str
     sees_deaths = False
+    is_for_many = False
+
+    _lent: tuple[object, asyncio.AbstractEventLoop] | None = None
 
     @abstractmethod
     async def open(self) -> None:
@@ -175,6 +179,23 @@ class Store(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of everything; without effect on a store that is closed."""
+
+    def lend(self, user: object) -> None:
+        """Be *user*'s until it gives this object back, or its loop is closed.
+
+        Raises:
+            InvalidArgument: Another one has it: whoever stops first would close it for both.
+        """
+        user_now, home = self._lent or (user, None)
+        if user_now is not user and home is not None and not home.is_closed() and not self.is_for_many:
+            rule = "must not be in use by another started scheduler: give each one an object of its own, of one address"
+            raise InvalidArgument("store", self.name, rule)
+        self._lent = user, asyncio.get_running_loop()
+
+    def take_back(self, user: object) -> None:
+        """Be nobody's any more, if *user* has this object."""
+        if self._lent is not None and self._lent[0] is user:
+            self._lent = None
 
     @abstractmethod
     async def scan(self, names: Collection[str] | None = None, *, active: bool = False) -> Seen:

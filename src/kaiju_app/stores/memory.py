@@ -23,6 +23,7 @@ class MemoryStore(Store):
     """
 
     name = "memory"
+    is_for_many = True
 
     def __init__(self, clock: Callable[[], int] = wall_us) -> None:
         self._clock = clock
