@@ -286,7 +286,7 @@ async def test_who_opens_a_store_before_its_server_is_there_listens_when_it_is(o
     await add(other, "task")
     with Proxy(host, int(port)) as proxy:
         proxy.refuse(True)
-        store = PostgresStore(proxy.dsn(dsn), app=other._app)
+        store = PostgresStore(proxy.dsn(dsn), app=other.app)
         with pytest.raises(StoreUnavailable):
             await store.open()
         proxy.refuse(False)
@@ -329,7 +329,7 @@ async def test_nothing_waits_for_a_record_that_somebody_has_locked(store: Postgr
     mine = {"ours": claimed.fence}
     async with connected() as connection, connection.transaction():
         await connection.execute(
-            "SELECT FROM kaiju_task WHERE app = $1 AND name IN ('locked', 'ours') FOR NO KEY UPDATE", store._app
+            "SELECT FROM kaiju_task WHERE app = $1 AND name IN ('locked', 'ours') FOR NO KEY UPDATE", store.app
         )
         begin = time.monotonic()
         renewed = await store.renew(ME, mine, {}, TTL)
@@ -350,7 +350,7 @@ async def test_a_change_waits_a_while_for_a_record_that_is_locked(store: Postgre
 
     async def hold_and_let_go() -> None:
         async with connected() as connection, connection.transaction():
-            await connection.execute("SELECT FROM kaiju_task WHERE app = $1 FOR NO KEY UPDATE", store._app)
+            await connection.execute("SELECT FROM kaiju_task WHERE app = $1 FOR NO KEY UPDATE", store.app)
             locked.set()
             await asyncio.sleep(0.4)
 
@@ -375,7 +375,7 @@ async def test_claims_find_what_is_due_without_looking_at_every_record(database:
     for start in range(0, len(names), 500):
         some = {each.name: lambda old, now, each=each: (each, ()) for each in records[start : start + 500]}
         assert all(each.done for each in (await store.change_each(some)).values())
-    values = {"app": store._app, "me": ME, "ttl": TTL, "limit": 50, "ahead": S, "lead": S // 10, "skip": ["x"],
+    values = {"app": store.app, "me": ME, "ttl": TTL, "limit": 50, "ahead": S, "lead": S // 10, "skip": ["x"],
               "n": 3, "rank": 1, "patience": S, "leases": "[]", "endings": "[]", "names": names[:100]}  # fmt: skip
     async with connected(database) as connection:
         await connection.execute("ANALYZE")
@@ -506,7 +506,7 @@ def test_a_url_names_a_database() -> None:
     store = store_from_url("postgres://user:s3cr3t@db.example:5433/app?sslmode=require", "web")
 
     assert isinstance(store, PostgresStore)
-    assert ("postgresql://db.example:5433/app", "web") == (store.name, store._app)
+    assert ("postgresql://db.example:5433/app", "web") == (store.name, store.app)
 
 
 # --- behind a pooler ---

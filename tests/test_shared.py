@@ -41,7 +41,7 @@ from kaiju_app.scheduler import (
     Scope,
     current_run,
 )
-from kaiju_app.stores import MemoryStore, Store
+from kaiju_app.stores import MemoryStore, SqliteStore, Store
 
 Made = Callable[..., Scheduler]
 Line = tuple[str, float]
@@ -1084,6 +1084,22 @@ def test_wrong_parameters_of_a_scheduler_are_refused(argument: str, value: Any) 
         Scheduler(**{argument: value})
 
     assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    "store", [MemoryStore(), SqliteStore("x.db"), SqliteStore("x.db", app="other")], ids=["memory", "sqlite", "other"]
+)
+def test_an_application_that_is_not_the_one_of_the_store_is_refused(store: Store) -> None:
+    with pytest.raises(InvalidArgument, match="give it where the store is made") as caught:
+        Scheduler(store, app="shop")
+
+    assert caught.value.argument == "app"
+
+
+def test_an_application_that_is_the_one_of_the_store_is_fine() -> None:
+    Scheduler(SqliteStore("x.db", app="shop"), app="shop")
+    Scheduler(SqliteStore("x.db", app="shop"))
+    Scheduler("sqlite:///x.db", app="shop")
 
 
 async def test_what_needs_the_store_needs_a_started_scheduler(made: Made) -> None:

@@ -42,8 +42,9 @@ class Scheduler:
 
     Args:
         store: Where instances of the application agree on who runs the tasks of ``Scope.CLUSTER``: a URL such as
-            ``sqlite:///scheduler.db`` for the processes of one host, or a Store; None: there is only this instance.
-        app: The set of instances that share the records of a store.
+            ``sqlite:///scheduler.db`` for the processes of one host, or a Store, which no other started scheduler has
+            unless it is a MemoryStore; None: there is only this instance.
+        app: The set of instances that share the records of a store; of a Store, that is said where it is made.
         lease: How long a claim in the store is trusted, and how soon it moves from an instance that died.
         version: Who may change the rule of a task in the store: instances of the highest version. Raise it with each
             release that changes a rule; releases may run side by side.
@@ -86,10 +87,9 @@ class Scheduler:
         self._numbers: dict[str, int] = {}
         self._lease = _timing(lease)
         self._version = _version(version)
-        self._app = key("app", app)
-        if store is not None and not isinstance(store, Store):
-            store = store_from_url(store, self._app)
-        sharing = None if store is None else Sharing(self._driver, store, self._lease, self._version)
+        app = key("app", app)
+        shared = None if store is None else _store(store, app)
+        sharing = None if shared is None else Sharing(self._driver, shared, self._lease, self._version)
         self._life = Life(self._driver, sharing)
 
     # --- registration ---
@@ -414,6 +414,15 @@ class Tasks(Mapping[str, ScheduledTask[Any]]):
 
     def __repr__(self) -> str:
         return f"<{len(self)} tasks>"
+
+
+def _store(store: str | Store, app: str) -> Store:
+    if not isinstance(store, Store):
+        return store_from_url(store, app)
+    if app not in ("default", store.app):
+        rule = f"is not the store's own, {store.app!r}: give it where the store is made, SqliteStore(..., app=...)"
+        raise InvalidArgument("app", app, f"{rule}; a MemoryStore is one application's as a whole")
+    return store
 
 
 def _timing(lease: LeaseTiming) -> LeaseTiming:

@@ -158,11 +158,13 @@ class Store(ABC):
 
     Attributes:
         name: What the store is called in logs and errors.
+        app: The set of instances that share the records.
         sees_deaths: ``dead()`` can tell.
         is_for_many: Several schedulers may have the same object.
     """
 
     name: str
+    app: str = "default"
     sees_deaths = False
     is_for_many = False
 

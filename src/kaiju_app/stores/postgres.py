@@ -67,7 +67,7 @@ class PostgresStore(Store):
     ) -> None:
         self._link = _link(dsn, timeout_s)
         self._news = News(self._link if listen is None else _link(listen, timeout_s), self._tell, app)
-        self._app = app
+        self.app = app
         self.name = self._link.address.name
 
     async def open(self) -> None:
@@ -174,7 +174,7 @@ class PostgresStore(Store):
             rule = "must be in a transaction: async with connection.transaction(): ...; await run.guard(connection)"
             raise InvalidArgument("connection", connection, rule)
         sql, names = parts("guard")
-        values = {"app": self._app, "name": claimed.name, "me": claimed.holder, "fence": claimed.fence}
+        values = {"app": self.app, "name": claimed.name, "me": claimed.holder, "fence": claimed.fence}
         return await connection.fetchval(sql, *(values[name] for name in names)) is not None
 
     async def wait(self, timeout_s: float) -> None:
@@ -204,7 +204,7 @@ class PostgresStore(Store):
         return total
 
     def _by_hand(self, claimed: Record) -> str:
-        claim = self._app, claimed.name, str(claimed.holder), str(claimed.fence)
+        claim = self.app, claimed.name, str(claimed.holder), str(claimed.fence)
         literals = ", ".join("'" + each.replace("'", "''") + "'" for each in claim)
         return (
             f"execute SELECT 1 FROM kaiju_task WHERE (app, name, holder, fence) = ({literals}) FOR NO KEY UPDATE; "
@@ -213,7 +213,7 @@ class PostgresStore(Store):
 
     async def _swap(self, swaps: Sequence[_Swap]) -> set[str]:
         """Return the names of those that were done."""
-        changes = json.dumps([each.values(self._app) for each in swaps])
+        changes = json.dumps([each.values(self.app) for each in swaps])
         answer = await self._ask("swap", names=[each.name for each in swaps], changes=changes)
         return set(answer["done"])
 
@@ -221,7 +221,7 @@ class PostgresStore(Store):
         await self._ask("tell", what=what)
 
     async def _ask(self, statement: str, **values: Any) -> Answer:
-        return await self._link.ask(statement, app=self._app, **values)
+        return await self._link.ask(statement, app=self.app, **values)
 
 
 def _link(dsn: str, timeout_s: float) -> Link:

@@ -65,7 +65,7 @@ class SqliteStore(Store):
     ) -> None:
         self._path = Path(path).absolute()  # Whatever the working directory is later.
         self.name = f"sqlite:///{path}"
-        self._app = app
+        self.app = app
         self._clock = clock
         self._timeout_s = timeout_s
         self._history = history
@@ -262,7 +262,7 @@ class SqliteStore(Store):
         return result
 
     def _records(self, connection: sqlite3.Connection) -> SqliteRecords:
-        return SqliteRecords(connection, self._app, self._clock)
+        return SqliteRecords(connection, self.app, self._clock)
 
     def _let_go(self) -> None:
         self._database.close()
