@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from random import Random
@@ -38,7 +39,7 @@ class SharedStore(MemoryStore):
     """The store itself; *changed* hears of every change, in the instant in which it is made."""
 
     def __init__(self, clock: Callable[[], int], changed: Callable[[Record | None, Record | None], None]) -> None:
-        super().__init__(clock)
+        super().__init__(clock, history=sys.maxsize)  # It is judged whole.
         self._changed = changed
 
     async def swap(self, old: Record | None, new: Record | None, rows: Sequence[Row] = ()) -> bool:

@@ -780,18 +780,6 @@ async def test_an_idle_poll_takes_no_lock(path: Path, store: SqliteStore) -> Non
         assert not (await store.change("later", lambda old, now: None)).done
 
 
-async def test_only_the_last_rows_of_a_task_are_kept(opened: Open) -> None:
-    store = await opened(history=3)
-    await store.swap(None, record("before"), [row("before")])
-    await store.swap(None, record(), [row(first=number) for number in range(9)])
-    await store.swap(None, record("other"), [row("other")])
-    await store.swap(record(), replace(record(), rev=T0), [row(first=9)])
-
-    assert [7, 8, 9] == [each.first for each in await store.history("task", 99)]
-    for name in ("before", "other"):
-        assert [row(name)] == await store.history(name, 99)
-
-
 async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:
     one, two = await opened(app="one"), await opened(app="two")
     await add(one, "task", next=0)

@@ -974,6 +974,22 @@ async def told(store: Store, *names: str) -> list[list[int]]:
 
 
 @real
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])  # A server is tidied now and then.
+async def test_only_the_last_rows_of_a_task_are_kept(kind: str, tmp_path: Path) -> None:
+    store = MemoryStore(history=3) if kind == "memory" else SqliteStore(tmp_path / "store.db", history=3)
+    await store.open()
+    await store.swap(None, record("before"), [row("before")])
+    await store.swap(None, record(), [row(first=number) for number in range(9)])
+    await store.swap(None, record("other"), [row("other")])
+    await store.swap(record(), replace(record(), rev=T0), [row(first=9)])
+
+    assert [7, 8, 9] == [each.first for each in await store.history("task", 99)]
+    for name in ("before", "other"):
+        assert [row(name)] == await store.history(name, 99)
+    await store.close()
+
+
+@real
 async def test_of_each_task_the_newest_rows_stay(store: Store) -> None:
     await store.swap(None, record("many"), [row("many", first=number) for number in range(9)])
     await store.swap(None, record("few"), [row("few", first=number) for number in range(3)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from threading import Lock
@@ -20,16 +21,18 @@ class MemoryStore(Store):
 
     Args:
         clock: Its clock: microseconds since the Unix epoch.
+        history: Rows kept for each task.
     """
 
     name = "memory"
     is_for_many = True
 
-    def __init__(self, clock: Callable[[], int] = wall_us) -> None:
+    def __init__(self, clock: Callable[[], int] = wall_us, *, history: int = 100) -> None:
         self._clock = clock
+        self._history = history
         self._lock = Lock()
         self._records: dict[str, Record] = {}
-        self._rows: dict[str, dict[_Key, Row]] = {}
+        self._rows: dict[str, OrderedDict[_Key, Row]] = {}
         self._instances: dict[str, Instance] = {}
         self._waiting: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
 
@@ -61,7 +64,7 @@ class MemoryStore(Store):
             else:
                 self._records[one.name] = new
             for row in rows:
-                self._rows.setdefault(row.name, {}).setdefault((row.first, row.manual, row.take), row)
+                self._keep(row)
             waiting, self._waiting = self._waiting, {}
         for future, loop in waiting.items():
             with suppress(RuntimeError):  # That loop is closed.
@@ -111,6 +114,12 @@ class MemoryStore(Store):
             now = self._clock()
             self._instances[me] = Instance(me, info, now)
             return [each for _, each in sorted(self._instances.items()) if now - each.seen <= ttl]
+
+    def _keep(self, row: Row) -> None:
+        rows = self._rows.setdefault(row.name, OrderedDict())
+        rows.setdefault((row.first, row.manual, row.take), row)
+        if len(rows) > self._history:
+            rows.popitem(last=False)
 
 
 _active = active  # By another name where a parameter has this one.
