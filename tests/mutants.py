@@ -446,7 +446,6 @@ OTHERS = (
     f"{LATER}\n        WHERE :n > 1 AND app = :app AND ",
 )
 FREE, UNHELD = "holder IS NULL AND ", "holds = '{}' AND "
-IDLE = Suite(("tests/test_sqlite.py::test_an_idle_poll_takes_no_lock",))
 APPS = Suite(("tests/test_sqlite.py::test_applications_do_not_see_each_others_tasks",))
 
 QUERIES = [
@@ -456,7 +455,6 @@ QUERIES = [
         SQL,
         f"{DUE}{FREE}{UNHELD}due <= :now + :ahead\n        AND (bucket",
         f"{DUE}{FREE}{UNHELD}true\n        AND (bucket",
-        IDLE,
     ),
     of_stores("sql-due-without-free", "`due` finds what somebody has", SQL, DUE + FREE + UNHELD, ALL + UNHELD),
     of_stores("sql-due-without-held", "`due` finds what is held", SQL, DUE + FREE + UNHELD, ALL + FREE),
@@ -483,7 +481,6 @@ QUERIES = [
         SQL,
         ASKED,
         ASKED.replace(" AND holder IS NULL", ""),
-        IDLE,
     ),
     of_stores(
         "sql-asked-without-held",
@@ -491,7 +488,6 @@ QUERIES = [
         SQL,
         ASKED,
         ASKED.replace(" AND holds = '{}'", ""),
-        IDLE,
     ),
     *(
         of_stores(

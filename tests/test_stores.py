@@ -591,6 +591,30 @@ async def test_held_and_claimed_extra_runs_are_not_claimed(store: Store) -> None
 
 
 @real
+@pytest.mark.parametrize("why", ["later", "later than ahead", "held", "claimed", "skipped"])
+async def test_a_claim_that_finds_nothing_is_no_change_that_wakes_anybody(store: Store, why: str) -> None:
+    """An idle instance asks all the time: it must neither wake others nor itself."""
+    await add(store, "task", next=T0 + 2 * S, asked=None if "later" in why else T0)
+    if why == "held":
+        await held(store, "task")
+    if why == "claimed":
+        assert ["task"] == await taken(store, YOU)
+    ahead, skip = (S if why == "later than ahead" else 0), ({"task"} if why == "skipped" else set())
+
+    async def takes_s() -> float:
+        began = time.monotonic()
+        waiting = asyncio.ensure_future(store.wait(0.2))
+        await asyncio.sleep(0)
+        assert [] == await taken(store, ahead=ahead, skip=skip)
+        await waiting
+        return time.monotonic() - began
+
+    tries = 3  # News of what came before may be late.
+    while await takes_s() < 0.19:
+        assert (tries := tries - 1)
+
+
+@real
 async def test_what_somebody_has_to_look_at_comes_with_a_claim(store: Store, clock: Clock) -> None:
     names = ["free", "lease", "mine", "hold", "pause", "endless"]
     await add(store, *names, next=T0 + 99 * S)
