@@ -1,9 +1,9 @@
 """W8: 1,000 tasks at 1 s, shared by three processes over one store: ``python -m bench.together``.
 
-On PostgreSQL a claim, a renewal, an ending and a beat are one statement each.
-
 Every process registers every task. Each body notes its tick and when it began; what all of them noted is put together
-here: how many of the ticks ran, how many ran twice, how late they began, and how often the store was asked.
+here: how many of the ticks ran, how many ran twice, how late they began, and how often the store was asked. On
+PostgreSQL a claim, a renewal, an ending and a beat are one statement each; on SQLite each is several, which are counted
+too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ START_S = 6.0  # Registration is over by then, and everybody there.
 
 
 def main() -> int:
-    """Run the processes and print one line of figures; return 1 if a tick ran twice."""
+    """Run the processes and print one line of figures; return 1 if a tick ran twice, or not at all."""
     options = arguments().parse_args()
     if options.worker:
         asyncio.run(work(options.store, options))
@@ -39,8 +41,9 @@ def main() -> int:
         url = options.store or f"sqlite:///{folder}/w8.db"
         begin = time.time() + START_S + options.tasks / 1_000
         found = [json.loads(each) for each in run(options, url, begin)]
-    print(json.dumps(summary(found, options), indent=1))
-    return 0
+    figures = summary(found, options)
+    print(json.dumps(figures, indent=1))
+    return 1 if figures["duplicates"] or figures["missing"] else 0
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -75,7 +78,7 @@ async def work(url: str, options: argparse.Namespace) -> None:
     """Be one process: run what comes, and print what it was."""
     tasks, begin, seconds = options.tasks, options.begin, options.seconds
     store = store_from_url(url)
-    asked = counted(store)
+    asked, stated = counted(store), counted_statements()
     runs: list[tuple[str, float, float]] = []
 
     async def body() -> None:
@@ -93,11 +96,12 @@ async def work(url: str, options: argparse.Namespace) -> None:
     async with scheduler:
         await asyncio.sleep(begin + 1 - time.time())
         asked.clear()
+        stated.clear()
         cpu = time.process_time()
         await asyncio.sleep(begin + 1 + seconds - time.time())
-        cpu, calls = time.process_time() - cpu, dict(asked)
+        cpu, calls, statements = time.process_time() - cpu, dict(asked), dict(stated)
         await asyncio.sleep(1.5)
-    print(json.dumps({"pid": os.getpid(), "runs": runs, "asked": calls, "cpu_s": cpu}))
+    print(json.dumps({"pid": os.getpid(), "runs": runs, "asked": calls, "stated": statements, "cpu_s": cpu}))
 
 
 def counted(store: Store) -> Counter[str]:
@@ -116,6 +120,19 @@ def _counting(method: Callable[..., Any], name: str, asked: Counter[str]) -> Cal
     return call
 
 
+def counted_statements() -> Counter[str]:
+    """Return a count of the statements, by their first word, of SQLite's connections that are made from now on."""
+    stated: Counter[str] = Counter()
+
+    class Counting(sqlite3.Connection):
+        def execute(self, sql: str, /, *values: Any) -> sqlite3.Cursor:
+            stated.update(sql.split(None, 1)[:1])
+            return super().execute(sql, *values)
+
+    sqlite3.connect = partial(sqlite3.connect, factory=Counting)  # type: ignore[assignment]
+    return stated
+
+
 def summary(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures, of the ticks within the time that is counted."""
     first = min(tick for each in found for _, tick, _ in each["runs"]) + 1
@@ -123,12 +140,16 @@ def summary(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[st
     runs = [(task, tick, late) for each in found for task, tick, late in each["runs"] if first <= tick < last]
     ticks = Counter((task, tick) for task, tick, _ in runs)
     late = sorted(late for _, _, late in runs)
-    asked = sum((Counter(each["asked"]) for each in found), Counter())
+    asked, stated = (sum((Counter(each[what]) for each in found), Counter()) for what in ("asked", "stated"))
+    expected = round(options.tasks * options.seconds / options.interval)
     return {
-        "done": f"{len(ticks)} of {round(options.tasks * options.seconds / options.interval)}",
+        "done": f"{len(ticks)} of {expected}",
+        "missing": expected - len(ticks),
         "duplicates": sum(number - 1 for number in ticks.values()),
         "questions_a_second": round(asked.total() / options.seconds, 1),
         "questions": {name: round(number / options.seconds, 1) for name, number in asked.most_common()},
+        "statements_a_second": round(stated.total() / options.seconds, 1),
+        "statements": {word: round(number / options.seconds, 1) for word, number in stated.most_common()},
         "late_ms_p50": round(late[len(late) // 2] * 1e3, 2),
         "late_ms_p99": round(late[len(late) * 99 // 100] * 1e3, 2),
         "late_ms_max": round(late[-1] * 1e3, 2),
