@@ -366,7 +366,7 @@ def test_under_libfaketime_no_promise_is_broken(group: Group) -> None:
     ahead, behind = (heard_of(processes, each.note.split()[1]) - wall_us() for each in boots)
     assert 0.9 < ahead / us(HOUR_S) < 1.1
     assert 0.9 < -behind / us(HOUR_S) < 1.1
-    processes.check(tasks=SEVERAL)
+    processes.check(processes.end(), tasks=SEVERAL)
 
 
 # --- suspending races claiming ---
