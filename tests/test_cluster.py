@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,7 +32,6 @@ class Instance:
     name: str
     takes_s: float = 3.0
     unknown: frozenset[str] = frozenset()
-    room: int = 10
     journal: list[tuple[float, str, str, float]] = field(default_factory=list)
     bodies: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     lost_holds: list[OwnHold] = field(default_factory=list)
@@ -71,9 +69,6 @@ class Instance:
 
     def regain(self, claim: Claim) -> None:
         self.note("regained", claim.record)
-
-    def slots(self) -> int:
-        return self.room - len(self.bodies)
 
     def start(self, claim: Claim) -> None:
         assert claim.name not in self.bodies
@@ -185,18 +180,6 @@ async def test_what_one_instance_does_not_know_is_left_to_others(loop: VirtualLo
         await each.stop()
 
 
-async def test_no_more_runs_begin_than_there_is_room(loop: VirtualLoop, store: MemoryStore) -> None:
-    names = [f"t{number}" for number in range(10)]
-    await register(store, *names, every_s=1000)
-    one = Instance(loop, store, "one", room=3)
-    await asyncio.sleep(1)
-    assert len(one.bodies) == 3
-    await asyncio.sleep(14)
-
-    assert Counter(name for name, _ in begun(one)) == dict.fromkeys(names, 1)
-    await one.stop()
-
-
 async def test_an_orderly_stop_frees_what_it_has_at_once(loop: VirtualLoop, store: MemoryStore) -> None:
     await register(store, "a")
     one = Instance(loop, store, "one")
@@ -223,7 +206,7 @@ async def test_many_claims_are_given_back_with_few_questions(loop: VirtualLoop) 
     store = Counted(loop.wall_us)
     names = [f"t{number}" for number in range(200)]
     await register(store, *names, first=ZERO + 7 * SECOND)
-    one = Instance(loop, store, "one", room=500)
+    one = Instance(loop, store, "one")
     await asyncio.sleep(6.95)
     assert len(one.coordinator.claims) == 200
     before = store.asked

@@ -163,6 +163,22 @@ async def test_the_first_run_comes_once_and_neither_start_nor_restart_repeats_it
     assert journal.seconds == pytest.approx([0, 60], abs=0.01)
 
 
+async def test_any_number_of_runs_goes_on_at_once(made: Made) -> None:
+    began: list[float] = []
+
+    async def long() -> None:
+        began.append(now())
+        await asyncio.sleep(1e6)
+
+    a = made()
+    for number in range(1_200):
+        share(a, long, 3600, f"t{number}", policy=ExecPolicy.WAIT)
+    async with a:
+        await asyncio.sleep(2)
+
+        assert len(began) == 1_200
+
+
 async def test_first_run_may_be_later(made: Made) -> None:
     journal = Journal()
     a = made()

@@ -29,9 +29,6 @@ class Host(Registry, Protocol):
     def may_start(self, name: str) -> bool:
         """Return whether nothing here keeps the task from running at this moment."""
 
-    def slots(self) -> int:
-        """Return how many more runs may begin."""
-
     def start(self, claim: Claim) -> None:
         """Begin the run, now. Later, ``ended()`` or ``released()`` has to be called, once its body is really over."""
 
@@ -136,7 +133,7 @@ class Claiming(Belonging):
             return
         now = self._steady()
         shown = self.clock.at_least(now)
-        may = not claim.held and self._host.slots() > 0 and self._host.may_start(claim.name)
+        may = not claim.held and self._host.may_start(claim.name)
         if now >= claim.deadline - self.every or not may:
             self._give_back(claim)
         elif shown is None or shown < claim.record.tick_due:

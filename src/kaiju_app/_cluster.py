@@ -28,8 +28,8 @@ from .stores._record import Record
 from .stores._store import LEAD, Renewed, Store
 from .stores._transitions import instance_of
 
-MOST = 500  # Claims in one round: more would be started late by whoever has that many.
 LOOKED_AT = 500_000  # Timers of a loop stand still while the machine sleeps: so a lease that ended then is seen soon.
+MOST = 500  # Claims that wait for their tick: more would be started late. How many runs go on, nothing limits.
 DEAD_SEEN = 500_000  # Who is dead is looked for so often, where that can be seen.
 
 
@@ -154,8 +154,8 @@ class Coordinator(Claiming):
         self._claimed_at = now = self._steady()
         self._skip = {name: until for name, until in self._skip.items() if until > now}
         waiting = sum(claim.state is State.CLAIMED for claim in self.claims.values())
-        room = min(MOST, self._host.slots() - waiting)
-        self._claim_at = now + self.poll
+        room = MOST - waiting
+        self._claim_at = now + (self.poll if room > 0 else LINGER)
         if room <= 0:
             return
         ahead = self.ahead if self.clock.is_fresh(now, 3 * self.every) else 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ._claims import Claim, OwnHold
 from ._clock import utc
-from ._cluster import MOST, Coordinator
+from ._cluster import Coordinator
 from ._driver import Driver
 from ._entry import DISABLED, HELD, HUNG, REMOVED
 from ._events import log
@@ -86,10 +86,6 @@ class Membership:
         if entry is None or not self.driver.planning or self.driver.holds:
             return False
         return not entry.flags & (HELD | DISABLED | REMOVED) and self.driver.alive(entry) is None
-
-    def slots(self) -> int:
-        """Return how many more runs may begin."""
-        return MOST - len(self._runs)
 
     def definer(self, name: str) -> Callable[[int], Definition] | None:
         """Return what tells, from the store's time, what this instance says of a task; None if it is gone."""
