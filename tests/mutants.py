@@ -406,8 +406,8 @@ CHANGES += [
         "put-of-any-version",
         "an old version brings its rule back",
         TRANSITIONS,
-        "if new.version < old.version or (new.spec, new.version)",
-        "if (new.spec, new.version)",
+        "if new.version < old.version or (new.version == old.version and (",
+        "if (new.version == old.version and (",
         PURE,
     ),
     of_stores(

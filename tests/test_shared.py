@@ -1013,6 +1013,92 @@ async def test_two_rules_of_one_version_are_told(made: Made, caplog: pytest.LogC
     assert "every 60 s" in found[0]
 
 
+async def test_of_two_rules_of_one_version_the_last_one_to_come_stands(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each says every hour that it knows the task; if that brought its rule back, no tick would ever come."""
+    journal = Journal()
+    a, b = made(), made()
+    share(a, journal.body("a"), 7200)
+    share(b, journal.body("b"), 7500)
+    async with started(a, b):
+        await asyncio.sleep(48 * 3600)
+
+    assert journal.seconds[2:] == pytest.approx([journal.seconds[1] + 7500 * each for each in range(1, 23)], abs=0.1)
+    assert len([record for record in caplog.records if "two rules" in record.message]) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, {"jitter_s": 1}),
+        ({"jitter_s": 2}, {"jitter_s": 1}),
+        ({}, {"until": ZERO + timedelta(seconds=86_400)}),
+        ({"until": ZERO + timedelta(seconds=10)}, {}),
+        ({"until": ZERO + timedelta(seconds=50)}, {"until": ZERO + timedelta(seconds=86_400), "jitter_s": 0.5}),
+    ],
+)
+async def test_only_another_interval_begins_a_grid_of_its_own(
+    made: Made, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    old, new = made(version=1), made(version=2)
+    share(old, nothing, 60, **before)
+    share(new, nothing, 60, **after)
+    async with old:
+        await asyncio.sleep(85)
+    async with new:
+        await asyncio.sleep(120)
+        ticks = [at(run.scheduled_at) for run in await new.history("job")]
+
+    assert ticks[-2:] == pytest.approx([ticks[0] + 120, ticks[0] + 180])
+
+
+async def test_a_task_whose_end_comes_nearer_ends_then(made: Made) -> None:
+    journal = Journal()
+    old, new = made(version=1), made(version=2)
+    share(old, journal.body("old"), 60)
+    share(new, journal.body("new"), 60, until=ZERO + timedelta(seconds=100))
+    async with old:
+        await asyncio.sleep(30)
+    async with new:
+        await asyncio.sleep(300)
+
+    assert journal.seconds == pytest.approx([0, 60], abs=0.1)
+
+
+@pytest.mark.parametrize(("before_s", "after_s"), [(60, 300), (300, 60)])
+async def test_a_rolling_release_loses_no_more_than_one_new_interval(
+    made: Made, before_s: float, after_s: float
+) -> None:
+    """In either order: also when an instance of the old version starts again in between."""
+    journal = Journal()
+    old, new = [made(version=1) for _ in range(3)], [made(version=2) for _ in range(3)]
+    for each in old:
+        share(each, journal.body("old"), before_s)
+    for each in new:
+        share(each, journal.body("new"), after_s)
+    async with contextlib.AsyncExitStack() as stack:
+        for each in old:
+            await stack.enter_async_context(each)
+        await asyncio.sleep(1000)
+        begun = now()
+        for leaving, coming in zip(old, new, strict=True):
+            await leaving.stop()
+            await asyncio.sleep(20)
+            await stack.enter_async_context(coming)
+            await asyncio.sleep(20)
+            await leaving.start()
+            await asyncio.sleep(20)
+            await leaving.stop()
+        await asyncio.sleep(1000)
+
+    first, *rest = [second for second in journal.seconds if second > begun + 20]
+    assert first <= begun + 20 + after_s + 0.1
+    assert [later - earlier for earlier, later in pairwise([first, *rest])] == pytest.approx(
+        [after_s] * len(rest), abs=0.1
+    )
+
+
 async def test_a_release_during_a_run_is_not_lost(made: Made) -> None:
     journal = Journal(10)
     old, new = made(version=(1, 0)), made(version=(1, 1))

@@ -491,12 +491,22 @@ def test_who_may_change_the_rule_is_decided_by_the_version(
     assert expected == (None if new is None else changed(old, new) | {"seen": NOW})
 
 
+@pytest.mark.parametrize(("version", "stands"), [((0, 9), True), ((1,), True), ((1, 1), False)])
+def test_a_rule_that_is_said_again_replaces_none_of_its_version(version: tuple[int, ...], stands: bool) -> None:
+    new = put(FREE, NOW, replace(NEW, version=version), again=True)
+
+    assert stands == (new is None)
+    assert put(None, NOW, NEW, again=True) == put(None, NOW, NEW)
+
+
 def test_that_a_task_is_known_is_said_once_a_day() -> None:
     same = replace(NEW, spec="rule")
     older = replace(NEW, version=(0,))
     for definition in (same, older):
         assert put(FREE, FREE.seen + DAY, definition) is None
         assert {"seen": FREE.seen + DAY + 1} == changed(FREE, put(FREE, FREE.seen + DAY + 1, definition))
+    another = put(FREE, FREE.seen + DAY + 1, NEW, again=True)
+    assert {"seen": FREE.seen + DAY + 1} == changed(FREE, another)
 
 
 def test_a_record_is_forgotten_when_nobody_has_known_it_for_long_and_nobody_uses_it() -> None:

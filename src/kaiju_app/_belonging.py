@@ -25,17 +25,21 @@ ROWS_KEPT = 100
 ROWS_AGE = 30 * 24 * HOUR
 
 
+Define = Callable[[Record | None, int], Definition]
+"""From the record of a task, if there is one, and the store's time to what an instance says of the task."""
+
+
 class Registry(Protocol):
     """Who knows the tasks."""
 
-    def definer(self, name: str) -> Callable[[int], Definition] | None:
-        """Return what tells, from the store's time, what this instance says of a task; None if it is gone.
+    def definer(self, name: str) -> Define | None:
+        """Return what tells what this instance says of a task; None if it is gone.
 
         What is returned may be called in any thread.
         """
 
     def registered(self, name: str, changed: Changed) -> None:
-        """Learn that the store has heard of a task, and what it had."""
+        """Learn that the store has heard of a task for the first time from this instance, and what it had."""
 
     def doubtful(self) -> list[str]:
         """Return the tasks of which it was last heard that others run or hold them: that may be over."""
@@ -63,7 +67,8 @@ class Belonging(Holding):
         self._registry = registry
         self._info = info
         self._names: dict[str, None] = {}
-        self._to_say: dict[str, None] = {}
+        self._to_say: dict[str, bool] = {}
+        """By name, whether that has been said before."""
         self._said = asyncio.Event()
         self._tidying: asyncio.Future[None] | None = None
         self._share: Share | None = None
@@ -73,7 +78,8 @@ class Belonging(Holding):
 
     def register(self, name: str) -> None:
         """Say of a task that it is known here, and what its rule is."""
-        self._names[name] = self._to_say[name] = None
+        self._names[name] = None
+        self._to_say[name] = False
         self._wake.set()
 
     def forget(self, name: str) -> None:
@@ -119,7 +125,7 @@ class Belonging(Holding):
             await self._look_again()
         if now >= self._say_again_at:  # The store deletes what nobody has known for long.
             self._say_again_at = now + HOUR
-            self._to_say |= self._names
+            self._to_say = dict.fromkeys(self._names, True) | self._to_say
         if self._to_say:
             await self._say_names()
         if now >= self._clear_at:
@@ -153,18 +159,23 @@ class Belonging(Holding):
 
     async def _say_names(self) -> None:
         transitions: dict[str, Transition] = {}
-        for name in islice(list(self._to_say), HANDFUL):
+        saying = dict(islice(self._to_say.items(), HANDFUL))
+        for name, again in saying.items():
             define = self._registry.definer(name)
             if define is None:
                 self.forget(name)
             else:
-                transitions[name] = _putting(define)
+                transitions[name] = _putting(define, again)
         answered = await self._ask(self._store.change_each(transitions))
         if answered is None:
             return
         for name, changed in answered[0].items():
             self._to_say.pop(name, None)
-            self._registry.registered(name, changed)
+            record = changed.new or changed.old
+            if not saying[name]:
+                self._registry.registered(name, changed)
+            elif record is not None:
+                self._registry.heard(record)
         self._said.set()
 
     async def _clear_away(self) -> None:
@@ -190,9 +201,9 @@ class Belonging(Holding):
         self._registry.unheld(held)
 
 
-def _putting(define: Callable[[int], Definition]) -> Transition:
+def _putting(define: Define, again: bool) -> Transition:
     def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
-        new = put(old, now, define(now))
+        new = put(old, now, define(old, now), again=again)
         return None if new is None else (new, ())
 
     return transition

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from ._belonging import Define
 from ._claims import Claim, OwnHold
 from ._clock import utc
 from ._cluster import Coordinator
@@ -21,7 +22,6 @@ from ._shared import Shared
 from ._timing import LeaseTiming
 from .stores._record import Coming, Record, Row
 from .stores._store import Changed, Ending, Store
-from .stores._transitions import Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +87,13 @@ class Membership:
             return False
         return not entry.flags & (HELD | DISABLED | REMOVED) and self.driver.alive(entry) is None
 
-    def definer(self, name: str) -> Callable[[int], Definition] | None:
-        """Return what tells, from the store's time, what this instance says of a task; None if it is gone."""
+    def definer(self, name: str) -> Define | None:
+        """Return what tells what this instance says of a task; None if it is gone."""
         entry = self._entries.get(name)
         return None if entry is None else entry.definer(self._version)
 
     def registered(self, name: str, changed: Changed) -> None:
-        """Learn that the store has heard of a task, and what it had."""
+        """Learn that the store has heard of a task for the first time from this instance, and what it had."""
         entry, old = self._entries.get(name), changed.old
         if entry is None:
             return

@@ -49,6 +49,18 @@ def spec_of(text: str, code: Spec) -> Spec | None:
         return None
 
 
+def same_ticks(text: str, other: str) -> bool:
+    """Return whether two rules differ in nothing but the jitter of their ticks, and when they end."""
+    try:
+        form, another = (
+            {key: value for key, value in json.loads(each).items() if key not in ("jitter_us", "until_us")}
+            for each in (text, other)
+        )
+    except (ValueError, AttributeError, RecursionError):
+        return False
+    return form == another
+
+
 def check_text(trigger: Trigger | None) -> None:
     """Refuse a *trigger* that cannot be kept as text.
 

@@ -14,7 +14,7 @@ from ._entry import SHARED, UNEVEN, Entry
 from ._following import Passed
 from ._grid import FOREVER, Grid
 from ._model import ExecPolicy, OnLost, Outcome, Reason, Spec
-from ._rule_text import check_text, spec_of, text_of
+from ._rule_text import check_text, same_ticks, spec_of, text_of
 from ._run import Running
 from .errors import InvalidArgument
 from .stores._record import Coming, Record
@@ -80,13 +80,15 @@ class Shared(Entry):
             grid.spec = _decide.with_gap(spec, gap)
         return grid
 
-    def definer(self, version: tuple[int, ...]) -> Callable[[int], Definition]:
-        """Return what tells, from the store's time, what this instance says of the task; safe in any thread."""
+    def definer(self, version: tuple[int, ...]) -> Callable[[Record | None, int], Definition]:
+        """Return what tells, from a record and the store's time, what this instance says of it; safe in any thread."""
         name, text, grid = self.name, self.text, self.ticks(self.code)
 
-        def definition(now: int) -> Definition:
+        def definition(old: Record | None, now: int) -> Definition:
             first, _ = _decide.first_tick(grid, now)
             by_rule = grid.after(now)
+            if old is not None and old.spec != text and same_ticks(old.spec, text):
+                by_rule = _going_on(grid, old, now)
             return Definition(name, text, version, Coming(first, grid.due(first)), Coming(by_rule, grid.due(by_rule)))
 
         return definition
@@ -118,6 +120,15 @@ class Shared(Entry):
         """Take note of how a run ended."""
         if self.crew is not None:  # Else nobody has claimed anything, and nothing runs.
             self.crew.over(run, outcome, reason, exc)
+
+
+def _going_on(grid: Grid, old: Record, now: int) -> int:
+    """Return the tick to come of a task whose ticks are the same as before, but for their jitter and their end."""
+    if old.next < FOREVER:
+        return grid.clipped(old.next)
+    if grid.spec.rule is None and old.floor <= now:  # It had come to its end.
+        return grid.passed(old.floor, now).following
+    return grid.after(now)
 
 
 def check_sharing(spec: Spec, name: str | None, overlap_on_loss: bool) -> None:

@@ -34,7 +34,7 @@ class Definition:
 
     Attributes:
         first: The first tick, if there is no record yet.
-        by_rule: The first tick of the rule after the store's now: a deploy never fires a run.
+        by_rule: The tick to come by the rule, after the store's now: a deploy never fires a run.
     """
 
     name: str
@@ -44,15 +44,19 @@ class Definition:
     by_rule: Coming
 
 
-def put(old: Record | None, now: int, new: Definition) -> Record | None:
+def put(old: Record | None, now: int, new: Definition, *, again: bool = False) -> Record | None:
     """Make the record of a task, or give it another rule; None if there is nothing to change.
 
     A tick that has come already, or is being run, stays: what follows it is by the new rule.
+
+    Args:
+        again: The instance has said so before. Of two rules of one version the last one to come stands, and nobody
+            comes by saying the same again.
     """
     if old is None:
         first = new.first
         return Record(new.name, now, new.spec, new.version, first.tick, first.due, first.tick - 1, now)
-    if new.version < old.version or (new.spec, new.version) == (old.spec, old.version):
+    if new.version < old.version or (new.version == old.version and (again or new.spec == old.spec)):
         return stamped(old, now, seen=now) if now - old.seen > DAY else None
     if new.spec == old.spec:
         return stamped(old, now, version=new.version, seen=now)
