@@ -1255,6 +1255,21 @@ async def test_a_shared_task_tells_when_it_comes_next(made: Made) -> None:
         json.dumps(task.json_repr())
 
 
+async def test_the_ledger_tells_when_a_tick_was_due(made: Made) -> None:
+    journal = Journal(25)
+    a = made()
+    task = share(a, journal.body("a"), 10, jitter_s=5, policy=ExecPolicy.SKIP)
+    async with a:
+        await asyncio.sleep(200)
+        found = await a.history("job")
+        here = task.history()[: len(found)]
+
+    assert {run.outcome for run in found} == {Outcome.SUCCEEDED, Outcome.SKIPPED}
+    assert [(run.scheduled_at, run.due) for run in found] == [(run.scheduled_at, run.due) for run in here]
+    assert all(run.due > run.scheduled_at for run in found)
+    assert all(run.lateness_s < 0.1 for run in found if run.lateness_s is not None)
+
+
 async def test_jitter_is_the_same_for_all_instances(made: Made) -> None:
     journal = Journal(0.1)
     a, b = made(), made()

@@ -175,6 +175,7 @@ async def test_a_record_comes_back_as_it_was_kept(store: Store, clock: Clock, on
             attempts=3,
             fence=T0,
             instance=ME,
+            jitter=T0,
         ),
     ],
 )

@@ -328,6 +328,7 @@ def test_the_row_of_a_lost_claim_tells_whose_it_was() -> None:
     assert replace(row, first=NOW - 3, last=NOW - 3, manual=True, reason="deadline") == lost(
         EXTRA, NOW + 9, Reason.DEADLINE
     )
+    assert replace(row, jitter=7) == lost(replace(CLAIMED, due=NOW + 7), NOW + 9)
 
 
 # --- holds ---

@@ -218,11 +218,7 @@ class Membership:
             self.coordinator.released(claim, [row])
             return
         offset, hung = entry.offset, bool(entry.flags & HUNG)
-        before = (
-            ()
-            if passed is None
-            else (skips_row(entry.name, passed, now + offset, self.coordinator.me, claim.record.take),)
-        )
+        before = self._rows(entry, claim, run.spec, passed, now + offset)
         over = Over(
             entry, run.spec, run.kind, run.tick + offset, run.started + offset, now + offset, run.cause is not None,
             hung, (*before, row),
@@ -249,14 +245,18 @@ class Membership:
 
     def _pass(self, entry: Shared, claim: Claim, spec: Spec, found: Closing, now: int) -> None:
         """End a claim without a run."""
-        me, record = self.coordinator.me, claim.record
+        record = claim.record
         entry.claim = None
-        rows = (
-            () if found.passed is None else (skips_row(entry.name, found.passed, now + entry.offset, me, record.take),)
-        )
+        rows = self._rows(entry, claim, spec, found.passed, now + entry.offset)
         coming = _coming(entry.ticks(spec), found.following)
         self._skip(entry, found.passed, now)
         self.coordinator.ended(claim, Ending(entry.name, claim.fence, record.tick, record.spec, coming, rows))
+
+    def _rows(self, entry: Shared, claim: Claim, spec: Spec, passed: Passed | None, now: int) -> tuple[Row, ...]:
+        """Return what the store keeps of ticks before the one that is run, or of all."""
+        if passed is None:
+            return ()
+        return (skips_row(entry.name, passed, now, self.coordinator.me, entry.ticks(spec), claim.record.take),)
 
     def _skip(self, entry: Shared, passed: Passed | None, now: int) -> None:
         """Keep here, too, that ticks do not run."""
@@ -287,8 +287,9 @@ def _ending(claim: Claim, over: Over, text: str, me: str) -> tuple[Ending, Passe
         return Ending(record.name, claim.fence, record.tick, text, None, over.rows), None
     grid = over.entry.ticks(over.spec, over.tick)
     found = closing(grid, over.kind, over.tick, over.started, over.now, cut=over.cut, hung=over.hung)
-    after = () if found.passed is None else (skips_row(record.name, found.passed, over.now, me),)
-    coming = _coming(over.entry.ticks(over.spec), found.following)
+    ticks = over.entry.ticks(over.spec)
+    after = () if found.passed is None else (skips_row(record.name, found.passed, over.now, me, ticks),)
+    coming = _coming(ticks, found.following)
     return Ending(record.name, claim.fence, record.tick, text, coming, (*over.rows, *after)), found.passed
 
 

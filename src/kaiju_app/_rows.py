@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._clock import utc
 from ._following import Passed
+from ._grid import Grid
 from ._model import Outcome, Reason, Run
 from ._record import Record
 from .stores._record import Row
@@ -27,11 +28,12 @@ def row_of(name: str, kept: Record, me: str) -> Row:
         attempts=kept.attempts,
         fence=kept.fence,
         instance=me,
+        jitter=kept.jitter,
     )
 
 
-def skips_row(name: str, passed: Passed, now: int, me: str, take: int = 1) -> Row:
-    """Return the row of ticks that do not run; *take*: the claim of the first of them."""
+def skips_row(name: str, passed: Passed, now: int, me: str, grid: Grid, take: int = 1) -> Row:
+    """Return the row of ticks of the *grid* that do not run; *take*: the claim of the first of them."""
     return Row(
         name,
         passed.first,
@@ -43,6 +45,7 @@ def skips_row(name: str, passed: Passed, now: int, me: str, take: int = 1) -> Ro
         now,
         more=passed.more,
         instance=me,
+        jitter=grid.due(passed.first) - passed.first,
     )
 
 
@@ -54,7 +57,7 @@ def run_of(row: Row) -> Run:
         last_scheduled_at=utc(row.last),
         count=row.count,
         more=row.more,
-        due=utc(row.first),
+        due=utc(row.first + row.jitter),
         started_at=None if row.started is None else utc(row.started),
         finished_at=utc(row.finished),
         outcome=Outcome(row.outcome),

@@ -105,6 +105,7 @@ class Row:
 
     Attributes:
         first: The tick; of skips, the first one, and ``last`` the last one, ``count`` of them, or ``more``.
+        jitter: By how much later that was due.
         outcome: The name of an Outcome; ``reason`` the value of a Reason.
         started: None for skips.
     """
@@ -124,3 +125,4 @@ class Row:
     attempts: int = 0
     fence: int | None = None
     instance: str | None = None
+    jitter: int = 0

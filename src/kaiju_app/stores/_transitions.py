@@ -229,6 +229,7 @@ def lost(old: Record, now: int, reason: Reason | None = None) -> Row:
         attempts=1,
         fence=old.fence,
         instance=old.holder,
+        jitter=old.tick_due - old.tick,
     )
 
 

@@ -57,12 +57,12 @@ WITH wanted AS MATERIALIZED (
     JOIN (TABLE updated UNION ALL TABLE deleted UNION ALL TABLE inserted) AS changed USING (name)
 ), kept AS (
     INSERT INTO kaiju_run (
-        app, name, first, manual, take, last, count, more, outcome, reason, error, started, finished, attempts, fence,
-        instance
+        app, name, first, jitter, manual, take, last, count, more, outcome, reason, error, started, finished, attempts,
+        fence, instance
     )
     SELECT
-        :app, row.name, row.first, row.manual, row.take, row.last, row.count, row.more, row.outcome, row.reason,
-        row.error, row.started, row.finished, row.attempts, row.fence, row.instance
+        :app, row.name, row.first, row.jitter, row.manual, row.take, row.last, row.count, row.more, row.outcome,
+        row.reason, row.error, row.started, row.finished, row.attempts, row.fence, row.instance
     FROM done, json_populate_recordset(NULL::kaiju_run, done.rows) AS row
     ON CONFLICT DO NOTHING
 )
@@ -197,12 +197,12 @@ WITH wanted AS MATERIALIZED (
     RETURNING task.name, task.holds <> '{}' AS held
 ), kept AS (
     INSERT INTO kaiju_run (
-        app, name, first, manual, take, last, count, more, outcome, reason, error, started, finished, attempts, fence,
-        instance
+        app, name, first, jitter, manual, take, last, count, more, outcome, reason, error, started, finished, attempts,
+        fence, instance
     )
     SELECT
-        :app, row.name, row.first, row.manual, row.take, row.last, row.count, row.more, row.outcome, row.reason,
-        row.error, row.started, row.finished, row.attempts, row.fence, row.instance
+        :app, row.name, row.first, row.jitter, row.manual, row.take, row.last, row.count, row.more, row.outcome,
+        row.reason, row.error, row.started, row.finished, row.attempts, row.fence, row.instance
     FROM judged, json_populate_recordset(NULL::kaiju_run, judged.rows) AS row
     WHERE judged.verdict = 'OK'
     ON CONFLICT DO NOTHING

@@ -35,6 +35,7 @@ CREATE TABLE kaiju_run (
     app text COLLATE "C" NOT NULL,
     name text COLLATE "C" NOT NULL,
     first bigint NOT NULL,
+    jitter bigint NOT NULL,
     manual boolean NOT NULL,
     take integer NOT NULL,
     last bigint NOT NULL,

@@ -84,10 +84,10 @@ DELETE FROM kaiju_task WHERE app = :app AND name = :name AND rev = :old_rev;
 
 -- name: keep
 INSERT INTO kaiju_run (
-    app, name, first, manual, take, last, count, more, outcome, reason, error, started, finished, attempts, fence,
-    instance
+    app, name, first, jitter, manual, take, last, count, more, outcome, reason, error, started, finished, attempts,
+    fence, instance
 ) VALUES (
-    :app, :name, :first, :manual, :take, :last, :count, :more, :outcome, :reason, :error, :started, :finished,
+    :app, :name, :first, :jitter, :manual, :take, :last, :count, :more, :outcome, :reason, :error, :started, :finished,
     :attempts, :fence, :instance
 ) ON CONFLICT DO NOTHING;
 

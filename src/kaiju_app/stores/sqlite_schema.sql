@@ -36,6 +36,7 @@ CREATE TABLE kaiju_run (
     app TEXT NOT NULL,
     name TEXT NOT NULL,
     first INTEGER NOT NULL,
+    jitter INTEGER NOT NULL,
     manual INTEGER NOT NULL,
     take INTEGER NOT NULL,
     last INTEGER NOT NULL,
