@@ -519,7 +519,7 @@ QUERIES = [
         "`insert` replaces a record that somebody else has made",
         (
             Edit(SQL, "INSERT INTO kaiju_task VALUES (", "INSERT OR REPLACE INTO kaiju_task VALUES ("),
-            Edit(SQL, ":resumed\n) ON CONFLICT DO NOTHING;", ":resumed\n);"),
+            Edit(SQL, ":kept_back\n) ON CONFLICT DO NOTHING;", ":kept_back\n);"),
         ),
         (CONTRACT,),
     ),

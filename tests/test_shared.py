@@ -392,7 +392,10 @@ async def test_ticks_while_nobody_was_there(
     assert said is (missed is not Missed.ALL)
 
 
-async def test_ticks_while_suspended_are_told_as_such(made: Made) -> None:
+async def test_ticks_while_suspended_are_told_as_such_and_who_held_them(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     journal = Journal()
     a, b = made(), made()
     share(a, journal.body("a"))
@@ -402,9 +405,21 @@ async def test_ticks_while_suspended_are_told_as_such(made: Made) -> None:
         async with task.suspend("for a while"):
             await asyncio.sleep(32)
         await asyncio.sleep(10)
-        found = told(await b.history("job"))
+        runs = await b.history("job")
+        await task.pause("a \0 migration", for_s=32)
+        await asyncio.sleep(50)
+        paused = [run.error for run in await b.history("job") if run.outcome is Outcome.SKIPPED][-1]
+        kept = [run.error for each in (a, b) for run in each.tasks["job"].history() if run.outcome is Outcome.SKIPPED]
+        here = b.json_repr()["instance"]
 
-    assert found[1:] == [("SKIPPED", "suspended", 10.0, 3, 1), ("SUCCEEDED", None, 40.0, 1, 1)]
+    assert told(runs)[1:] == [("SKIPPED", "suspended", 10.0, 3, 1), ("SUCCEEDED", None, 40.0, 1, 1)]
+    who = runs[1].error
+    assert who is not None
+    assert who.startswith("held by suspend() in ")
+    assert who.endswith(f" on {here} (for a while)")
+    assert paused == f"held by pause() on {here} (a \0 migration)"
+    assert sorted(kept) == sorted([who, paused])
+    assert [each for each in caplog.messages if each.endswith(f"skipped (suspended): {who}")]
 
 
 async def test_short_intervals_keep_up(made: Made) -> None:

@@ -139,7 +139,7 @@ FULL = Record(
         "b#2": StoredHold("somebody", None, None, leased=False),
         "a#1": StoredHold("näme", "wh'y", T0 + 9, suspect=True),
     },
-    resumed=True,
+    kept_back="näme (wh'y)",
 )
 
 
@@ -153,7 +153,7 @@ async def test_a_record_comes_back_as_it_was_kept(store: Store, clock: Clock, on
     other = replace(one, rev=one.rev + 1, version=(), holds={}, asked=None, holder=None, until=None, started=None)
     assert await store.swap(one, other)
     assert [other] == (await store.scan([one.name])).records
-    last = replace(other, rev=one.rev + 2, due=T0 + 2, floor=T0 + 3, seen=T0 + 4, resumed=not one.resumed)
+    last = replace(other, rev=one.rev + 2, due=T0 + 2, floor=T0 + 3, seen=T0 + 4, kept_back=one.kept_back and "x")
     assert await store.swap(other, last)
     assert [last] == (await store.scan([one.name])).records
 
@@ -535,7 +535,7 @@ async def test_a_tick_that_never_comes_is_not_due(store: Store, clock: Clock) ->
     await held(store, "never")
     after = (await store.change("never", lambda old, now: (unhold(old, now, f"{YOU}#1"), ()) if old else None)).new
     assert after is not None
-    assert (NEVER, NEVER, False) == (after.next, after.due, after.resumed)
+    assert (NEVER, NEVER, None) == (after.next, after.due, after.kept_back)
 
 
 @real
@@ -734,12 +734,12 @@ async def test_a_tick_that_a_hold_has_kept_back_says_so_until_it_is_over(store: 
     await store.change("task", lambda old, now: (unhold(old, now, f"{YOU}#1"), ()) if old else None)
 
     (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
-    assert claim.resumed
+    assert claim.kept_back == f"you on {YOU} (why)"
     coming = Coming(T0 + 3 * S, T0 + 3 * S)
     assert [None] == await store.finish(ME, [Ending("task", claim.fence, claim.tick, "{}", coming)])
     after = await only(store)
     assert after is not None
-    assert not after.resumed
+    assert after.kept_back is None
 
 
 # --- renewals ---
@@ -1211,7 +1211,7 @@ def stored(draw: st.DrawFn) -> Record:
         suspect=holder is not None and draw(st.booleans()),
         manual=holder is not None and asked is not None and draw(st.booleans()),
         holds=draw(st.just({}) | stored_holds),
-        resumed=draw(st.booleans()),
+        kept_back=draw(st.sampled_from([None, "somebody"])),
     )
 
 

@@ -184,11 +184,11 @@ FREED = {"holder": None, "until": None, "started": None}
 
 
 def test_a_finish_ends_the_tick_and_sets_the_next_one() -> None:
-    old = replace(CLAIMED, resumed=True)
+    old = replace(CLAIMED, kept_back="x")
     new = finish(old, NOW + 5, "me", NOW, NOW, "rule", Coming(NOW + 60, NOW + 71))
 
     assert isinstance(new, Record)
-    ended = {"floor": NOW, "take": 0, "resumed": False, "seen": NOW + 5}
+    ended = {"floor": NOW, "take": 0, "kept_back": None, "seen": NOW + 5}
     assert {**FREED, **ended, "next": NOW + 60, "due": NOW + 71} == changed(old, new)
 
 
@@ -211,7 +211,7 @@ def test_a_finish_never_goes_back_and_no_tick_is_due_before_its_time(following: 
 
 @pytest.mark.parametrize("following", [None, Coming(NOW + 60, NOW + 60)])
 def test_a_finish_of_an_extra_run_leaves_the_grid_alone(following: Coming | None) -> None:
-    old = replace(EXTRA, resumed=True)
+    old = replace(EXTRA, kept_back="x")
     new = finish(old, NOW + 5, "me", NOW, EXTRA.tick, "another rule", following)
 
     assert isinstance(new, Record)
@@ -344,9 +344,23 @@ def test_the_end_of_the_last_hold_tells_that_it_kept_a_tick_back() -> None:
         (suspect, expire_hold(suspect, over, "me#1")),
         (one, bury(one, NOW, {"me"})),
     ):
-        assert {"holds": {}, "resumed": True} == changed(old, new)
+        assert {"holds": {}, "kept_back": "they on me (why)"} == changed(old, new)
     running = replace(CLAIMED, holds=one.holds)
-    assert {**FREED, "holds": {}, "resumed": True} == changed(running, bury(running, NOW, {"me"}))
+    assert {**FREED, "holds": {}, "kept_back": "they on me (why)"} == changed(running, bury(running, NOW, {"me"}))
+
+
+def test_it_tells_who_held_it_last() -> None:
+    both = replace(FREE, holds={"you#1": PAUSE, "me#1": LEASED}, kept_back="x")
+    one = unhold(both, NOW, "me#1")
+    assert one is not None
+    assert one.kept_back == "x"
+    assert {"holds": {}, "kept_back": "they"} == changed(one, unhold(one, NOW, "you#1"))
+    buried = bury(replace(FREE, holds={"you#2": LEASED, "me#1": LEASED}), NOW, {"me", "you"})
+    assert buried is not None
+    assert buried.kept_back == "they on me (why), they on you (why)"
+    long = unhold(replace(FREE, holds={"me#1": replace(LEASED, reason="y" * 999)}), NOW, "me#1")
+    assert long is not None
+    assert long.kept_back == f"they on me ({'y' * 999})"[:200]
 
 
 def test_nothing_else_tells_so() -> None:
@@ -359,7 +373,7 @@ def test_nothing_else_tells_so() -> None:
 
 
 def test_what_was_kept_back_stays_so_until_it_is_over() -> None:
-    free, mine = replace(FREE, resumed=True), replace(CLAIMED, resumed=True)
+    free, mine = replace(FREE, kept_back="x"), replace(CLAIMED, kept_back="x")
     suspect = replace(mine, suspect=True)
     held = replace(free, due=NOW + 9, holds={"me#1": LEASED})
     for new in (
@@ -375,7 +389,7 @@ def test_what_was_kept_back_stays_so_until_it_is_over() -> None:
         ask(free, NOW),
     ):
         assert new is not None
-        assert new.resumed
+        assert new.kept_back == "x"
 
 
 def test_a_hold_is_renewed_and_ended_by_its_key() -> None:
@@ -665,7 +679,7 @@ class Anybody(RuleBasedStateMachine):
         assert self.is_holder(mine)
         if self.manual:
             assert (before.next, before.due, before.floor) == (new.next, new.due, new.floor)
-            assert (before.take, before.resumed) == (new.take, new.resumed)
+            assert (before.take, before.kept_back) == (new.take, new.kept_back)
             self.extra_takes, self.asked = 0, False
         else:
             assert spec == before.spec
@@ -810,7 +824,7 @@ class Anybody(RuleBasedStateMachine):
         assert self.holds.keys() == record.holds.keys()
         assert (self.takes, self.extra_takes, self.asked) == (record.take, record.asked_take, record.asked is not None)
         assert min(record.take, record.asked_take) >= 0
-        assert self.resumed == record.resumed
+        assert self.resumed == (record.kept_back is not None)
 
     @invariant()
     def no_tick_is_due_before_its_time(self) -> None:

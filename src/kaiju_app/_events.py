@@ -109,7 +109,8 @@ class Events:
                     ALL_TOO_LATE if entry.flags & SHARED else TOO_LATE,
                 )  # fmt: skip
         elif opened:
-            log.debug("%s: skipped (%s)", _subject(entry, record), reason)
+            why = "" if record.error is None else f": {record.error}"
+            log.debug("%s: skipped (%s)%s", _subject(entry, record), reason, why)
         if opened:
             self._tell(entry, record, now)
 

@@ -32,7 +32,8 @@ def keep_skip(entry: Entry, skipped: Record, now: int, history: int) -> tuple[Re
     if entry.ring is not None:
         latest = _latest(entry)
         goes_on = skipped.first + skipped.offset > latest.last + latest.offset  # Not if the clock was set back.
-        if goes_on and latest.is_open and latest.code == skipped.code and not (skipped.manual or latest.manual):
+        is_same = (latest.code, latest.error) == (skipped.code, skipped.error)
+        if goes_on and latest.is_open and is_same and not (skipped.manual or latest.manual):
             merged = latest._replace(
                 last=skipped.last + skipped.offset - latest.offset,  # The wall clock may have been stepped since.
                 number=latest.number + skipped.number,

@@ -140,7 +140,7 @@ class Membership:
         elif record.take > 1 and entry.on_lost is OnLost.SKIP:  # That it was lost is in the ledger already.
             self._pass(entry, claim, spec, Closing(grid.after(record.next), None), now)
         else:
-            found = opening(grid, record.next, clock, resumed=record.resumed)
+            found = opening(grid, record.next, clock, resumed=record.kept_back is not None)
             if found.tick is None:
                 self._pass(entry, claim, spec, Closing(found.following, found.passed), now)
             else:
@@ -224,7 +224,7 @@ class Membership:
             hung, (*before, row),
         )  # fmt: skip
         ending, after = _ending(claim, over, claim.record.spec, self.coordinator.me)
-        self._skip(entry, passed, now)
+        self._skip(entry, passed, now, _why(claim, passed))
         self.driver.end(run, kept, exc, now)
         self._skip(entry, after, now)
         self._over[claim] = over
@@ -249,20 +249,21 @@ class Membership:
         entry.claim = None
         rows = self._rows(entry, claim, spec, found.passed, now + entry.offset)
         coming = _coming(entry.ticks(spec), found.following)
-        self._skip(entry, found.passed, now)
+        self._skip(entry, found.passed, now, _why(claim, found.passed))
         self.coordinator.ended(claim, Ending(entry.name, claim.fence, record.tick, record.spec, coming, rows))
 
     def _rows(self, entry: Shared, claim: Claim, spec: Spec, passed: Passed | None, now: int) -> tuple[Row, ...]:
         """Return what the store keeps of ticks before the one that is run, or of all."""
         if passed is None:
             return ()
-        return (skips_row(entry.name, passed, now, self.coordinator.me, entry.ticks(spec), claim.record.take),)
+        me, why = self.coordinator.me, _why(claim, passed)
+        return (skips_row(entry.name, passed, now, me, entry.ticks(spec), claim.record.take, why),)
 
-    def _skip(self, entry: Shared, passed: Passed | None, now: int) -> None:
+    def _skip(self, entry: Shared, passed: Passed | None, now: int, why: str | None = None) -> None:
         """Keep here, too, that ticks do not run."""
         if passed is not None:
             first, last = passed.first - entry.offset, passed.last - entry.offset
-            self.driver.skip(entry, first, last, passed.number, passed.reason, now, more=passed.more)
+            self.driver.skip(entry, first, last, passed.number, passed.reason, now, more=passed.more, why=why)
 
     def _compare(self, entry: Shared, old: Record) -> None:
         """Say what becomes of a rule that is not the stored one."""
@@ -291,6 +292,12 @@ def _ending(claim: Claim, over: Over, text: str, me: str) -> tuple[Ending, Passe
     after = () if found.passed is None else (skips_row(record.name, found.passed, over.now, me, ticks),)
     coming = _coming(ticks, found.following)
     return Ending(record.name, claim.fence, record.tick, text, coming, (*over.rows, *after)), found.passed
+
+
+def _why(claim: Claim, passed: Passed | None) -> str | None:
+    """Return who kept ticks back that do not run, in words."""
+    suspended = passed is not None and passed.reason is Reason.SUSPENDED
+    return f"held by {claim.record.kept_back}" if suspended else None
 
 
 def _coming(grid: Grid, tick: int) -> Coming:

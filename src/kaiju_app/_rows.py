@@ -32,7 +32,7 @@ def row_of(name: str, kept: Record, me: str) -> Row:
     )
 
 
-def skips_row(name: str, passed: Passed, now: int, me: str, grid: Grid, take: int = 1) -> Row:
+def skips_row(name: str, passed: Passed, now: int, me: str, grid: Grid, take: int = 1, why: str | None = None) -> Row:
     """Return the row of ticks of the *grid* that do not run; *take*: the claim of the first of them."""
     return Row(
         name,
@@ -44,6 +44,7 @@ def skips_row(name: str, passed: Passed, now: int, me: str, grid: Grid, take: in
         passed.reason.value,
         now,
         more=passed.more,
+        error=why,
         instance=me,
         jitter=grid.due(passed.first) - passed.first,
     )

@@ -271,12 +271,13 @@ class Runs:
         *,
         more: bool = False,
         manual: bool = False,
+        why: str | None = None,
     ) -> Record:
         """Take note of *number* ticks, or *more*, from *first* to *last* that do not run."""
         host = entry.host
         jitter = host.grid(entry, entry.spec).due(first) - first if entry.spec.jitter and not manual else 0
         code = CODES[Outcome.SKIPPED, reason]
-        skipped = Record(first, last, number, jitter, NEVER, NEVER, host.offset, 0, code, manual, more)
+        skipped = Record(first, last, number, jitter, NEVER, NEVER, host.offset, 0, code, manual, more, why)
         record, closed, opened = _ledger.keep_skip(entry, skipped, now, self.history)
         if closed is not None:
             self.events.closed(entry, closed, now)

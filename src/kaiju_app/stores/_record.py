@@ -59,7 +59,7 @@ class Record:
         suspect: The lease was challenged.
         started: When the claim was made.
         holds: Why no claim may be made, by key: the instance, ``#``, and what it is told apart by from its others.
-        resumed: A hold that has ended kept the tick back that is due.
+        kept_back: Who kept the tick back that is due until the last hold ended, in words; None: nobody did.
         seen: When an instance that knows the task last said so.
     """
 
@@ -81,7 +81,7 @@ class Record:
     suspect: bool = False
     started: int | None = None
     holds: Mapping[str, StoredHold] = field(default_factory=dict)
-    resumed: bool = False
+    kept_back: str | None = None
 
     @property
     def tick(self) -> int:

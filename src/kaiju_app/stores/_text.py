@@ -11,7 +11,7 @@ from zlib import crc32
 from ._record import Record, Row, StoredHold
 
 RECORD = tuple(field.name for field in fields(Record))
-FLAGS = ("manual", "suspect", "resumed")
+FLAGS = ("manual", "suspect")
 ROW = tuple(field.name for field in fields(Row))
 
 
@@ -41,7 +41,6 @@ def record_of(values: Mapping[str, Any]) -> Record:
         holds=holds,
         manual=bool(values["manual"]),
         suspect=bool(values["suspect"]),
-        resumed=bool(values["resumed"]),
     )
 
 

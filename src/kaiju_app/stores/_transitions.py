@@ -18,6 +18,7 @@ from kaiju_app._model import Outcome, Reason
 from ._record import Coming, Record, Row, StoredHold
 
 DAY = 86_400_000_000  # How often it is enough to say that a task is known.
+WORDS = 200  # Characters that are kept of who held a task: a reason may be a book.
 
 
 def stamped(old: Record, now: int, **changes: object) -> Record:
@@ -173,7 +174,7 @@ def finish(
         return Refusal.CHANGED
     coming = max(following.tick, old.next + 1)
     due = max(following.due, coming)
-    return _freed(old, now, next=coming, due=due, floor=old.next, take=0, resumed=False, seen=now)
+    return _freed(old, now, next=coming, due=due, floor=old.next, take=0, kept_back=None, seen=now)
 
 
 def hand_back(old: Record, now: int, me: str, fence: int) -> Record | None:
@@ -209,7 +210,7 @@ def bury(old: Record, now: int, dead: Collection[str]) -> Record | None:
     """
     holds = {key: held for key, held in old.holds.items() if not held.leased or instance_of(key) not in dead}
     if old.holder in dead:
-        return _freed(old, now, holds=holds, resumed=_is_resumed(old, now, holds))
+        return _freed(old, now, holds=holds, kept_back=_kept_back(old, now, holds))
     return _with_holds(old, now, holds) if len(holds) < len(old.holds) else None
 
 
@@ -274,12 +275,19 @@ def unhold(old: Record, now: int, key: str) -> Record | None:
 
 def _with_holds(old: Record, now: int, holds: Mapping[str, StoredHold]) -> Record:
     """Return *old* with fewer holds."""
-    return stamped(old, now, holds=holds, resumed=_is_resumed(old, now, holds))
+    return stamped(old, now, holds=holds, kept_back=_kept_back(old, now, holds))
 
 
-def _is_resumed(old: Record, now: int, holds: Mapping[str, StoredHold]) -> bool:
-    """Return whether the last hold goes, and has kept back a tick that is due."""
-    return old.resumed or (bool(old.holds) and not holds and old.due <= now)
+def _kept_back(old: Record, now: int, holds: Mapping[str, StoredHold]) -> str | None:
+    """Return who has kept back a tick that is due, if the last hold goes."""
+    if not old.holds or holds or old.due > now:
+        return old.kept_back
+    return ", ".join(_in_words(key, held) for key, held in sorted(old.holds.items()))[:WORDS]
+
+
+def _in_words(key: str, held: StoredHold) -> str:
+    where = f" on {instance_of(key)}" if held.leased else ""  # A pause is nobody's, and says who made it.
+    return f"{held.holder}{where} ({held.reason})" if held.reason else f"{held.holder}{where}"
 
 
 def challenge_hold(old: Record, now: int, key: str, grace: int) -> Record | None:

@@ -38,7 +38,7 @@ WITH wanted AS MATERIALIZED (
         rev = new.rev, spec = new.spec, version = new.version, next = new.next, due = new.due, floor = new.floor,
         seen = new.seen, take = new.take, asked = new.asked, asked_take = new.asked_take, manual = new.manual,
         holder = new.holder, fence = new.fence, until = new.until, suspect = new.suspect, started = new.started,
-        holds = new.holds, resumed = new.resumed
+        holds = new.holds, kept_back = new.kept_back
     FROM locked JOIN wanted USING (name), json_populate_record(NULL::kaiju_task, wanted.new) AS new
     WHERE task.app = :app AND task.name = locked.name AND wanted.new IS NOT NULL
     RETURNING task.name
@@ -192,7 +192,7 @@ WITH wanted AS MATERIALIZED (
         due = CASE WHEN task.manual THEN task.due ELSE greatest(judged.due, judged.next, task.next + 1) END,
         floor = CASE WHEN task.manual THEN task.floor ELSE task.next END,
         take = CASE WHEN task.manual THEN task.take ELSE 0 END,
-        resumed = task.resumed AND task.manual
+        kept_back = CASE WHEN task.manual THEN task.kept_back END
     FROM judged WHERE task.app = :app AND task.name = judged.name AND judged.verdict = 'OK'
     RETURNING task.name, task.holds <> '{}' AS held
 ), kept AS (

@@ -23,7 +23,7 @@ CREATE TABLE kaiju_task (
     suspect boolean NOT NULL,
     started bigint,
     holds jsonb NOT NULL,
-    resumed boolean NOT NULL,
+    kept_back text,
     PRIMARY KEY (app, name)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 CREATE INDEX kaiju_task_due ON kaiju_task (app, due, bucket) WHERE holder IS NULL AND holds = '{}';

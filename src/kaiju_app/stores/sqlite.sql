@@ -69,14 +69,14 @@ SELECT EXISTS (SELECT 1 FROM kaiju_task WHERE holder = :me)
 -- name: insert
 INSERT INTO kaiju_task VALUES (
     :app, :name, :bucket, :rev, :spec, :version, :next, :due, :floor, :seen, :take, :asked, :asked_take, :manual,
-    :holder, :fence, :until, :suspect, :started, :holds, :resumed
+    :holder, :fence, :until, :suspect, :started, :holds, :kept_back
 ) ON CONFLICT DO NOTHING;
 
 -- name: update
 UPDATE kaiju_task SET
     rev = :rev, spec = :spec, version = :version, next = :next, due = :due, floor = :floor, seen = :seen,
     take = :take, asked = :asked, asked_take = :asked_take, manual = :manual, holder = :holder, fence = :fence,
-    until = :until, suspect = :suspect, started = :started, holds = :holds, resumed = :resumed
+    until = :until, suspect = :suspect, started = :started, holds = :holds, kept_back = :kept_back
 WHERE app = :app AND name = :name AND rev = :old_rev;
 
 -- name: delete

@@ -23,7 +23,7 @@ CREATE TABLE kaiju_task (
     suspect INTEGER NOT NULL,
     started INTEGER,
     holds TEXT NOT NULL,
-    resumed INTEGER NOT NULL,
+    kept_back TEXT,
     PRIMARY KEY (app, name)
 ) WITHOUT ROWID;
 CREATE INDEX kaiju_task_due ON kaiju_task (app, due, bucket) WHERE holder IS NULL AND holds = '{}';
