@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time as stopwatch
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise, takewhile
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from telling import ZERO, book, endings, moment, nothing, reach, shown
 from virtual import VirtualLoop
 
+from kaiju_app._clock import EPOCH
 from kaiju_app._triggers import ticks
 from kaiju_app.scheduler import (
     AnyOf,
@@ -817,6 +819,33 @@ async def test_a_rule_that_fails_is_told_and_asked_again_and_harms_nobody(
         assert labels(task)[3:] == ["Fri 09:00", "Fri 09:10"]
         assert len(bad_rules(caplog)) == told + 20
         assert other.counts[Outcome.SUCCEEDED] == sum(other.counts.values()) == 75
+
+
+@pytest.mark.parametrize("mood", MOODS)
+@pytest.mark.parametrize("combined", [lambda rule: AnyOf(rule, At(EPOCH)), lambda rule: Except(rule, At(EPOCH))])
+async def test_a_rule_with_a_part_that_fails_leaves_the_loop_free(
+    scheduler: Scheduler,
+    loop: VirtualLoop,
+    caplog: pytest.LogCaptureFixture,
+    mood: str,
+    combined: Callable[[Moody], Trigger],
+) -> None:
+    moody = Moody()
+    task = scheduler.schedule_task(nothing, trigger=combined(moody))
+    other = scheduler.schedule_task(nothing, trigger=Every(60))
+    async with scheduler:
+        await reach(loop, "Fri 08:15")
+        moody.mood = mood
+        loop.block(7200)
+        await asyncio.sleep(600)
+        told = len(bad_rules(caplog))
+        assert told >= 9
+        assert other.counts[Outcome.SUCCEEDED] >= 25
+
+        moody.mood = "fine"
+        await asyncio.sleep(960)
+        assert labels(task)[-1] == "Fri 10:40"
+        assert len(bad_rules(caplog)) <= told + 1
 
 
 @pytest.mark.parametrize("mood", MOODS)

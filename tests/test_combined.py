@@ -178,6 +178,60 @@ def test_any_of_ticks_whenever_one_of_its_rules_does(
     check(AnyOf(*several), expected, start, end, seconds)
 
 
+# --- what stands still ---
+
+
+class Still:
+    """Somebody else's trigger that forgets "strictly later"; a loop that does not notice comes to an end here."""
+
+    asked = 0
+
+    def after(self, moment: datetime, /) -> datetime:
+        self.asked += 1
+        assert self.asked < 1_000, "asked for ever"
+        return NOON
+
+    def at_or_before(self, moment: datetime, /) -> datetime | None:
+        return NOON if moment >= NOON else None
+
+
+class Pacing(Still):
+    """One that walks on the spot."""
+
+    def ticks(self, after: datetime) -> Iterator[datetime]:
+        while True:
+            yield self.after(after)
+
+
+@pytest.mark.parametrize("kind", [Still, Pacing])
+@pytest.mark.parametrize(
+    "rule_of",
+    [
+        lambda part: AnyOf(part, Cron("0 6 * * *")),
+        lambda part: AnyOf(AnyOf(Every(86_400)), part),
+        lambda part: Except(part, At(NOON - HOUR)),
+        lambda part: Except(part, (NOON, NOON + HOUR)),
+    ],
+)
+def test_a_part_that_stands_still_is_an_error_and_no_loop(
+    kind: type[Still], rule_of: Callable[[Still], AnyOf | Except]
+) -> None:
+    with pytest.raises(ValueError, match=r"returned 2026-12-18T12:00:00.00:00, which is not later"):
+        rule_of(kind()).upcoming(NOON - US, 4)
+    with pytest.raises(ValueError, match=r"after\(2026-12-18T12:00:00.00:00\) returned .* which is not later"):
+        rule_of(Still()).after(NOON)
+
+
+def test_a_part_whose_last_tick_is_later_than_asked_is_an_error() -> None:
+    class Ahead(Still):
+        def at_or_before(self, moment: datetime, /) -> datetime:
+            return moment + US
+
+    for rule in (AnyOf(Ahead(), Every(60)), Except(Ahead(), At(NOON)), Except(Every(60), Ahead())):
+        with pytest.raises(ValueError, match=r"at_or_before\(2026-12-18T12.* which is later"):
+            rule.at_or_before(NOON)
+
+
 # --- any of several ---
 
 

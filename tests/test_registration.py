@@ -993,6 +993,16 @@ def test_a_rule_that_does_not_work_when_tried_is_refused(door: Scheduler, rule: 
     assert (task.interval_s, task.trigger) == (60, None)
 
 
+def test_a_jitter_has_a_rule_that_stands_still_refused(door: Scheduler) -> None:
+    """Without one, it may be a year until it is asked about its last tick."""
+    forgetful = AnyOf(Rule(after=datetime(2030, 1, 1, tzinfo=UTC), at_or_before=None), Cron("0 0 1 1 *"))
+
+    error = refused(door, job, trigger=forgetful, jitter_s=5)
+
+    assert ("trigger", forgetful) == (error.argument, error.value)
+    assert "after(2030-01-01T00:00:00+00:00) returned 2030-01-01T00:00:00+00:00, which is not later" in str(error)
+
+
 @pytest.mark.parametrize("rule", [{"interval_s": 60}, {"trigger": Cron("0 6 * * *")}])
 @pytest.mark.parametrize("argument", ["until", "first_run"])
 @pytest.mark.parametrize("value", [datetime(2030, 1, 1), "2030-01-01", 5])  # noqa: DTZ001

@@ -287,6 +287,16 @@ def test_a_trigger_that_can_walk_is_left_to_do_it() -> None:
     assert 5 == len(upcoming(Listed(), NOON, 5))
 
 
+@pytest.mark.parametrize("kind", [Noon, Walker])
+def test_a_trigger_that_goes_back_is_walked_no_further(kind: type[Noon]) -> None:
+    class Back(kind):  # type: ignore[misc,valid-type]
+        def after(self, moment: datetime, /) -> datetime:
+            return moment - US
+
+    with pytest.raises(ValueError, match="which is not later"):
+        upcoming(Back(), NOON, 5)
+
+
 @pytest.mark.parametrize("n", [-1, True, 1.0, None, "1"])
 def test_a_number_of_ticks_that_is_none_is_refused(n: int) -> None:
     for ask in (lambda: Every(60).upcoming(NOON, n), lambda: upcoming(Noon(), NOON, n)):

@@ -107,13 +107,18 @@ def _gap(interval_s: float | timedelta | None, trigger: Trigger | None) -> tuple
         return trigger.gap_us, None
     rule = Rule(known_trigger("trigger", trigger))
     following, last = rule.after(SOME_DAY), rule.at_or_before(SOME_DAY)
-    if rule.failure is not None:
-        raise InvalidArgument(
-            "trigger", trigger, f"must answer with aware datetimes or None, and failed: {described(rule.failure)}"
-        )
+    _check_answers(rule)
     if following >= FOREVER and last is None:
         raise InvalidArgument("trigger", trigger, "must have a tick some day, and never has one")
     return FOREVER, rule
+
+
+def _check_answers(rule: Rule) -> None:
+    """Refuse a trigger that failed when it was tried out."""
+    if rule.failure is not None:
+        raise InvalidArgument(
+            "trigger", rule.trigger, f"must answer with aware datetimes or None, and failed: {described(rule.failure)}"
+        )
 
 
 def _check_jitter(checked: Spec, gap: int, jitter_s: float) -> None:
@@ -123,6 +128,7 @@ def _check_jitter(checked: Spec, gap: int, jitter_s: float) -> None:
     if checked.rule is not None:
         some = islice(checked.rule.ticks(SOME_DAY), TRIED)
         gap = min((later - tick for tick, later in pairwise(some)), default=FOREVER)
+        _check_answers(checked.rule)
     if checked.jitter >= gap:
         raise InvalidArgument(
             "jitter_s", jitter_s, f"must be less than the gap from a tick to the next, which may be {gap / 1e6:g} s"

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
-from ._arguments import aware
 from ._clock import epoch_us, utc
 from ._model import Spec
-from ._triggers import Trigger, ticks
+from ._triggers import Trigger, later, not_later, ticks
 
 FOREVER = 1 << 62  # A tick that never comes, and the gap to it: 146,000 years.
 COUNTED = 10_000  # Ticks of a calendar that are counted one by one; of more it is said that there are more.
@@ -44,7 +43,7 @@ class Rule:
             return FOREVER
         try:
             tick = self.trigger.after(utc(us))
-            return FOREVER if tick is None else _later(us, tick)
+            return FOREVER if tick is None else epoch_us(later(tick, utc(us)))
         except Exception as exc:  # The trigger may be anybody's.
             self.failure = exc
             return FOREVER
@@ -56,15 +55,10 @@ class Rule:
         us = min(us, END)
         try:
             tick = self.trigger.at_or_before(utc(us))
-            if tick is None:
-                return None
-            found = epoch_us(aware("tick", tick))
-            if found > us:
-                raise ValueError(f"at_or_before({utc(us).isoformat()}) returned {tick.isoformat()}, which is later")
+            return None if tick is None else epoch_us(not_later(tick, utc(us)))
         except Exception as exc:
             self.failure = exc
             return None
-        return found
 
     def ticks(self, us: int) -> Iterator[int]:
         """Yield the ticks strictly later than *us*, one by one."""
@@ -72,8 +66,7 @@ class Rule:
             return
         try:
             for tick in ticks(self.trigger, utc(us)):
-                us = _later(us, tick)
-                yield us
+                yield epoch_us(tick)
         except Exception as exc:
             self.failure = exc
 
@@ -244,11 +237,3 @@ def in_words(spec: Spec) -> str:
     """Return the rule of *spec* for a log line."""
     until = "" if spec.until is None else f" until {utc(spec.until).isoformat()}"
     return f"{spec.trigger or f'every {spec.gap / 1e6:.15g} s'}{until}"
-
-
-def _later(us: int, tick: datetime) -> int:
-    found = epoch_us(aware("tick", tick))
-    if found <= us:
-        # Time that does not go on would make a loop spin for ever.
-        raise ValueError(f"after({utc(us).isoformat()}) returned {tick.isoformat()}, which is not later")
-    return found

@@ -160,12 +160,15 @@ def ticks(trigger: Trigger, after: datetime) -> Iterator[datetime]:
     """Yield the ticks of *trigger* strictly later than the aware *after*, in order.
 
     A trigger with a method ``ticks(after)`` is left to do it; any other is asked for one after the other.
+
+    Raises:
+        ValueError: One that is not this package's stands still, or goes back.
     """
     after = aware("after", after)
     if isinstance(trigger, BaseTrigger):
         return trigger.ticks(after)
     own: Callable[[datetime], Iterator[datetime]] | None = getattr(trigger, "ticks", None)
-    return (aware("tick", tick) for tick in own(after)) if callable(own) else _asked_again(trigger, after)
+    return _checked(own(after), after) if callable(own) else _asked_again(trigger, after)
 
 
 def upcoming(trigger: Trigger, after: datetime, n: int) -> list[datetime]:
@@ -189,27 +192,65 @@ def never(trigger: Trigger) -> bool:
 
 
 def first_after(trigger: Trigger, moment: datetime) -> datetime | None:
-    """Return what ``trigger.after(moment)`` does, in UTC; None also behind the end of the calendar."""
+    """Return what ``trigger.after(moment)`` does, in UTC; None also behind the end of the calendar.
+
+    Raises:
+        ValueError: It is not later than *moment*.
+    """
     try:
         tick = trigger.after(moment)
     except OverflowError:  # The year 10000.
         return None
-    return None if tick is None else aware("tick", tick)
+    return None if tick is None else later(tick, moment)
 
 
 def last_until(trigger: Trigger, moment: datetime) -> datetime | None:
-    """Return what ``trigger.at_or_before(moment)`` does, in UTC; None also before the beginning of the calendar."""
+    """Return what ``trigger.at_or_before(moment)`` does, in UTC; None also before the beginning of the calendar.
+
+    Raises:
+        ValueError: It is later than *moment*.
+    """
     try:
         tick = trigger.at_or_before(moment)
     except OverflowError:  # The year 0.
         return None
-    return None if tick is None else aware("tick", tick)
+    return None if tick is None else not_later(tick, moment)
+
+
+def later(tick: datetime, moment: datetime, asked: str = "after") -> datetime:
+    """Return *tick*, the answer of somebody's trigger, in UTC.
+
+    Raises:
+        ValueError: It is not later than *moment*: time that does not go on would make a loop spin for ever.
+    """
+    found = aware("tick", tick)
+    if found <= moment:
+        raise ValueError(f"{asked}({moment.isoformat()}) returned {found.isoformat()}, which is not later")
+    return found
+
+
+def not_later(tick: datetime, moment: datetime) -> datetime:
+    """Return *tick*, the answer of somebody's trigger, in UTC.
+
+    Raises:
+        ValueError: It is later than *moment*.
+    """
+    found = aware("tick", tick)
+    if found > moment:
+        raise ValueError(f"at_or_before({moment.isoformat()}) returned {found.isoformat()}, which is later")
+    return found
 
 
 def _asked_again(trigger: Trigger, moment: datetime) -> Iterator[datetime]:
     while (tick := first_after(trigger, moment)) is not None:
         yield tick
         moment = tick
+
+
+def _checked(walk: Iterator[datetime], moment: datetime) -> Iterator[datetime]:
+    for tick in walk:
+        moment = later(tick, moment, "ticks")
+        yield moment
 
 
 def _tick_alone(trigger: Trigger, moment: datetime) -> Stretch | None:
