@@ -665,6 +665,8 @@ async def test_jitter_differs_between_tasks_and_schedulers_and_can_be_told_befor
         {"trigger": HOURLY, "first_run": FirstRun.NOW},
         {"trigger": HOURLY, "first_run": moment("Fri 08:10")},
         {"trigger": Every(3600), "first_run": FirstRun.NOW},
+        {"trigger": Every(3600), "first_run": moment("Fri 08:55")},
+        {"trigger": Every(3600, moment("Fri 08:05")), "first_run": FirstRun.NOW},
     ],
 )
 async def test_a_first_run_has_jitter_too_and_comes_before_the_second(loop: VirtualLoop, given: dict[str, Any]) -> None:
@@ -681,6 +683,7 @@ async def test_a_first_run_has_jitter_too_and_comes_before_the_second(loop: Virt
         assert begun_in_time(firsts)
         assert len({run.due for run in firsts}) == 20
         assert all(earlier < later for earlier, later in told)
+        assert {task.counts[Outcome.SKIPPED] for task in tasks} == {0}
 
 
 @pytest.mark.parametrize("given", [{"interval_s": 3600}, {"trigger": HOURLY}, {"trigger": Every(3600)}])

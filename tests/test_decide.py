@@ -438,6 +438,21 @@ def test_an_instant_ahead_is_an_extra_tick_of_a_trigger(gap: int, ahead: int, no
     assert _decide.first_tick(Grid(spec, offset), now) == (now + ahead, True)
 
 
+@given(gaps, instants, offsets, st.integers(0, CENTURY), st.booleans())
+@example(HOUR, HOUR - 300_000_000, 0, HOUR - 600_000_000, True)
+def test_an_extra_tick_is_due_before_the_rule_comes_to_its_next_one(
+    gap: int, now: int, offset: int, jitter: int, shared: bool
+) -> None:
+    """As the jitter of every tick ends before the next one."""
+    rule = Every(timedelta(microseconds=gap), utc(WALL))
+    spec = make(gap, trigger=rule, first_run=FirstRun.NOW, jitter=jitter % gap)
+    grid = Grid(spec, offset, ("", "task"), shared=shared)
+    tick, off_grid = _decide.first_tick(grid, now)
+
+    assert off_grid
+    assert tick <= grid.due(tick) < grid.after(tick)
+
+
 # --- the driver does what is decided ---
 
 SETTINGS = Settings(cancel_grace=5_000_000, history=3, threads=1, safe_mod=3.0, instance="test")

@@ -143,6 +143,14 @@ def test_a_first_tick_beside_an_even_grid_is_not_counted_from() -> None:
     assert closed(spec, 0, 60) == Closing(1800, None)
 
 
+def test_a_first_tick_beside_an_even_grid_runs_though_it_has_more_jitter_than_time() -> None:
+    spec = spec_for(None, Every(3600, datetime(2026, 1, 1, 0, 1, tzinfo=UTC)), jitter_s=3000)
+    late = grid_of(spec, START).due(START) - START
+
+    assert 0 <= late < 60 * SECOND
+    assert opened(spec, late / SECOND) == Opening(0, Kind.LIVE, None, 0)
+
+
 def test_the_last_tick_is_followed_by_none() -> None:
     moment = datetime(2026, 3, 28, 22, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ._clock import epoch_us, utc
 from ._model import Spec
-from ._triggers import Trigger, later, not_later, ticks
+from ._triggers import Every, Trigger, later, not_later, ticks
 
 FOREVER = 1 << 62  # A tick that never comes, and the gap to it: 146,000 years.
 COUNTED = 10_000  # Ticks of a calendar that are counted one by one; of more it is said that there are more.
@@ -145,7 +145,7 @@ class Grid:
         return FOREVER if tick >= FOREVER or (until is not None and tick + self.offset > until) else tick
 
     def due(self, tick: int) -> int:
-        """Return when *tick* is due: later by its jitter, which is always less than its gap.
+        """Return when *tick* is due: later by its jitter, which always ends before the next tick.
 
         A hash, so that a run can be explained afterwards, and asking twice gives the same.
         """
@@ -154,7 +154,10 @@ class Grid:
             return tick
         label = tick if spec.trigger is None and not self.shared else tick + self.offset
         digest = blake2b(f"{self.seed[0]}\0{self.seed[1]}\0{label}".encode(), digest_size=8).digest()
-        return tick + int.from_bytes(digest) % min(spec.jitter, self.gap(tick))
+        gap = self.gap(tick)
+        if isinstance(spec.trigger, Every):  # A first tick may stand beside this grid, and nearer to the next one.
+            gap -= (tick + self.offset - epoch_us(spec.trigger.anchor)) % gap
+        return tick + int.from_bytes(digest) % min(spec.jitter, gap)
 
     def first_due(self, tick: int, moment: int) -> int:
         """Return when, at *moment* or later, a tick is first due; FOREVER if none ever is.
