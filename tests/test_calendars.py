@@ -483,6 +483,19 @@ async def test_a_rule_that_is_over_begins_anew_with_the_scheduler_or_another_rul
     assert task.state == "stopped"
 
 
+@pytest.mark.parametrize("given", [{"interval_s": 60}, {"trigger": Every(60)}, {"trigger": Cron("* * * * *")}])
+async def test_a_first_run_behind_the_end_stays_there_when_the_task_is_disabled_and_enabled(
+    scheduler: Scheduler, given: dict[str, Any]
+) -> None:
+    task = scheduler.schedule_task(nothing, first_run=moment("Fri 12:00"), until=moment("Fri 11:00"), **given)
+    async with scheduler:
+        task.disable()
+        task.enable()
+        await asyncio.sleep(4 * 3600)
+
+        assert (task.state, task.history()) == ("over", [])
+
+
 async def test_an_end_outlives_a_reschedule(scheduler: Scheduler, loop: VirtualLoop) -> None:
     task = scheduler.schedule_task(nothing, 3600, until=moment("Fri 12:00"))
     async with scheduler:

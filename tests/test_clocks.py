@@ -7,11 +7,11 @@ import logging
 import time as stopwatch
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from telling import ZERO, Book, book, moment, nothing, ran, reach, shown, wall
 from virtual import VirtualLoop, finish
@@ -81,11 +81,14 @@ class Wall:
         self.look()
         await asyncio.sleep((self.stretches[-1][1] - wall(self.loop)).total_seconds())
 
-    def ticks(self, rule: Trigger) -> list[datetime]:
+    def ticks(self, rule: Trigger, first_run: FirstRun | datetime | None = None) -> list[datetime]:
         """Return every tick that has to end, in order: each once in every stretch."""
-        found: list[datetime] = []
+        found = [self.stretches[0][0]] if first_run is FirstRun.NOW else []
         for start, end in self.stretches:
-            found += up_to(end, ticks(rule, start))
+            if isinstance(first_run, datetime) and first_run >= start:
+                found += up_to(end, chain([first_run], ticks(rule, first_run)))
+            else:
+                found += up_to(end, ticks(rule, start))
         return sorted(found)
 
 
@@ -145,15 +148,20 @@ def skips_of(scheduler: Scheduler) -> dict[str, list[tuple[datetime, datetime, i
 
 
 def check_book(
-    task: ScheduledTask[Any], rule: Trigger, shown_wall: Wall, skips: list[tuple[datetime, datetime, int]]
+    task: ScheduledTask[Any],
+    rule: Trigger,
+    shown_wall: Wall,
+    skips: list[tuple[datetime, datetime, int]],
+    first_run: FirstRun | datetime | None = None,
 ) -> None:
     """Every tick that the clock on the wall came by has ended, once each time that it did."""
     found = [run.scheduled_at for run in task.history() if run.outcome is not Outcome.SKIPPED]
     for first, last, number in skips:
-        covered = [first, *up_to(last, ticks(rule, first))]
+        covered = [first, *up_to(last, ticks(rule, first))]  # A first tick beside the rule is skipped alone.
         assert len(covered) == number
         found += covered
-    assert sorted(found) == [tick for tick in shown_wall.ticks(rule) if task.until is None or tick <= task.until]
+    shown_ticks = shown_wall.ticks(rule, first_run)
+    assert sorted(found) == [tick for tick in shown_ticks if task.until is None or tick <= task.until]
     assert sum(task.counts.values()) == sum(run.count for run in task.history()) == len(found)
 
 
@@ -221,6 +229,9 @@ async def test_every_tick_ends_once_whatever_the_clocks_do(
         check_book(task, rule, shown_wall, skips.get(task.name, []))
 
 
+OVER = ZERO + timedelta(hours=6)
+FIRST_RUNS = ["Fri 08:15", "Fri 10:35", "Fri 13:45", "Sat 20:15"]
+
 steps = st.tuples(
     st.sampled_from(["sleep", "sleep", "block", "asleep", "set", "set", "pause", "resume", "disable", "enable"]),
     st.integers(0, 40),
@@ -243,8 +254,11 @@ steps = st.tuples(
         ]
     ),
     st.sampled_from([0, 240]),
-    st.sampled_from([None, ZERO + timedelta(hours=6)]),
+    st.sampled_from([None, OVER]),
+    st.sampled_from([None, FirstRun.NOW, ZERO - timedelta(hours=12), *map(moment, FIRST_RUNS)]),
 )
+@example([("disable", 9, True)], ExecPolicy.CANCEL, Missed.ONCE, 0, Cron("5 * * * *"), 0, OVER, moment("Sat 20:15"))
+@example([("set", 30, True)], ExecPolicy.CANCEL, Missed.ONCE, 0, Cron("5 * * * *"), 0, None, moment("Fri 13:45"))
 def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
     story: list[tuple[str, int, bool]],
     policy: ExecPolicy,
@@ -253,6 +267,7 @@ def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
     rule: Trigger,
     jitter_s: float,
     until: datetime | None,
+    first_run: FirstRun | datetime | None,
 ) -> None:
     """All of it happens at full tens of minutes, and no tick is due near those."""
     script: list[tuple[str, float]] = [("sleep", 595)]
@@ -271,6 +286,7 @@ def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
         missed=missed,
         jitter_s=jitter_s,
         until=until,
+        first_run=first_run,
     )
     skips = skips_of(scheduler)
     try:
@@ -278,7 +294,7 @@ def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
     finally:
         finish(loop)
 
-    check_book(task, rule, shown_wall, skips.get(task.name, []))
+    check_book(task, rule, shown_wall, skips.get(task.name, []), first_run)
     assert loop.complaints == []
 
 
@@ -479,6 +495,53 @@ async def test_a_clock_that_goes_to_and_fro_runs_no_tick_twice(scheduler: Schedu
         await reach(loop, "Fri 12:30")
 
         assert book(task) == [*BEFORE, *ran("Fri 11:00", "Fri 12:00")]
+
+
+@pytest.mark.parametrize("set_by_s", [-YEAR, -5 * HOUR, -HOUR, 5 * HOUR])
+@pytest.mark.parametrize("rule", [HOURLY, Every(HOUR)])
+async def test_nothing_runs_before_a_first_run_that_lies_ahead_however_the_clock_is_set(
+    scheduler: Scheduler, loop: VirtualLoop, rule: Trigger, set_by_s: float
+) -> None:
+    first_run = moment("Sat 10:40")
+    task = scheduler.schedule_task(nothing, trigger=rule, first_run=first_run)
+    async with scheduler:
+        await reach(loop, "Fri 10:29:30")
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(61)
+        assert task.next_run_at == first_run
+        await asyncio.sleep((first_run - wall(loop)).total_seconds() + HOUR)
+
+        assert book(task) == ran("Sat 10:40", "Sat 11:00")
+
+
+async def test_a_first_run_comes_again_with_all_that_comes_again(scheduler: Scheduler, loop: VirtualLoop) -> None:
+    task = scheduler.schedule_task(nothing, trigger=HOURLY, first_run=moment("Fri 09:20"))
+    async with scheduler:
+        await reach(loop, "Fri 10:29:30")
+        loop.set_the_clock(-4 * HOUR)
+        await reach(loop, "Fri 10:30")
+
+        assert book(task) == ran("Fri 09:20", "Fri 10:00", "Fri 09:20", "Fri 10:00")
+
+
+@pytest.mark.parametrize("set_by_s", [-YEAR, -5 * HOUR, -HOUR, 20 * MINUTE, 5 * HOUR])
+@pytest.mark.parametrize("rule", [HOURLY, Every(HOUR), Cron("0 0 1 1 *")])
+async def test_a_first_run_at_the_start_whose_jitter_lies_ahead_outlives_a_clock_that_is_set(
+    scheduler: Scheduler, loop: VirtualLoop, rule: Trigger, set_by_s: float
+) -> None:
+    tasks = [
+        scheduler.schedule_task(nothing, trigger=rule, first_run=FirstRun.NOW, jitter_s=3590, name=f"task {number}")
+        for number in range(100)
+    ]
+    async with scheduler:
+        await asyncio.sleep(25)
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(61)
+        told = [task.upcoming(2) for task in tasks if not task.history()]
+        await asyncio.sleep(HOUR)
+
+        assert told == [sorted(each) for each in told]
+        assert [task.history()[0].outcome for task in tasks] == [Outcome.SUCCEEDED] * 100
 
 
 @pytest.mark.parametrize("missed", Missed)
@@ -723,6 +786,20 @@ async def test_an_interval_does_not_notice_that_the_wall_clock_is_set(
     assert calls == pytest.approx(due, abs=1e-5)
     assert labels == [0, HOUR, 2 * HOUR, 3 * HOUR + set_by_s, 4 * HOUR + set_by_s, 5 * HOUR + set_by_s]
     assert task.counts[Outcome.SUCCEEDED] == sum(task.counts.values()) == 6
+
+
+@pytest.mark.parametrize("set_by_s", [-YEAR, -4 * HOUR, HOUR])
+async def test_the_first_run_of_an_interval_comes_when_it_would_have_whatever_the_wall_clock_shows_then(
+    scheduler: Scheduler, loop: VirtualLoop, set_by_s: float
+) -> None:
+    task = scheduler.schedule_task(nothing, HOUR, first_run=ZERO + timedelta(hours=10))
+    async with scheduler:
+        await asyncio.sleep(100)
+        loop.set_the_clock(set_by_s)
+        await asyncio.sleep(11 * HOUR)
+
+        labels = [run.scheduled_at for run in task.history()]
+        assert labels == [ZERO + timedelta(hours=hours, seconds=set_by_s) for hours in (10, 11)]
 
 
 @pytest.mark.parametrize(

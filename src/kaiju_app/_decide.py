@@ -201,6 +201,20 @@ def first_tick(grid: Grid, now: int) -> tuple[int, bool]:
     return grid.after(now), False
 
 
+def first_tick_again(grid: Grid, now: int) -> tuple[int, bool]:
+    """As ``first_tick()``, where the clock was set back to *now*: nothing runs before an instant that lies ahead again.
+
+    An extra tick at the start is no time of the clock, and does not come again.
+    """
+    return (grid.after(now), False) if grid.spec.first_run is FirstRun.NOW else first_tick(grid, now)
+
+
+def next_tick(grid: Grid, moment: int) -> int:
+    """Return the first tick after *moment*, and after a first run at an instant."""
+    first = grid.spec.first_run
+    return grid.after(max(moment, epoch_us(first) - grid.offset) if isinstance(first, datetime) else moment)
+
+
 def same_rule(spec: Spec, other: Spec) -> bool:
     """Return whether both are of one rule, that is, whether the task was not rescheduled in between."""
     return spec is other or (spec.rule is not None and spec.rule is other.rule)

@@ -75,7 +75,7 @@ class Plans(Waiting):
 
     def next_tick(self, entry: Entry, now: int) -> int:
         """Return the next tick of *entry*, whose trigger had none or failed: none that came already."""
-        return self.grid(entry).after(max(now, self._reached - self.offset))
+        return _decide.next_tick(self.grid(entry), max(now, self._reached - self.offset))
 
     def open(self, loop: asyncio.AbstractEventLoop, spawn: Spawn) -> None:
         """Begin to plan, every task anew, in a copy of the caller's context."""
@@ -252,7 +252,7 @@ class Plans(Waiting):
         self.stepping = True  # A listener may register tasks, and must not find the same step again.
         try:
             for entry in list(self.entries.values()):
-                if entry.spec.trigger is not None and not entry.flags & (REMOVED | SHARED):
+                if entry.spec.trigger is not None and not entry.flags & (REMOVED | SHARED) and not _is_at_start(entry):
                     self.settle(entry, Reason.CLOCK, now)
         finally:
             self.stepping = False
@@ -260,9 +260,13 @@ class Plans(Waiting):
     def _move(self, entry: Entry, step: int, now: int, *, anew: bool) -> None:
         """Plan *entry* again: its next tick is another one, or comes at another time of the steady clock."""
         kept = entry.flags & (OFF_GRID | RESUMED)
-        if anew:
-            self.plan(entry, self.grid(entry).after(now))
-        elif entry.due < FOREVER and not (kept & OFF_GRID and entry.spec.first_run is FirstRun.NOW):
+        if _is_at_start(entry):
+            self.plan(entry, entry.due)  # It stays where it is, but its jitter ends before the next tick of the rule.
+            entry.flags |= kept
+        elif anew:
+            due, off_grid = _decide.first_tick_again(self.grid(entry), now)
+            self.plan(entry, due, off_grid=off_grid)
+        elif entry.due < FOREVER:
             self.plan(entry, entry.due - step)
             entry.flags |= kept
 
@@ -332,6 +336,11 @@ class Plans(Waiting):
         kept_back = [*self._parked, *(entry for entry in self.entries.values() if entry.flags & QUEUED)]
         for entry in dict.fromkeys(kept_back):
             self._released(entry)
+
+
+def _is_at_start(entry: Entry) -> bool:
+    """Return whether the next tick of *entry* is an extra one at the start, which is no time of the wall clock."""
+    return bool(entry.flags & OFF_GRID) and entry.spec.first_run is FirstRun.NOW
 
 
 def _shift(entry: Entry, step: int) -> None:

@@ -186,7 +186,8 @@ class Scheduler:
             name: Unique name; by default ``scheduled:`` and the qualified name of the function.
             retry_on: Exceptions that are worth another attempt.
             first_run: When it runs first; by default NOW for an interval, NEXT for a trigger. An aware datetime is
-                the first tick; a past one is where the grid is counted from, or with a trigger of no effect.
+                the first tick; a past one is where the grid is counted from, or with a trigger of no effect. An
+                interval looks at the wall clock for it once, at the start, and does not notice if that is set later.
             missed: What becomes of ticks that could not run in time.
             grace_s: Seconds after which a tick is too old to run; by default no limit, for Missed.SKIP 1 s or a tenth
                 of the gap, if that is more.
