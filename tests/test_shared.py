@@ -8,7 +8,7 @@ import json
 import logging
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -193,6 +193,23 @@ async def test_first_run_may_be_later(made: Made) -> None:
         (name, pytest.approx(second, abs=0.01))
         for name, second in [("extra", 0), ("then", 7), ("grid", 10), ("next", 60)]
     ]
+
+
+@pytest.mark.parametrize("first_run", [None, FirstRun.NOW, ZERO + timedelta(seconds=7), ZERO - timedelta(seconds=5)])
+async def test_nothing_runs_behind_its_until_and_another_rule_begins_anew(
+    made: Made, first_run: FirstRun | datetime | None
+) -> None:
+    journal = Journal()
+    a, b = made(), made(version=1)
+    task = share(a, journal.body("a"), first_run=first_run, until=ZERO - timedelta(seconds=1))
+    share(b, journal.body("b"), None, trigger=Every(20))
+    async with a:
+        await asyncio.sleep(20)
+        assert (task.state, journal.lines) == ("over", [])
+    async with b:
+        await asyncio.sleep(40)
+
+    assert journal.lines == [("b", pytest.approx(35, abs=0.01)), ("b", pytest.approx(55, abs=0.01))]
 
 
 async def test_alone_and_without_a_store_it_runs_here(loop: VirtualLoop) -> None:

@@ -455,8 +455,11 @@ def test_a_task_without_a_tick_to_come_has_a_record_too() -> None:
     new = put(None, NOW, replace(NEW, first=Coming(NEVER, NEVER)))
 
     assert new is not None
-    assert (NEVER, NEVER, NEVER - 1) == (new.next, new.due, new.floor)
+    assert (NEVER, NEVER) == (new.next, new.due)
     assert not is_due(new, NEVER - 1)
+    assert put(new, NOW, replace(NEW, spec="newer")) == replace(
+        new, rev=NOW + 1, spec="newer", next=NOW + 30, due=NOW + 35
+    )
 
 
 @pytest.mark.parametrize(("next", "due"), [(NOW + 1, NOW + 1), (NOW + 1, NOW + 9), (NEVER, NEVER)])

@@ -187,17 +187,17 @@ def default_retry_pause(gap: int, retries: int, *, triggered: bool) -> int:
 
 
 def first_tick(grid: Grid, now: int) -> tuple[int, bool]:
-    """Return a task's first tick from *now* on, and whether it stands outside the grid of its rule."""
+    """Return a task's first tick from *now* on, FOREVER for none, and whether it stands beside the grid of its rule."""
     spec = grid.spec
     first = spec.first_run
     if isinstance(first, datetime):
         anchor = epoch_us(first) - grid.offset
         if anchor >= now:
-            return anchor, spec.trigger is not None
+            return grid.clipped(anchor), spec.trigger is not None
         if spec.trigger is None:
-            return anchor - (anchor - now) // spec.gap * spec.gap, False
+            return grid.clipped(anchor - (anchor - now) // spec.gap * spec.gap), False
     elif first is FirstRun.NOW:
-        return now, spec.trigger is not None
+        return grid.clipped(now), spec.trigger is not None
     return grid.after(now), False
 
 

@@ -17,6 +17,7 @@ from kaiju_app._model import Outcome, Reason
 
 from ._record import Coming, Record, Row, StoredHold
 
+NEVER = 1 << 62  # When a tick is that never comes.
 DAY = 86_400_000_000  # How often it is enough to say that a task is known.
 WORDS = 200  # Characters that are kept of who held a task: a reason may be a book.
 
@@ -56,7 +57,8 @@ def put(old: Record | None, now: int, new: Definition, *, again: bool = False) -
     """
     if old is None:
         first = new.first
-        return Record(new.name, now, new.spec, new.version, first.tick, first.due, first.tick - 1, now)
+        floor = first.tick - 1 if first.tick < NEVER else now  # By another rule it may come all the same.
+        return Record(new.name, now, new.spec, new.version, first.tick, first.due, floor, now)
     if new.version < old.version or (new.version == old.version and (again or new.spec == old.spec)):
         return stamped(old, now, seen=now) if now - old.seen > DAY else None
     if new.spec == old.spec:
