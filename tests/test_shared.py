@@ -1418,6 +1418,55 @@ def test_a_loop_that_ends_with_what_is_shared_leaves_nothing_claimed() -> None:
     assert ["CANCELLED"] == asyncio.run(ended_in(store))
 
 
+class Opened(Fragile):
+    """A store that knows whether it is open."""
+
+    is_open = False
+
+    async def open(self) -> None:
+        self.is_open = True
+
+    async def close(self) -> None:
+        self.is_open = False
+
+
+@pytest.mark.parametrize("timeout_s", [None, 0])
+@pytest.mark.parametrize("seconds", [0, 0.5])
+async def test_a_scheduler_that_is_stopped_at_once_leaves_nothing_behind(
+    loop: VirtualLoop, seconds: float, timeout_s: float | None
+) -> None:
+    store = Opened(loop)
+    a = Scheduler(store, clock=loop.clock)
+    share(a, nothing)
+    for _ in range(2):
+        await a.start()
+        assert store.is_open
+        await asyncio.sleep(seconds)
+        await a.stop(timeout_s)
+        await asyncio.sleep(0.1)
+
+        assert not store.is_open
+        assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
+async def test_what_a_store_cannot_be_told_in_time_is_given_up(
+    loop: VirtualLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Opened(loop)
+    a = Scheduler(store, clock=loop.clock)
+    share(a, Journal().body("a"))
+    await a.start()
+    await asyncio.sleep(10.5)
+    store.is_away = True
+    await a.stop()
+    assert now() < 16
+    await asyncio.sleep(2)
+
+    assert "could not be told of the last 1 ending(s)" in caplog.text
+    assert not store.is_open
+    assert {asyncio.current_task()} == asyncio.all_tasks()
+
+
 async def test_shared_tasks_go_on_when_somebody_cancels_all_there_is(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,6 +23,7 @@ Key = tuple[str, int]  # Name and fence of a claim: fences are compared within a
 FIRST_RETRY, LAST_RETRY = 200_000, 5_000_000
 ASKED_ALWAYS = ("claim", "renew", "finish", "beat")  # Again until answered. Other failures are over at the next beat.
 HANDFUL = 500  # Tasks in one question: leases have to be renewed in between.
+LOCKED = 500_000  # A record that somebody has locked is tried again after that time, and holds up no other.
 NOTABLE = 1_000  # What waits for the clock of the store is looked at again if that is so much off.
 LOOK_S = 0.5  # Who waits for others looks so often, whether the store hints at a change or not.
 
@@ -49,7 +50,7 @@ class Asking:
         self._failing: set[str] = set()
         """What it did not answer when it was last asked: it may read, and not write."""
         self._failures = 0
-        self._retry_at = 0
+        self._retry_at = self._send_back_at = 0
         self._wake = asyncio.Event()
         self._sent = asyncio.Event()
         self._news = asyncio.Event()
@@ -127,7 +128,15 @@ class Asking:
         Raises:
             StoreUnavailable: It is not known whether there will be one.
         """
-        return await self._must(self._store.change(name, simply(ask)), f"when task {name!r} was to run now")
+        changed = await self._change(name, simply(ask))
+        if changed is None:
+            raise StoreUnavailable(self._store.name, f"it did not answer when task {name!r} was to run now")
+        return changed
+
+    async def _change(self, name: str, transition: Transition) -> Changed | None:
+        """Return what became of *transition*; None: nobody knows, or somebody has locked the record."""
+        answered = await self._ask(self._store.change_each({name: transition}))
+        return None if answered is None else answered[0].get(name)
 
     async def news(self) -> None:
         """Return when something may have changed in the store, after half a second at the latest."""
@@ -179,20 +188,24 @@ class Asking:
     def _say(self, key: Key, transition: Transition) -> None:
         """Have *transition* applied, again and again until the store has answered; *key* tells what it is about."""
         self._returns[key] = transition
+        self._send_back_at = 0
         self._wake.set()
 
     async def _send_back(self) -> None:
-        while self._returns:
+        while self._returns and self._steady() >= self._send_back_at:
             first: dict[str, Key] = {}  # Of each task: what is said of one is said in its order.
             for key in self._returns:
                 if len(first) < HANDFUL:
                     first.setdefault(key[0], key)
             transitions = {name: self._returns[key] for name, key in first.items()}
-            if await self._ask(self._store.change_each(transitions)) is None:
+            answered = await self._ask(self._store.change_each(transitions))
+            if answered is None:
                 return
-            for key in first.values():
-                del self._returns[key]
-                self._poison.discard(key)
+            for name in answered[0]:
+                del self._returns[first[name]]
+                self._poison.discard(first[name])
+            if len(answered[0]) < len(first):
+                self._send_back_at = self._steady() + LOCKED
             self._sent.set()
 
     async def _until_sent(self, key: Key) -> None:

@@ -183,8 +183,8 @@ class Belonging(Holding):
         seen = await self._ask(self._store.scan())
         for record in seen[0].records if seen else ():
             if seen and forget(record, seen[0].now, UNSEEN_FOR):
-                gone = await self._ask(self._store.change(record.name, _forgetting))
-                if gone is not None and gone[0].done:
+                gone = await self._change(record.name, _forgetting)
+                if gone is not None and gone.done:
                     log.info(
                         "task %r: no instance has known it for %d days; its record is deleted, its history is kept",
                         record.name, UNSEEN_FOR // (24 * HOUR),

@@ -64,6 +64,11 @@ class Claiming(Belonging):
         """How many things the store has not been told yet."""
         return super().untold + len(self._outbox)
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether runs or suspensions go on that have to be spoken for."""
+        return bool(self.holds) or any(claim.state is State.STARTED for claim in self.claims.values())
+
     # --- claims ---
 
     def register(self, name: str) -> None:

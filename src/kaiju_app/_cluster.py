@@ -116,7 +116,7 @@ class Coordinator(Claiming):
         """Wait until there is something to do again."""
         now = self._steady()
         next_one = min(
-            self._retry_at if self._returns or self._retry_at > now else now + self.poll,
+            max(self._retry_at, self._send_back_at) if self._returns or self._retry_at > now else now + self.poll,
             max(self._retry_at, self._send_at if self._outbox else now + self.poll),
             max(self._retry_at, self._renew_at),
             max(
@@ -263,8 +263,9 @@ class Coordinator(Claiming):
         """Challenge whose lease is over, and take it away from who does not answer."""
         if not stale or not self.clock.is_calm(self._steady()):
             return
-        for record in stale:
-            await self._ask(self._store.change(record.name, take_over(record, self.me, (), self.grace)))
+        await self._ask(
+            self._store.change_each({each.name: take_over(each, self.me, (), self.grace) for each in stale})
+        )
         self._claim_at = 0 if any(record.suspect for record in stale) else self._claim_at
 
     async def _look_for_dead(self) -> None:
@@ -280,7 +281,7 @@ class Coordinator(Claiming):
                     "task %r: what instance %s had of it is free again, as its process is dead",
                     record.name, ", ".join(sorted(dead[0])),
                 )  # fmt: skip
-                await self._ask(self._store.change(record.name, take_over(record, self.me, dead[0], self.grace)))
+                await self._change(record.name, take_over(record, self.me, dead[0], self.grace))
                 self._alone = True  # What falls free is claimed here, whosever it is otherwise.
                 self._claim_by(0)
         for each in dead[0]:

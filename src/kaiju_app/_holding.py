@@ -47,7 +47,7 @@ class Holding(Asking):
             if missing:
                 for held, _ in made:
                     self.unhold(held)
-                what = "did not answer when" if answered is None else "has no record when"
+                what = "did not answer when" if answered is None else "has no record, or one that is locked, when"
                 raise StoreUnavailable(self._store.name, f"it {what} task {missing[0]!r} was to be held")
             self.holds |= {held.key: held for held, _ in made}
         finally:
@@ -92,8 +92,8 @@ class Holding(Asking):
         return await self._changed(name, simply(lambda old, now: unhold(old, now, PAUSE)), "to be resumed")
 
     async def _changed(self, name: str, transition: Transition, what: str) -> Record:
-        answered = await self._ask(self._store.change(name, transition))
-        record = None if answered is None else answered[0].new or answered[0].old
+        changed = await self._change(name, transition)
+        record = None if changed is None else changed.new or changed.old
         if record is None:
             raise StoreUnavailable(self._store.name, f"it did not answer when task {name!r} was {what}")
         return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import socket
 from contextlib import suppress
@@ -109,14 +110,14 @@ class Sharing:
         Args:
             timeout_s: Bounds the wait, in seconds; None: as long as two questions to the store may take.
         """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (self._patience_s if timeout_s is None else min(timeout_s, self._patience_s))
         life, self.life = self.life, None
         self._wanted = False
-        loop = asyncio.get_running_loop()
         if life is not None and life not in self._going.values() and life.coordinator.claims:
             self._go_on(life, loop, again=True)  # It was cancelled a moment ago.
-        until = loop.time() + (self._patience_s if timeout_s is None else min(timeout_s, self._patience_s))
         await asyncio.gather(*(self._farewell(*each, until) for each in list(self._going.items())))
-        await self._close_store()
+        await self._close_store(until)
 
     @property
     def _patience_s(self) -> float:
@@ -133,12 +134,13 @@ class Sharing:
                 "instances take those ticks over within %.3g s",
                 self.store.name, coordinator.untold, self.timing.failover_s,
             )  # fmt: skip
-        if coordinator.claims or coordinator.holds:
-            return  # They keep their leases, so that their tasks run nowhere else.
-        await asyncio.wait([task], timeout=until - loop.time())
-        self._dismissed.add(task)
-        task.cancel()
-        await asyncio.wait([task])
+        if coordinator.is_needed:
+            return  # What goes on keeps its leases, so that the tasks run nowhere else.
+        await asyncio.wait([task], timeout=max(0.0, until - loop.time()))
+        if self._going.pop(task, None) is not None:
+            self._dismissed.add(task)
+            task.add_done_callback(self._dismissed.discard)
+            task.cancel()
 
     async def inspect(self) -> dict[str, object]:
         """Return what the store has, as JSON values: instances, and tasks with their holders and holds.
@@ -203,7 +205,6 @@ class Sharing:
 
     async def _gone(self, task: asyncio.Task[None]) -> None:
         self._going.pop(task, None)
-        self._dismissed.discard(task)
         await self._close_store()
 
     async def _speak(self, life: Membership, again: bool) -> None:
@@ -245,14 +246,20 @@ class Sharing:
         life.coordinator.reopen()
         self._go_on(life, loop, again=True)
 
-    async def _close_store(self) -> None:
+    async def _close_store(self, until: float = math.inf) -> None:
         if self._wanted or self._going or any(each.claim is not None for each in self.entries.values()):
             return
+        loop = asyncio.get_running_loop()
+        if self._closing is None or self._closing.done() or self._closing.get_loop() is not loop:
+            self._closing = loop.create_task(self._let_go_of_store())
+        await asyncio.wait([self._closing], timeout=None if until == math.inf else max(0.0, until - loop.time()))
+
+    async def _let_go_of_store(self) -> None:
         self.store.take_back(self)
-        self._closing = asyncio.ensure_future(self.store.close())  # Whoever prepares the next life waits for it.
-        await asyncio.wait([self._closing])
-        if self._closing.exception() is not None:
-            log.info("store %s: not closed in order: %s", self.store.name, self._closing.exception())
+        try:
+            await self.store.close()
+        except StoreUnavailable as exc:
+            log.info("%s", exc)
 
     def bury(self) -> None:
         """Forget the lives whose loop is closed: nothing of them goes on."""

@@ -253,7 +253,10 @@ class Store(ABC):
         return await self._settle(name, _only(seen), seen.now, transition)
 
     async def change_each(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
-        """Apply transitions to the records of their names, each by itself: to thousands in few round trips."""
+        """Apply transitions to the records of their names, each by itself: to thousands in few round trips.
+
+        One whose record somebody has locked is not waited for: it is not in the answer.
+        """
         seen = await self.scan(transitions.keys())
         found = {record.name: record for record in seen.records}
         return {
@@ -351,11 +354,15 @@ class Store(ABC):
             if await self.swap(old, new, rows):
                 return Changed(now, old, new, done=True)
             if conflicts >= AT_ONCE_AGAIN:
-                pause = crc32(f"{old and old.rev} {conflicts}".encode()) % (PAUSE * conflicts)
-                await asyncio.sleep(pause / 1e6)
+                await asyncio.sleep(pause_us(f"{old and old.rev}", conflicts) / 1e6)
             seen = await self.scan([name])
             old, now = _only(seen), seen.now
         raise StoreUnavailable(self.name, f"{MOST_CONFLICTS} changes of task {name!r} in a row were refused")
+
+
+def pause_us(who: str, conflicts: int) -> int:
+    """Return how long *who* waits before it tries again: others, who are in its way, for another time."""
+    return crc32(f"{who} {conflicts}".encode()) % (PAUSE * conflicts)
 
 
 def _only(seen: Seen) -> Record | None:

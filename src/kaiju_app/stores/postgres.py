@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -30,11 +31,13 @@ from ._store import (
     by_name,
     in_order,
     lead_of,
+    pause_us,
 )
 from ._text import storable
 from ._transitions import Refusal, is_news
 
 TIMEOUT_S = 2.0  # As long as a renewal may take before the next one is due.
+CONFLICTS = 10  # So many, and some hundredths of a second, until a record counts as locked.
 AT_ONCE = 500  # Changes in one statement.
 DELETED_AT_ONCE = 2_000
 CONNECTIONS = (Connection, PoolConnectionProxy)
@@ -103,6 +106,18 @@ class PostgresStore(Store):
         return found
 
     async def _change_some(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
+        found: dict[str, Changed] = {}
+        for conflicts in range(CONFLICTS):
+            rest = {name: transition for name, transition in transitions.items() if name not in found}
+            if not rest:
+                break
+            if conflicts:  # Others who change it now are soon done; whoever has locked it may take hours.
+                await asyncio.sleep(pause_us(f"{sorted(rest)} {id(self)}", conflicts) / 1e6)
+            found |= await self._change_once(rest)
+        return found
+
+    async def _change_once(self, transitions: Mapping[str, Transition]) -> dict[str, Changed]:
+        """Apply transitions; return those that were refused, or done."""
         seen = await self.scan(transitions.keys())
         stored = {record.name: record for record in seen.records}
         found, swaps = {}, []
@@ -113,9 +128,7 @@ class PostgresStore(Store):
             if wanted is not None:
                 swaps.append(_Swap(old, *wanted))
         done = await self._swap(swaps) if swaps else set()
-        for name in (each.name for each in swaps if each.name not in done):
-            found[name] = await self.change(name, transitions[name])
-        return found
+        return {name: changed for name, changed in found.items() if not changed.done or name in done}
 
     async def claim(
         self,
