@@ -12,18 +12,29 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(180)]
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "with_workers.py"
+PROGRAM = Path(__file__).with_name("workers_journal.py")
 PATIENCE_S = 40
 SECOND = timedelta(seconds=1)
+
+
+class Line(NamedTuple):
+    """A report begins or ends, in a process, for a tick, of which it is this take."""
+
+    at: float
+    pid: int
+    event: str
+    tick: str
+    take: int
 
 
 class Workers:
@@ -34,9 +45,11 @@ class Workers:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = (folder / "log.txt").open("w+")
-        environment = os.environ | {"PORT": str(self.port), "STORE": f"sqlite:///{folder}/workers.db"}
+        self._journal = folder / "journal"
+        environment = {"PORT": str(self.port), "STORE": f"sqlite:///{folder}/workers.db", "JOURNAL": str(self._journal)}
+        environment = os.environ | environment
         self.process = subprocess.Popen(
-            [sys.executable, str(EXAMPLE)], env=environment, stdout=self.log, stderr=self.log, start_new_session=True
+            [sys.executable, str(PROGRAM)], env=environment, stdout=self.log, stderr=self.log, start_new_session=True
         )
 
     def ask(self, path: str = "/", method: str = "GET") -> dict[str, Any]:
@@ -44,6 +57,10 @@ class Workers:
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+    def journal(self) -> list[Line]:
+        """Return what the reports noted, in the order in which they did."""
+        return [Line(*json.loads(line)) for line in self._journal.read_text().splitlines()]
 
     def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """Return the first answer that fulfils *condition*."""
@@ -97,6 +114,20 @@ def check_ticks(runs: list[dict[str, Any]]) -> None:
     assert ticks == [ticks[0] + number * SECOND for number in range(len(ticks))]
 
 
+def check_journal(lines: list[Line], killed: int | None = None) -> None:
+    """No two reports went on at once, and none was made twice; what *killed* was at is made again."""
+    assert {1} == set(Counter((line.tick, line.take) for line in lines if line.event == "begin").values())
+    going: Line | None = None
+    for line in lines:
+        if line.event == "begin":
+            assert going is None or (going.pid == killed and (going.tick, 2) == (line.tick, line.take))
+            going = line
+        else:
+            assert going is not None
+            assert (going.pid, going.tick) == (line.pid, line.tick)
+            going = None
+
+
 def task_of(found: dict[str, Any]) -> dict[str, Any]:
     (task,) = found["tasks"]
     return dict(task)
@@ -109,9 +140,11 @@ def test_four_workers_share_one_schedule(workers: Workers) -> None:
 
     # A suspension in one worker holds in all of them.
     before = len(found["runs"])
+    asked = time.monotonic()
     restoring = threading.Thread(target=workers.ask, args=("/restore?seconds=3", "POST"))
     restoring.start()
     held = workers.until(lambda found: task_of(found)["holds"] and not task_of(found)["runs_on"])
+    quiet = time.monotonic()
     assert task_of(held)["holds"][0]["reason"] == "restoring the database"
     while restoring.is_alive():
         seen = workers.ask()
@@ -120,6 +153,9 @@ def test_four_workers_share_one_schedule(workers: Workers) -> None:
     restoring.join()
     found = workers.until(lambda found: any(run["reason"] == "suspended" for run in found["runs"][before:]))
     check_ticks(found["runs"])
+    assert [] == [line for line in workers.journal() if quiet < line.at < asked + 3]
+    assert quiet < asked + 2  # So that there was something to see.
+    check_journal(workers.journal())
 
     # The worker in charge is killed, and another one goes on, with the very tick that was lost.
     busy = workers.until(lambda found: task_of(found)["runs_on"])
@@ -134,3 +170,7 @@ def test_four_workers_share_one_schedule(workers: Workers) -> None:
     assert again["scheduled_at"] == lost["scheduled_at"]
     assert again["instance"] != lost["instance"] == victim["id"]
     assert again["fence"] > lost["fence"]
+    check_journal(workers.journal(), victim["pid"])
+    assert {line.tick for line in workers.journal() if line.take == 2} == {again["scheduled_at"]}
+    told = {run["scheduled_at"] for run in found["runs"] if run["outcome"] == "SUCCEEDED"}
+    assert told <= {line.tick for line in workers.journal() if line.event == "end"}
