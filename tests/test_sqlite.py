@@ -499,10 +499,11 @@ def aside(path: Path) -> list[Path]:
     return [each for each in path.parent.glob(f"{path.name}.corrupt-*") if each.suffix.count("-") == 1]
 
 
-@pytest.mark.parametrize("rubbish", [b"no database\n" * 99, b"\0" * 100, b"SQLite format 3\0" + b"\xff" * 5_000])
-async def test_a_file_that_is_none_of_sqlites_is_renamed_and_begun_anew(
+@pytest.mark.parametrize("rubbish", [b"\0" * 100, b"\0" * 4_096 + b"x" * 4_096, b"SQLite format 3\0" + b"\xff" * 5_000])
+async def test_a_file_that_is_damaged_is_renamed_and_begun_anew(
     path: Path, opened: Open, caplog: pytest.LogCaptureFixture, rubbish: bytes
 ) -> None:
+    """By a power cut, say, which may leave zeros where something was about to be written."""
     write(path, rubbish)
     store = SqliteStore(path)
     await store.open()
@@ -514,6 +515,27 @@ async def test_a_file_that_is_none_of_sqlites_is_renamed_and_begun_anew(
     (line,) = caplog.messages
     assert str(path) in line
     assert renamed.name in line
+
+
+@pytest.mark.parametrize("text", [b"x\n", b"store: sqlite\n" * 999, b"\0\0PK" * 999])
+async def test_a_file_that_is_somebody_elses_is_refused_and_left_as_it_is(path: Path, text: bytes) -> None:
+    write(path, text)
+    store = SqliteStore(path)
+
+    with pytest.raises(InvalidArgument, match=r"must name a file of SQLite's, or none yet: .* got '.*store\.db'"):
+        await store.open()
+    await store.close()
+    assert {path.name: text} == {each.name: each.read_bytes() for each in path.parent.glob("*")}
+
+
+async def test_a_directory_is_refused(path: Path) -> None:
+    os.mkdir(path)
+    store = SqliteStore(path)
+
+    with pytest.raises(InvalidArgument, match=r"must name a file, and this is a directory: .*, got '.*store\.db'"):
+        await store.open()
+    await store.close()
+    assert [] == os.listdir(path)
 
 
 async def test_a_file_that_breaks_later_is_renamed_once_by_whoever_meets_it(
@@ -608,6 +630,17 @@ async def test_a_file_on_another_host_is_refused(path: Path, monkeypatch: pytest
         await store.open()
     await store.close()
     assert [] == os.listdir(path.parent)
+
+
+async def test_where_a_link_leads_to_is_what_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkdir(far := path.parent / "far")
+    os.symlink(far / "store.db", path)
+    monkeypatch.setattr(_database, "file_system", lambda place: "nfs4" if place.name == "far" else "ext4")
+
+    store = SqliteStore(path)
+    with pytest.raises(InvalidArgument, match="not on nfs4"):
+        await store.open()
+    await store.close()
 
 
 def test_the_file_system_is_found_out() -> None:

@@ -1498,6 +1498,12 @@ def test_a_url_names_a_file(url: str, path: str) -> None:
     assert Path(path).absolute() == store._path
 
 
+@pytest.mark.parametrize("url", ["sqlite:///a.db?mode=ro", "sqlite:////tmp/a.db#1", "sqlite:///?", "sqlite:///a\0.db"])
+def test_a_url_with_more_than_a_path_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"must name a file .* and nothing else|must have no NUL"):
+        store_from_url(url)
+
+
 @pytest.mark.parametrize(
     "url", ["", "x.db", "mongodb://h", "sqlite:x", "sqlite://", "sqlite:///", "sqlite:///:memory:"]
 )

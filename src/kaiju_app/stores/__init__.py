@@ -18,6 +18,9 @@ def _sqlite(rest: str, app: str) -> Store:
     if not rest.startswith("/") or not rest[1:] or rest[1:].startswith(":"):
         rule = "must name a file: sqlite:///relative/path or sqlite:////absolute/path"
         raise InvalidArgument("store", f"sqlite://{rest}", rule)
+    if "?" in rest or "#" in rest:
+        rule = "must name a file by its path and nothing else: a file with ? or # in its name is SqliteStore(path)"
+        raise InvalidArgument("store", f"sqlite://{rest}", rule)
     return SqliteStore(rest[1:], app=app)
 
 

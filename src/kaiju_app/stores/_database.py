@@ -54,6 +54,7 @@ FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 CHANGES_A_CHECKPOINT = 256
 CHECKPOINT_WAIT_MS = 50  # While it waits for readers nobody can write; the next one will do.
 POLL_MS = 5
+HEADER, PAGE = b"SQLite format 3\0", 4096  # What a file begins with, and how much of it is written at once.
 MUCH_LOG = 256 * 2**20  # Bytes; somebody reads in one transaction without end.
 
 
@@ -146,7 +147,7 @@ class Database:
 
     def _ready(self) -> sqlite3.Connection:
         if self._connection is None:
-            refuse_networks(self._path)
+            refuse_place(self._path)
             with _alone(self._path.parent, self._busy_ms):
                 try:
                     self._connect()
@@ -154,6 +155,7 @@ class Database:
                     self.close()
                     if not is_corrupt(exc):
                         raise
+                    refuse_strangers(self._path)
                     self._set_aside(exc)
                     self._connect()
                 except BaseException:
@@ -253,13 +255,29 @@ def _code(exc: sqlite3.Error) -> int:
     return getattr(exc, "sqlite_errorcode", 0) & 0xFF  # Without what an extended code adds.
 
 
-def refuse_networks(path: Path) -> None:
-    """Raise if the file is on another host.
+def refuse_strangers(path: Path) -> None:
+    """Raise if a file that SQLite cannot read is none that it has written.
 
     Raises:
-        InvalidArgument: It is on a network file system.
+        InvalidArgument: It begins like something else; a damaged one begins as SQLite's files do, or with zeros.
     """
-    kind = file_system(path.parent)
+    with path.open("rb") as file:  # SQLite has found it broken: nobody's locks on it are good for anything.
+        page = file.read(PAGE)
+    if not page.startswith(HEADER) and page.strip(b"\0"):
+        rule = "must name a file of SQLite's, or none yet: nothing was changed in it; name another file, or remove it"
+        raise InvalidArgument("path", str(path), rule)
+
+
+def refuse_place(path: Path) -> None:
+    """Raise if there can be no file of SQLite's.
+
+    Raises:
+        InvalidArgument: It is a directory, or on a network file system.
+    """
+    if path.is_dir():
+        rule = "must name a file, and this is a directory: add the name that the file is to have"
+        raise InvalidArgument("path", str(path), rule)
+    kind = file_system(path.resolve().parent)
     if kind in NETWORKS:
         rule = f"must be on a disk of this host, not on {kind}, where SQLite's locks fail"
         raise InvalidArgument("path", str(path), f"{rule}: name a local file, or a store that is a server")

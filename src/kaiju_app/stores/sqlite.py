@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kaiju_app._clock import wall_us
-from kaiju_app.errors import StoreUnavailable
+from kaiju_app.errors import InvalidArgument, StoreUnavailable
 
 from ._database import Database
 from ._instance_files import InstanceFiles
@@ -42,7 +42,7 @@ class SqliteStore(Store):
        noticed and costs no lease; one that is given a clock of its own, hours ahead, takes a holder that is paused for
        dead after the grace.
     5. A file that is corrupt is renamed, and begun anew: it keeps only who runs what next, and a rev is never below the
-       clock, so that fences go on growing.
+       clock, so that fences go on growing. One that never was SQLite's is refused.
     6. A backup is another process's, or sqlite3's: to open and close the file in this process would drop SQLite's own
        locks on it (https://sqlite.org/howtocorrupt.html 2.2).
 
@@ -52,6 +52,9 @@ class SqliteStore(Store):
         clock: Microseconds since the Unix epoch.
         timeout_s: Seconds after which a call is given up.
         history: Rows kept for each task.
+
+    Raises:
+        InvalidArgument: *path* can be no path.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class SqliteStore(Store):
         timeout_s: float = TIMEOUT_S,
         history: int = 100,
     ) -> None:
+        if "\0" in os.fspath(path):
+            raise InvalidArgument("path", path, "must have no NUL: no name of a file has one")
         self._path = Path(path).absolute()  # Whatever the working directory is later.
         self.name = f"sqlite:///{path}"
         self.app = app
@@ -83,7 +88,7 @@ class SqliteStore(Store):
         """Get ready; without effect on a store that is open.
 
         Raises:
-            InvalidArgument: The file is on another host, or was made by a newer version.
+            InvalidArgument: The file is on another host, was made by a newer version, or is none of SQLite's.
         """
         if self._thread is None:
             self._thread = _new_thread()
