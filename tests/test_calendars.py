@@ -949,6 +949,40 @@ async def test_tasks_with_one_rule_that_fails_are_told_one_by_one(
         assert [labels(task)[2:] for task in tasks] == [["Fri 08:30", "Fri 08:40"]] * 3
 
 
+TENS = Cron("*/10 * 8-19 * * *")
+
+
+class Closed:
+    """Somebody's own trigger that ticks every ten seconds from eight to twenty o'clock, to be excluded."""
+
+    def after(self, moment: datetime) -> datetime | None:
+        return TENS.after(moment)
+
+    def at_or_before(self, moment: datetime) -> datetime | None:
+        return TENS.at_or_before(moment)
+
+
+@pytest.mark.parametrize("closed", [[Cron("*/20 * 8-19 * * *"), Cron("10-59/20 * 8-19 * * *")], [Closed()]])
+@pytest.mark.parametrize("until", [None, moment("Fri 19:30")])
+async def test_a_rule_whose_search_is_given_up_is_asked_again_before_it_ticks(
+    scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture, closed: list[Trigger], until: datetime
+) -> None:
+    """Twelve hours that are excluded in steps of ten seconds: no search comes that far."""
+    rule = Except(AnyOf(TENS, Cron("0 * * * *")), *closed)
+    task = scheduler.schedule_task(nothing, trigger=rule, until=until)
+    async with scheduler:
+        assert (task.state, task.next_run_at) == ("waiting", None)
+        await reach(loop, "Fri 18:30")
+        assert task.state == ("waiting" if until is None else "over")
+        await reach(loop, "Fri 19:30")
+        assert task.next_run_at == (moment("Fri 20:00") if until is None else None)
+        await reach(loop, "Sat 20:30")
+        # Until eight in the morning it is hourly; and then again not found.
+        expected = [f"Fri {hour}:00" for hour in range(20, 24)] + [f"Sat {hour:02}:00" for hour in (*range(8), 20)]
+        assert labels(task) == (expected if until is None else [])
+    assert bad_rules(caplog) == []
+
+
 class Ending:
     """Every ten minutes, until it says that there is no more."""
 

@@ -19,7 +19,7 @@ from kaiju_app._clock import EPOCH
 from kaiju_app._combined import AnyOf, Daily, Except, Window
 from kaiju_app._cron import Cron
 from kaiju_app._triggers import At, Every, Trigger, never, ticks
-from kaiju_app.errors import InvalidArgument
+from kaiju_app.errors import InvalidArgument, SearchTooLong
 
 pytestmark = pytest.mark.pure
 
@@ -66,7 +66,7 @@ def parts(draw: st.DrawFn, zone: str, start: datetime) -> Part:
     def local(instant: datetime) -> datetime:
         return instant.astimezone(info).replace(tzinfo=None)
 
-    kind = draw(st.sampled_from(["cron", "seconds", "daily", "window", "at", "every", "any", "foreign"]))
+    kind = draw(st.sampled_from(["cron", "seconds", "daily", "window", "at", "every", "any", "foreign", "except"]))
     if kind in ("cron", "seconds"):
         rule = draw(RULES)
         cron = Cron(rule.text if kind == "cron" else f"* {rule.text}", zone)
@@ -88,6 +88,11 @@ def parts(draw: st.DrawFn, zone: str, start: datetime) -> Part:
         several = draw(st.lists(parts(zone, start), min_size=1, max_size=2))
         triggers = [each for each in several if not isinstance(each[0], tuple)] or [(Every(7200), on_grid(7200))]
         return AnyOf(*(each for each, _ in triggers)), lambda instant: any(struck(instant) for _, struck in triggers)  # type: ignore[arg-type]
+    if kind == "except":
+        (outer, struck), (inner, back) = draw(parts(zone, start)), draw(parts(zone, start))
+        if isinstance(outer, tuple):
+            outer, struck = Every(60), on_grid(60)
+        return Except(outer, inner), lambda instant: struck(instant) and not back(instant)  # type: ignore[arg-type]
     seconds = draw(st.sampled_from([60, 300, 1800, 3600, 7200]))
     return Foreign(Every(seconds)) if kind == "foreign" else Every(seconds), on_grid(seconds)
 
@@ -122,8 +127,14 @@ def all_ticks(rule: Trigger, start: datetime, end: datetime) -> list[datetime]:
 
 def check(rule: Trigger, expected: list[datetime], start: datetime, end: datetime, seconds: list[int]) -> None:
     """Check all questions to *rule*, whose ticks later than *start* and not later than *end* are *expected*."""
-    found = list(takewhile(lambda tick: tick <= end, ticks(rule, start)))
+    found: list[datetime] = []
+    reached = end
+    try:
+        found.extend(takewhile(lambda tick: tick <= end, ticks(rule, start)))
+    except SearchTooLong as exc:
+        reached = exc.reached
 
+    assert reached >= end, "all of it was looked at"
     assert expected == found
     assert all(tick.tzinfo is UTC for tick in found)
     for second in seconds:
@@ -316,25 +327,60 @@ def test_a_weekend_without_a_rule_of_a_millisecond_is_a_handful_of_steps(
     assert [last, monday, monday + timedelta(milliseconds=1)] == rule.upcoming(last - US, 3)
 
 
-def test_a_search_gives_up_after_fifty_years() -> None:
+def test_a_long_stretch_is_passed_however_long_it_is() -> None:
     def without(years: int) -> Except:
         return Except(Every(3600), (NOON, NOON + years * 365 * DAY))
 
-    assert NOON + 49 * 365 * DAY == without(49).after(NOON)
-    assert NOON - HOUR == without(49).at_or_before(NOON + 49 * 365 * DAY - US)
-    assert without(51).after(NOON) is None
-    assert without(51).at_or_before(NOON + 51 * 365 * DAY - US) is None
-    assert not never(without(51))
+    for years in (1, 49, 51, 500):
+        assert NOON + years * 365 * DAY == without(years).after(NOON)
+        assert NOON - HOUR == without(years).at_or_before(NOON + years * 365 * DAY - US)
 
 
-def test_a_search_gives_up_after_four_thousand_stretches() -> None:
+def test_a_search_is_given_up_after_four_thousand_stretches_and_tells_how_far_it_came() -> None:
     def without(number: int) -> Except:
         return Except(Every(1), At(*(NOON + timedelta(seconds=each) for each in range(number))))
 
-    assert NOON + timedelta(seconds=3_999) == without(3_999).after(NOON - US)
-    assert NOON - timedelta(seconds=1) == without(3_999).at_or_before(NOON + timedelta(seconds=3_998))
-    assert without(4_000).after(NOON - US) is None
-    assert without(4_000).at_or_before(NOON + timedelta(seconds=3_999)) is None
+    def given_up(ask: Callable[[datetime], object], moment: datetime) -> datetime:
+        with pytest.raises(SearchTooLong, match=r"no tick is left between .* where the search was given up") as caught:
+            ask(moment)
+        assert moment == caught.value.asked
+        return caught.value.reached
+
+    last = NOON + 3_999 * SECOND
+    assert last == without(3_999).after(NOON - US)
+    assert NOON - SECOND == without(3_999).at_or_before(last - SECOND)
+    assert last == given_up(without(4_000).after, NOON - US)
+    assert last == given_up(lambda moment: without(4_000).upcoming(moment, 1), NOON - US)
+    assert NOON == given_up(without(4_000).at_or_before, last)
+    assert last + SECOND == without(4_000).after(last)
+
+
+def test_a_rule_beside_one_whose_search_is_given_up_is_known_as_far_as_that_came() -> None:
+    empty = Except(Every(1), Every(1))
+    reached = NOON + 4_000 * SECOND
+    near, far = (AnyOf(empty, At(NOON + SECOND, reached, tick), empty) for tick in (reached - US, reached + US))
+
+    assert [NOON + SECOND, reached - US, reached] == near.upcoming(NOON, 3)
+    assert NOON + SECOND == far.after(NOON)
+    assert [NOON + SECOND, reached] == list(islice(far.ticks(NOON), 2))
+    for ask in (lambda: far.upcoming(NOON, 3), lambda: AnyOf(empty, At(reached + US)).after(NOON)):
+        with pytest.raises(SearchTooLong) as caught:
+            ask()
+        assert reached == caught.value.reached
+    back = NOON - 3_999 * SECOND
+    assert back == AnyOf(empty, At(back)).at_or_before(NOON)
+    with pytest.raises(SearchTooLong) as caught:
+        AnyOf(At(back - US), empty).at_or_before(NOON)
+    assert back == caught.value.reached
+
+
+def test_the_inside_of_a_window_is_all_but_what_is_before_and_behind_it() -> None:
+    begin, end = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    rule = Except(Every(3600), (begin, NOON), (NOON + 3 * HOUR, end))
+
+    assert [NOON, NOON + HOUR, NOON + 2 * HOUR] == rule.upcoming(datetime(2000, 1, 1, tzinfo=UTC), 9)
+    assert NOON + 2 * HOUR == rule.at_or_before(end)
+    assert rule.at_or_before(NOON - US) is None
 
 
 def test_what_is_left_over_ends_a_row_of_stretches() -> None:
@@ -391,6 +437,15 @@ def test_except_may_hold_except() -> None:
     assert [NOON, NOON + HOUR, NOON + 2 * HOUR] == Except(Every(3600), inner).upcoming(NOON - HOUR, 3)
     assert NOON + 4 * HOUR == Except(inner, At(NOON + 3 * HOUR)).after(NOON)
     assert not never(AnyOf(inner, Except(Every(1), Every(1))))
+    assert Except(Every(3600), (NOON, NOON + 3 * HOUR), At(NOON)) == Except(inner, At(NOON))
+
+
+def test_an_except_covers_what_its_rule_does_and_its_exceptions_do_not() -> None:
+    holidays = Except(Cron("* * 24-26 12 *"), (datetime(2026, 12, 25, tzinfo=UTC), datetime(2026, 12, 26, tzinfo=UTC)))
+    rule = Except(Every(43_200 - 30), holidays)
+    days = [tick.day for tick in rule.upcoming(datetime(2026, 12, 23, tzinfo=UTC), 6)]
+
+    assert [23, 23, 25, 25, 27, 27] == days
 
 
 # --- what it is ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import hypothesis.strategies as st
@@ -9,11 +10,11 @@ import pytest
 from hypothesis import example, given
 
 from kaiju_app import _decide, _door
-from kaiju_app._clock import epoch_us
-from kaiju_app._following import Closing, Opening, Passed, closing, opening
-from kaiju_app._grid import FOREVER, Grid
+from kaiju_app._clock import epoch_us, utc
+from kaiju_app._following import Closing, Opening, Passed, closing, coming, is_unknown, opening
+from kaiju_app._grid import FOREVER, Grid, Rule
 from kaiju_app._model import ExecPolicy, FirstRun, Kind, Missed, Reason, Spec
-from kaiju_app.scheduler import At, Cron, Every, Trigger
+from kaiju_app.scheduler import At, Cron, Every, Except, Trigger
 
 pytestmark = pytest.mark.pure
 
@@ -231,3 +232,25 @@ def ticks_between(grid: Grid, first: int, last: int) -> list[int]:
         found.append(tick)
         tick = grid.after(tick)
     return found
+
+
+# --- what is not known ---
+
+
+@pytest.mark.parametrize("jitter_s", [0, 0.5])
+def test_what_was_not_found_is_told_apart_from_what_is_over_and_from_every_tick(jitter_s: float) -> None:
+    rule = Except(Cron("* * * * * *"), *(Cron(f"{first}-59/2 * * * * *") for first in (0, 1)), At(utc(START)))
+    spec = replace(spec_for(trigger=Cron("* * * * * *"), interval_s=None, jitter_s=jitter_s), rule=Rule(rule))
+    grid = grid_of(spec)
+
+    found = coming(grid, grid.after(START), START, START)
+    assert (START + 1, START + 2_000 * SECOND) == (found.tick, round(found.due, -7))
+    assert is_unknown(grid, found.tick, found.due)
+
+    known = grid_of(spec_for(trigger=Cron("* * * * * *"), interval_s=None, jitter_s=jitter_s))
+    tick = coming(known, known.after(START), START, START)
+    assert START + SECOND == tick.tick
+    assert not is_unknown(known, tick.tick, tick.due)
+    assert not is_unknown(known, START + 1, START + 1 + known.spec.jitter)  # A first run beside the rule.
+    over = grid_of(spec_for(trigger=At(utc(START)), interval_s=None, jitter_s=jitter_s))
+    assert FOREVER == coming(over, over.after(START), START, START).tick

@@ -408,11 +408,23 @@ class Silent:
         return None
 
 
-@pytest.mark.parametrize(
-    "trigger", [Silent(), AnyOf(Silent(), Silent()), Except(Cron("0 0 * * *"), Cron("* * * * *"))], ids=str
-)
+ALWAYS = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("trigger", [Silent(), AnyOf(Silent(), Silent()), Except(Cron("0 0 * * *"), ALWAYS)], ids=str)
 def test_a_rule_that_never_ticks_is_an_error(trigger: Trigger) -> None:
     assert told_of(trigger) == [f"ERROR {NO_RUN}: its rule never ticks; {ADVICE}"]
+
+
+def test_a_rule_of_which_nothing_is_left_as_far_as_was_searched_is_an_error() -> None:
+    rule = Except(Cron("0 0 * * *"), Cron("* * * * *"))
+
+    assert told_of(rule) == [
+        f"ERROR {NO_RUN}: no tick is left before 2037-06-13 23:59:59 UTC, where the search was given up; {ADVICE}"
+    ]
+    begun = AnyOf(rule, At(NOW + MINUTE, datetime(2000, 1, 2, tzinfo=UTC)))
+    (report,) = lint([Scheduler().schedule_task(asyncio.sleep, args=(1,), trigger=begun)], NOW)
+    assert (NOW + MINUTE,) == report.runs
 
 
 def test_uneven_steps_of_a_rule_without_a_run_are_told_too_and_the_error_comes_first() -> None:

@@ -958,6 +958,9 @@ def test_a_calendar_that_is_wrong_is_refused_before_it_is_a_trigger(
     assert dict(door.tasks) == {}
 
 
+ALWAYS = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
 @pytest.mark.parametrize(
     ("rule", "parts"),
     [
@@ -971,8 +974,12 @@ def test_a_calendar_that_is_wrong_is_refused_before_it_is_a_trigger(
         (Rule(at_or_before=datetime(2000, 1, 1)), ["aware", "datetime(2000, 1, 1"]),  # noqa: DTZ001
         (Rule(at_or_before=lambda moment: moment + timedelta(1)), ["later"]),
         (Rule(after=None, at_or_before=None), ["must have a tick some day, and never has one"]),
-        (Except(Every(60), Cron("* * * * *")), ["must have a tick some day, and never has one"]),
-        (Except(Cron("0 6 * * *"), Cron("* 6 * * *")), ["must have a tick some day, and never has one"]),
+        (
+            Except(Every(60), Cron("* * * * *")),
+            ["must have a tick some day", "none is left from 2000-01-01 to 2010-12-13"],
+        ),
+        (Except(Cron("0 6 * * *"), Cron("* 6 * * *")), ["must have a tick some day", "search was given up"]),
+        (Except(Every(60), ALWAYS), ["must have a tick some day, and never has one"]),
         (Cron, ["must be a trigger such as"]),
         (Rule, ["must be a trigger such as"]),
         (Every, ["must be a trigger such as"]),

@@ -27,8 +27,10 @@ from kaiju_app.errors import (
     WrongState,
 )
 from kaiju_app.scheduler import (
+    AnyOf,
     Cron,
     Every,
+    Except,
     ExecPolicy,
     FirstRun,
     LeaseTiming,
@@ -133,6 +135,24 @@ def told(runs: list[Run]) -> list[tuple[Any, ...]]:
 
 
 # --- one run for each tick ---
+
+
+async def test_a_rule_whose_search_is_given_up_is_asked_again_before_it_ticks(loop: VirtualLoop, made: Made) -> None:
+    """It is not over for good, for any instance: neither where it begins with such a search nor behind a run."""
+    rule = AnyOf(Cron("* * 8,9,11,12 * * *"), Cron("0 * * * *"))
+    rule = Except(rule, Cron("*/2 * 8,9,11,12 * * *"), Cron("1-59/2 * 8,9,11,12 * * *"))
+    a, b = made(), made()
+    tasks = [share(each, nothing, None, trigger=rule, jitter_s=5) for each in (a, b)]
+    async with started(a, b):
+        await asyncio.sleep(60)
+        assert [("waiting", None)] * 2 == [(task.state, task.next_run_at) for task in tasks]
+        await asyncio.sleep(5 * 3600 + 1800)
+        history = await a.history("job")
+        assert [task.next_run_at is not None for task in tasks] == [True, True]
+
+    assert [(Outcome.SUCCEEDED, 10), (Outcome.SUCCEEDED, 13)] == [
+        (run.outcome, run.scheduled_at.hour) for run in history
+    ]
 
 
 async def test_each_tick_runs_once_on_one_instance(made: Made) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from heapq import merge
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from ._arguments import MICROSECOND, aware
@@ -21,10 +22,9 @@ from ._triggers import (
     stretch,
     ticks,
 )
-from .errors import InvalidArgument
+from .errors import InvalidArgument, SearchTooLong
 
 MOST = 4_000  # Covered stretches in a row: ten years of days. A search has to end, and holds up the loop meanwhile.
-LONGEST = timedelta(days=50 * 366)  # As far as a Cron looks.
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -51,15 +51,11 @@ class AnyOf(BaseTrigger):
 
     def after(self, moment: datetime, /) -> datetime | None:
         """Return the first tick strictly later than the aware *moment*; None if there is none."""
-        moment = aware("moment", moment)
-        found = (first_after(each, moment) for each in self.triggers)
-        return min((tick for tick in found if tick is not None), default=None)
+        return self._nearest(first_after, aware("moment", moment), min)
 
     def at_or_before(self, moment: datetime, /) -> datetime | None:
         """Return the last tick not later than the aware *moment*; None if there is none."""
-        moment = aware("moment", moment)
-        found = (last_until(each, moment) for each in self.triggers)
-        return max((tick for tick in found if tick is not None), default=None)
+        return self._nearest(last_until, aware("moment", moment), max)
 
     def ticks(self, after: datetime, /) -> Iterator[datetime]:
         """Yield the ticks strictly later than the aware *after*, in order."""
@@ -80,11 +76,48 @@ class AnyOf(BaseTrigger):
     def __str__(self) -> str:
         return f"any of ({'; '.join(map(str, self.triggers))})"
 
+    def _nearest(
+        self,
+        ask: Callable[[Trigger, datetime], datetime | None],
+        moment: datetime,
+        nearest: Callable[[Iterable[datetime]], datetime],
+    ) -> datetime | None:
+        found: list[datetime] = []
+        given_up: dict[datetime, SearchTooLong] = {}
+        for each in self.triggers:
+            try:
+                tick = ask(each, moment)
+            except SearchTooLong as exc:
+                given_up[exc.reached] = exc
+            else:
+                found += [] if tick is None else [tick]
+        if given_up:
+            known = nearest(given_up)  # As far as that, none of those that gave up has a tick.
+            if not found or nearest([*found, known]) not in found:
+                raise given_up[known]
+        return nearest(found) if found else None
+
     def _walk(self, moment: datetime) -> Iterator[datetime]:
-        for tick in merge(*(ticks(each, moment) for each in self.triggers)):
+        for tick, _, given_up in merge(*(_steps(each, moment) for each in self.triggers), key=_place):
+            if given_up is not None:
+                raise given_up
             if tick > moment:
                 yield tick
                 moment = tick
+
+
+Step = tuple[datetime, bool, SearchTooLong | None]
+"""A tick; or the instant that a search has reached, behind the ticks there, and the error that says so."""
+
+_place = itemgetter(0, 1)
+
+
+def _steps(trigger: Trigger, moment: datetime) -> Iterator[Step]:
+    try:
+        for tick in ticks(trigger, moment):
+            yield tick, False, None
+    except SearchTooLong as exc:
+        yield exc.reached, True, exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,15 +224,17 @@ Excluded = Trigger | Window | Daily
 class Except(BaseTrigger):
     """The ticks of a rule that nothing excluded covers.
 
-    A search gives up, and tells that there is no tick, after 4,000 covered stretches in a row, or 50 years.
+    A search ends after 4,000 covered stretches in a row. That raises SearchTooLong, which tells how far it has come; a
+    scheduler asks again before that.
 
     Args:
-        rule: Whose ticks they are.
+        rule: Whose ticks they are. An Except stands for its rule, and what it excludes is excluded as well.
         excluded: At least one. A Cron covers every whole minute of its local time, with six fields every second:
-            holidays are ``Cron("* * 25,26 12 *", tz="Europe/Berlin")``. An AnyOf covers what its parts cover, any other
-            trigger its ticks alone. A pair of aware datetimes covers from the first to, not including, the second; a
-            pair of times with one ``ZoneInfo`` does so every day, by the clocks on the wall, and over midnight if the
-            second is not later: ``(time(22, tzinfo=BERLIN), time(6, tzinfo=BERLIN))``.
+            holidays are ``Cron("* * 25,26 12 *", tz="Europe/Berlin")``. An AnyOf covers what its parts cover, an Except
+            what its rule covers and its exceptions do not, any other trigger its ticks alone. A pair of aware datetimes
+            covers from the first to, not including, the second; a pair of times with one ``ZoneInfo`` does so every
+            day, by the clocks on the wall, and over midnight if the second is not later:
+            ``(time(22, tzinfo=BERLIN), time(6, tzinfo=BERLIN))``.
 
     Raises:
         InvalidArgument: *rule* is no trigger, nothing is excluded, or something that is neither trigger nor pair; a
@@ -212,18 +247,30 @@ class Except(BaseTrigger):
     def __init__(
         self, rule: Trigger, *excluded: Trigger | Window | Daily | tuple[datetime, datetime] | tuple[time, time]
     ) -> None:
-        object.__setattr__(self, "rule", known_trigger("rule", rule))
+        known = known_trigger("rule", rule)
         if not excluded:
             raise InvalidArgument("excluded", excluded, "must be at least one, such as a pair of aware datetimes")
         found = tuple(_excluded(f"excluded[{place}]", each) for place, each in enumerate(excluded))
+        if isinstance(known, Except):  # One search, and no search within each step of another.
+            found = known.excluded + found
+            known = known.rule
+        object.__setattr__(self, "rule", known)
         object.__setattr__(self, "excluded", found)
 
     def after(self, moment: datetime, /) -> datetime | None:
-        """Return the first tick strictly later than the aware *moment*; None if there is none in reach."""
+        """Return the first tick strictly later than the aware *moment*; None if there is none.
+
+        Raises:
+            SearchTooLong: There may be one, further on.
+        """
         return next(self._walk(aware("moment", moment)), None)
 
     def at_or_before(self, moment: datetime, /) -> datetime | None:
-        """Return the last tick not later than the aware *moment*; None if there is none in reach."""
+        """Return the last tick not later than the aware *moment*; None if there is none.
+
+        Raises:
+            SearchTooLong: There may be one, further back.
+        """
         moment = cursor = aware("moment", moment)
         with suppress(OverflowError):  # The beginning of the calendar.
             for _ in range(MOST):
@@ -232,13 +279,26 @@ class Except(BaseTrigger):
                 if covered is None:
                     return tick
                 cursor = covered[0] - MICROSECOND
-                if moment - cursor > LONGEST:
-                    return None
+            raise SearchTooLong(moment, cursor + MICROSECOND)
         return None
 
     def ticks(self, after: datetime, /) -> Iterator[datetime]:
-        """Yield the ticks strictly later than the aware *after*, in order, while there is one in reach."""
+        """Yield the ticks strictly later than the aware *after*, in order.
+
+        Raises:
+            SearchTooLong: There may be more, further on.
+        """
         return self._walk(aware("after", after))
+
+    def stretch(self, moment: datetime, /) -> Stretch | None:
+        """Return the aware *moment* alone if the rule covers it and what is excluded does not; None otherwise.
+
+        There may be more on either side.
+        """
+        moment = aware("moment", moment)
+        if stretch(self.rule, moment) is None or _covered(self.excluded, moment):
+            return None
+        return moment, moment + MICROSECOND
 
     def json_repr(self) -> dict[str, object]:
         """Return the rule as JSON values.
@@ -266,8 +326,8 @@ class Except(BaseTrigger):
                     continue
                 last = covered[1] - MICROSECOND
                 stretches += 1
-                if stretches == MOST or last - moment > LONGEST:
-                    return
+                if stretches == MOST:
+                    raise SearchTooLong(moment, last)
                 tick = next(walk, None)
                 if tick is not None and tick <= last:  # There may be a million more of them: begin anew behind them.
                     walk = ticks(self.rule, last)

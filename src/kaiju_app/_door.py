@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from . import _decide
 from ._arguments import aware, duration_us, gap_us, whole
-from ._clock import epoch_us
+from ._clock import epoch_us, utc
 from ._grid import FOREVER, Rule
 from ._model import ExecPolicy, FirstRun, Missed, OnLost, Scope, Spec
 from ._triggers import SOME_MOMENT, Every, Trigger, known_trigger
@@ -106,9 +106,16 @@ def _gap(interval_s: float | timedelta | None, trigger: Trigger | None) -> tuple
     if isinstance(trigger, Every):
         return trigger.gap_us, None
     rule = Rule(known_trigger("trigger", trigger))
-    following, last = rule.after(SOME_DAY), rule.at_or_before(SOME_DAY)
+    last, following = rule.at_or_before(SOME_DAY), rule.after(SOME_DAY)
     _check_answers(rule)
     if following >= FOREVER and last is None:
+        if rule.reached is not None:
+            raise InvalidArgument(
+                "trigger",
+                trigger,
+                f"must have a tick some day, and none is left from {SOME_MOMENT.date()} to {utc(rule.reached).date()}, "
+                "where the search was given up: exclude a pair of datetimes in place of what covers little each time",
+            )
         raise InvalidArgument("trigger", trigger, "must have a tick some day, and never has one")
     return FOREVER, rule
 

@@ -14,6 +14,7 @@ from ._clock import utc
 from ._grid import FOREVER, Grid
 from ._model import ExecPolicy, Kind, Missed, Reason, Spec
 from ._triggers import Every
+from .stores._record import Coming
 
 
 class Passed(NamedTuple):
@@ -98,6 +99,24 @@ def closing(
     if not number:
         return Closing(due.last, None)
     return Closing(due.last, Passed(following, grid.before(due.last), number, due.more, reason))
+
+
+def coming(grid: Grid, tick: int, last: int, now: int) -> Coming:
+    """Return *tick*, which comes after *last*, and when it is due.
+
+    If there is none because the search for it was given up, it is not known: that is told by a time so long after
+    *last* as no jitter is, when it is to be looked for again.
+    """
+    again = grid.look_again(now) if tick >= FOREVER else None
+    if again is None:
+        return Coming(tick, grid.due(tick))
+    return Coming(last + 1, max(again, last + 2 + grid.spec.jitter))
+
+
+def is_unknown(grid: Grid, tick: int, due: int) -> bool:
+    """Return whether *tick* is none: the next one was not found, and is to be looked for from *due* on."""
+    rule, offset = grid.spec.rule, grid.offset
+    return rule is not None and due - tick > grid.spec.jitter and rule.at_or_before(tick + offset) != tick + offset
 
 
 def _is_extra(spec: Spec, tick: int) -> bool:

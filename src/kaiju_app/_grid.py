@@ -15,9 +15,12 @@ from typing import NamedTuple
 from ._clock import epoch_us, utc
 from ._model import Spec
 from ._triggers import Every, Trigger, later, not_later, ticks
+from .errors import SearchTooLong
 
 FOREVER = 1 << 62  # A tick that never comes, and the gap to it: 146,000 years.
 COUNTED = 10_000  # Ticks of a calendar that are counted one by one; of more it is said that there are more.
+
+SOON = 1_000_000  # A search for a tick is long, and not begun more often than that.
 
 END = epoch_us(datetime.max.replace(tzinfo=UTC))  # Of the calendar: nothing comes after it.
 BEGINNING = epoch_us(datetime.min.replace(tzinfo=UTC))
@@ -29,21 +32,27 @@ class Rule:
     Attributes:
         trigger: What the user gave.
         failure: What went wrong when it was last asked. The answer was then that there is no tick.
+        reached: How far the last search for a next tick came that was given up; None: it was not.
     """
 
-    __slots__ = ("failure", "trigger")
+    __slots__ = ("failure", "reached", "trigger")
 
     def __init__(self, trigger: Trigger) -> None:
         self.trigger = trigger
         self.failure: Exception | None = None
+        self.reached: int | None = None
 
     def after(self, us: int) -> int:
-        """Return the first tick strictly later than *us*; FOREVER if there is none."""
+        """Return the first tick strictly later than *us*; FOREVER if there is none, or none was found."""
+        self.reached = None
         if us >= END:
             return FOREVER
         try:
             tick = self.trigger.after(utc(us))
             return FOREVER if tick is None else epoch_us(later(tick, utc(us)))
+        except SearchTooLong as exc:
+            self.reached = epoch_us(exc.reached)
+            return FOREVER
         except Exception as exc:  # The trigger may be anybody's.
             self.failure = exc
             return FOREVER
@@ -56,17 +65,22 @@ class Rule:
         try:
             tick = self.trigger.at_or_before(utc(us))
             return None if tick is None else epoch_us(not_later(tick, utc(us)))
+        except SearchTooLong:
+            return None
         except Exception as exc:
             self.failure = exc
             return None
 
     def ticks(self, us: int) -> Iterator[int]:
-        """Yield the ticks strictly later than *us*, one by one."""
+        """Yield the ticks strictly later than *us*, one by one, as far as they are found."""
+        self.reached = None
         if us >= END:
             return
         try:
             for tick in ticks(self.trigger, utc(us)):
                 yield epoch_us(tick)
+        except SearchTooLong as exc:
+            self.reached = epoch_us(exc.reached)
         except Exception as exc:
             self.failure = exc
 
@@ -143,6 +157,16 @@ class Grid:
         """Return *tick*, or FOREVER if the task has come to its end before that."""
         until = self.spec.until
         return FOREVER if tick >= FOREVER or (until is not None and tick + self.offset > until) else tick
+
+    def look_again(self, now: int) -> int | None:
+        """Return when to ask again what comes after *now*; None if there is nothing, and not only nothing found.
+
+        As far as a search came that was given up, nothing is missed. A new one from half way there comes further.
+        """
+        rule, until = self.spec.rule, self.spec.until
+        if rule is None or rule.reached is None or (until is not None and rule.reached >= until):
+            return None
+        return now + max(SOON, (rule.reached - self.offset - now) // 2)
 
     def due(self, tick: int) -> int:
         """Return when *tick* is due: later by its jitter, which always ends before the next tick.

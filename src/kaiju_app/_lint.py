@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from ._arguments import aware
@@ -15,7 +17,8 @@ from ._cron import Cron
 from ._scheduler import Scheduler
 from ._steps import uneven_steps
 from ._task import ScheduledTask
-from ._triggers import Trigger, first_after, last_until, never, upcoming
+from ._triggers import Trigger, first_after, last_until, never, ticks
+from .errors import SearchTooLong
 
 SHOWN = 5  # Enough to see the working days of a week.
 AHEAD = timedelta(days=731)  # Two years: one that happens to have no tick at the change does not hide it.
@@ -87,9 +90,16 @@ def _report(task: ScheduledTask[Any], now: datetime) -> Report:
         over = [_no_run(now, _over(until))] if until is not None and until <= now else []
         rule = _rule(f"every {task.interval_s:.15g} s", until)
         return Report(task.name, rule, UTC, () if over else None, (*over, *off))
-    runs = [each for each in upcoming(trigger, now, SHOWN) if until is None or each <= until]
+    runs = [each for each in _runs(trigger, now) if until is None or each <= until]
     found = (*findings(trigger, now, until), *off)
     return Report(task.name, _rule(str(trigger), until), zone_of(trigger), tuple(runs), found)
+
+
+def _runs(trigger: Trigger, now: datetime) -> list[datetime]:
+    runs: list[datetime] = []
+    with suppress(SearchTooLong):
+        runs.extend(islice(ticks(trigger, now), SHOWN))
+    return runs
 
 
 def _rule(text: str, until: datetime | None) -> str:
@@ -127,9 +137,12 @@ def _no_run(now: datetime, why: str) -> Finding:
 
 def _why_never(trigger: Trigger, now: datetime, until: datetime | None) -> str | None:
     """Return why there is no run; None if there is one."""
-    tick = first_after(trigger, now)
     if until is not None and until <= now:
         return _over(until)
+    try:
+        tick = first_after(trigger, now)
+    except SearchTooLong as exc:
+        return f"no tick is left before {clock(exc.reached.replace(microsecond=0))} UTC, where the search was given up"
     if until is not None and tick is not None and tick > until:
         return f"its next tick, {clock(tick)} UTC, is behind its until, {clock(until)} UTC"
     if tick is not None:

@@ -12,15 +12,15 @@ from ._cluster import Coordinator
 from ._driver import Driver
 from ._entry import DISABLED, HELD, HUNG, REMOVED
 from ._events import log
-from ._following import Closing, Passed, closing, opening
-from ._grid import Grid, in_words
+from ._following import Closing, Passed, closing, coming, is_unknown, opening
+from ._grid import in_words
 from ._model import ExecPolicy, Kind, OnLost, Outcome, Reason, Spec
 from ._rows import row_of, skips_row
 from ._run import Running
 from ._runs import recorded
 from ._shared import Shared
 from ._timing import LeaseTiming
-from .stores._record import Coming, Record, Row
+from .stores._record import Record, Row
 from .stores._store import Changed, Ending, Store
 
 
@@ -137,6 +137,8 @@ class Membership:
         grid = entry.ticks(spec, record.next)
         if record.manual:
             self._launch(entry, claim, grid.spec, record.tick, Kind.MANUAL, now)
+        elif is_unknown(grid, record.next, record.due):
+            self._pass(entry, claim, spec, Closing(grid.after(record.due - 1), None), now)
         elif record.take > 1 and entry.on_lost is OnLost.SKIP:  # That it was lost is in the ledger already.
             self._pass(entry, claim, spec, Closing(grid.after(record.next), None), now)
         else:
@@ -248,9 +250,9 @@ class Membership:
         record = claim.record
         entry.claim = None
         rows = self._rows(entry, claim, spec, found.passed, now + entry.offset)
-        coming = _coming(entry.ticks(spec), found.following)
+        following = coming(entry.ticks(spec), found.following, record.next, now + entry.offset)
         self._skip(entry, found.passed, now, _why(claim, found.passed))
-        self.coordinator.ended(claim, Ending(entry.name, claim.fence, record.tick, record.spec, coming, rows))
+        self.coordinator.ended(claim, Ending(entry.name, claim.fence, record.tick, record.spec, following, rows))
 
     def _rows(self, entry: Shared, claim: Claim, spec: Spec, passed: Passed | None, now: int) -> tuple[Row, ...]:
         """Return what the store keeps of ticks before the one that is run, or of all."""
@@ -290,18 +292,14 @@ def _ending(claim: Claim, over: Over, text: str, me: str) -> tuple[Ending, Passe
     found = closing(grid, over.kind, over.tick, over.started, over.now, cut=over.cut, hung=over.hung)
     ticks = over.entry.ticks(over.spec)
     after = () if found.passed is None else (skips_row(record.name, found.passed, over.now, me, ticks),)
-    coming = _coming(ticks, found.following)
-    return Ending(record.name, claim.fence, record.tick, text, coming, (*over.rows, *after)), found.passed
+    following = coming(ticks, found.following, over.tick, over.now)
+    return Ending(record.name, claim.fence, record.tick, text, following, (*over.rows, *after)), found.passed
 
 
 def _why(claim: Claim, passed: Passed | None) -> str | None:
     """Return who kept ticks back that do not run, in words."""
     suspended = passed is not None and passed.reason is Reason.SUSPENDED
     return f"held by {claim.record.kept_back}" if suspended else None
-
-
-def _coming(grid: Grid, tick: int) -> Coming:
-    return Coming(tick, grid.due(tick))
 
 
 def told_version(version: tuple[int, ...]) -> str:

@@ -58,6 +58,8 @@ class Plans(Waiting):
             entry.seq = self._agenda.push(grid.due(due), entry)
         if rule is not None and rule.failure is not None:
             self._on_bad_rule(entry, rule, rule.failure)
+        elif due >= FOREVER and (again := grid.look_again(self.now())) is not None:
+            entry.seq = self._agenda.push(again, entry)
         elif due >= FOREVER and not was_over:
             log.info("task %r: there is no further tick of its rule, %s", entry.name, in_words(entry.spec))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any, Protocol
 
 from . import _decide
@@ -11,8 +12,8 @@ from ._arguments import key
 from ._claims import Claim
 from ._driver import Driver
 from ._entry import SHARED, UNEVEN, Entry
-from ._following import Passed
-from ._grid import FOREVER, Grid
+from ._following import Passed, coming, is_unknown
+from ._grid import FOREVER, Grid, Rule
 from ._model import ExecPolicy, OnLost, Outcome, Reason, Spec
 from ._rule_text import check_text, same_ticks, spec_of, text_of
 from ._run import Running
@@ -82,14 +83,19 @@ class Shared(Entry):
 
     def definer(self, version: tuple[int, ...]) -> Callable[[Record | None, int], Definition]:
         """Return what tells, from a record and the store's time, what this instance says of it; safe in any thread."""
-        name, text, grid = self.name, self.text, self.ticks(self.code)
+        name, text, spec = self.name, self.text, self.code
+        if spec.rule is not None:
+            spec = replace(spec, rule=Rule(spec.rule.trigger))  # Of its own, for another thread.
+        grid = self.ticks(spec)
 
         def definition(old: Record | None, now: int) -> Definition:
-            first, _ = _decide.first_tick(grid, now)
-            by_rule = grid.after(now)
-            if old is not None and old.spec != text and same_ticks(old.spec, text):
-                by_rule = _going_on(grid, old, now)
-            return Definition(name, text, version, Coming(first, grid.due(first)), Coming(by_rule, grid.due(by_rule)))
+            first = coming(grid, _decide.first_tick(grid, now)[0], now, now)
+            goes_on = old is not None and old.spec != text and same_ticks(old.spec, text)
+            following = _going_on(grid, old, now) if old is not None and goes_on else grid.after(now)
+            by_rule = coming(grid, following, now, now)
+            if old is not None and goes_on and is_unknown(grid, old.next, old.due):
+                by_rule = Coming(old.next, old.due)
+            return Definition(name, text, version, first, by_rule)
 
         return definition
 

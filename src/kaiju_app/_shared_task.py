@@ -11,6 +11,7 @@ from ._arguments import duration_us, whole
 from ._clock import utc
 from ._driver import Driver
 from ._entry import DISABLED, HUNG
+from ._following import is_unknown
 from ._grid import FOREVER
 from ._membership import Membership
 from ._model import Run
@@ -85,6 +86,8 @@ class SharedTask(ScheduledTask[T]):
         if heard is None or not self._driver.planning or not self.enabled or self.suspended or not self._is_known():
             return []
         grid = entry.ticks(entry.spec_of(heard) or entry.spec)
+        if is_unknown(grid, heard.next, heard.due):
+            return []
         tick, now = heard.next, self._driver.wall()
         if heard.holder is not None and not heard.manual:
             tick = grid.after(tick)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -12,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 from ._arguments import MICROSECOND, aware, gap_us, whole
 from ._clock import EPOCH, epoch_us, utc
-from .errors import InvalidArgument
+from .errors import InvalidArgument, SearchTooLong
 
 SHOWN = 3  # Moments of an At in words; more do not fit a line.
 
@@ -63,6 +64,7 @@ class BaseTrigger(ABC):
 
         Raises:
             InvalidArgument: *n* is no whole number or below 0, or *after* is naive.
+            SearchTooLong: It was not found out whether there are as many.
         """
         return upcoming(self, after, n)
 
@@ -188,7 +190,11 @@ def stretch(trigger: Trigger, moment: datetime) -> Stretch | None:
 
 def never(trigger: Trigger) -> bool:
     """Return whether *trigger* has no tick at all, as far as it can tell."""
-    return first_after(trigger, SOME_MOMENT) is None and last_until(trigger, SOME_MOMENT) is None
+    for ask in (first_after, last_until):
+        with suppress(SearchTooLong):
+            if ask(trigger, SOME_MOMENT) is not None:
+                return False
+    return True
 
 
 def first_after(trigger: Trigger, moment: datetime) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from ._words import shown
 
@@ -25,6 +26,23 @@ class InvalidArgument(KaijuError, ValueError):
         self.argument = argument
         self.value = value
         self.rule = rule
+
+
+class SearchTooLong(KaijuError, RuntimeError):
+    """A search for a tick that exceptions do not cover was given up: there may be one further on.
+
+    Args:
+        asked: Aware datetime from which on it was searched, or back from which.
+        reached: Aware datetime as far as which there is none.
+    """
+
+    def __init__(self, asked: datetime, reached: datetime) -> None:
+        super().__init__(
+            f"no tick is left between {asked.isoformat()} and {reached.isoformat()}, where the search was given up: "
+            "ask again from there, or exclude a pair of datetimes in place of what covers little each time"
+        )
+        self.asked = asked
+        self.reached = reached
 
 
 class WrongState(KaijuError, RuntimeError):
