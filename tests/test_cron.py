@@ -13,8 +13,10 @@ from zoneinfo import ZoneInfo, available_timezones
 import hypothesis.strategies as st
 import pytest
 from croniter import croniter
+from cronsim import CronSim
 from hypothesis import event, example, given, settings
 
+from kaiju_app import _cron
 from kaiju_app._clock import EPOCH
 from kaiju_app._cron import Cron
 from kaiju_app.errors import InvalidArgument
@@ -372,6 +374,44 @@ def test_at_the_ends_of_the_calendar_there_is_no_tick() -> None:
     assert rule.after(datetime(9999, 6, 1, tzinfo=UTC)) is None
     assert 1 == len(list(rule.ticks(datetime(9998, 6, 1, tzinfo=UTC))))
     assert rule.at_or_before(datetime(1, 1, 1, tzinfo=UTC)) is None
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """Return a list in which each tick of the calendar will be that is looked at."""
+    looked_at: list[datetime] = []
+
+    class Counted(CronSim):
+        def __next__(self) -> datetime:
+            looked_at.append(super().__next__())
+            return looked_at[-1]
+
+    monkeypatch.setattr(_cron, "CronSim", Counted)
+    return looked_at
+
+
+@pytest.mark.parametrize("expression", ["* * * * * *", "*/20 * * * * *", "* * * * *", "0-59 0-23 * * *"])
+@pytest.mark.parametrize("minute", range(-90, 180, 5))
+def test_a_question_in_a_fold_is_answered_from_a_handful_of_ticks(
+    monkeypatch: pytest.MonkeyPatch, expression: str, minute: int
+) -> None:
+    """Seconds come by the thousand in an hour that comes twice."""
+    rule = Cron(expression, "Europe/Berlin")
+    moment = datetime(2026, 10, 25, 1, tzinfo=UTC) + timedelta(minutes=minute, microseconds=5)
+    for ask in (rule.after, rule.at_or_before, lambda moment: list(islice(rule.ticks(moment), 9))):
+        looked_at = counted(monkeypatch)
+        ask(moment)
+        assert len(looked_at) <= 12
+
+
+def test_at_the_end_of_the_calendar_a_tick_is_the_last_one_for_good() -> None:
+    end = datetime.max.replace(tzinfo=UTC)
+    for expression, zone in (("* * * * * *", "UTC"), ("59 23 * * *", "UTC"), ("* * * * *", "America/New_York")):
+        rule = Cron(expression, zone)
+        last = rule.at_or_before(end)
+
+        assert last is not None
+        assert end.replace(second=0, microsecond=0) <= last
+        assert rule.after(last) is None
 
 
 # --- one walk ---

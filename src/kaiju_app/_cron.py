@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from heapq import heappop, heappush
 from itertools import takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -27,6 +26,9 @@ FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
 ALLOWED = ("0-59", "0-59", "0-23", "1-31, L, LW", "1-12, JAN-DEC", "0-7, SUN-SAT, 5L, MON#2")
 
 SOME_DAY = datetime(2000, 1, 1)  # noqa: DTZ001  # Naive, as cronsim is asked; from here a rule is tried out.
+
+Between = tuple[datetime, datetime]
+"""Naive local times, from the first to, not including, the second."""
 
 NOTHING = timedelta()
 SECOND = timedelta(seconds=1)
@@ -78,18 +80,21 @@ class Cron(BaseTrigger):
     def at_or_before(self, moment: datetime, /) -> datetime | None:
         """Return the last tick not later than the aware *moment*; None if there is none for 50 years."""
         moment = aware("moment", moment)
-        best: datetime | None = None
         with suppress(OverflowError):  # The beginning of the calendar.
-            local, reach = self._local(moment)
-            # To the length of the fold behind: in its second pass, all of the first one is past.
-            start = (local + reach).replace(microsecond=0) + SECOND
+            local, twice, is_second = self._local(moment)
+            start = local.replace(microsecond=1)  # So that cronsim begins with the second that it is in.
+            if twice is not None and is_second:
+                tick = None if self.fixed else next(CronSim(self.expression, start, reverse=True), None)
+                if tick is not None and tick >= twice[0]:
+                    return self._utc(tick, 1)
+                start = twice[1]
             for tick in CronSim(self.expression, start, reverse=True):
-                for instant in self._instants(tick):
-                    if instant <= moment and (best is None or instant > best):
-                        best = instant
-                if best is not None and self._utc(tick, 1) <= best:
-                    break
-        return best
+                if twice is not None and tick >= twice[0]:
+                    return self._utc(tick, 0)
+                for instant in reversed(self._instants(tick)):
+                    if instant <= moment:  # A tick in a gap may come up to a minute later.
+                        return instant
+        return None
 
     def ticks(self, after: datetime, /) -> Iterator[datetime]:
         """Yield the ticks strictly later than the aware *after*, in order, until there is none for 50 years.
@@ -158,45 +163,70 @@ class Cron(BaseTrigger):
     # --- local time and instants ---
 
     def _walk(self, moment: datetime) -> Iterator[datetime]:
+        for instant in self._in_order(moment):
+            if instant > moment:  # Several ticks in a gap are one, and one behind it may be the same.
+                yield instant
+                moment = instant
+
+    def _in_order(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the instants of all ticks from *moment* on in order, a few earlier ones too; of equal ones, all."""
+        again: Between | None = None  # What comes a second time as soon as it is over.
         with suppress(OverflowError):  # The end of the calendar.
-            local, reach = self._local(moment)
-            # From the length of the fold before: what is past in its first pass may come again in its second.
-            for instant in self._in_order(local - reach):
-                if instant > moment:  # Several ticks in a gap are one, and one behind it may be the same.
-                    yield instant
-                    moment = instant
-
-    def _in_order(self, local: datetime) -> Iterator[datetime]:
-        """Yield the instants of all ticks later than *local* time in order; of equal ones, all."""
-        waiting: list[datetime] = []  # The second pass of a fold waits until its first one is over.
-        with suppress(OverflowError):
-            for tick in CronSim(self.expression, local):
+            local, twice, is_second = self._local(moment)
+            start = local - self._behind_gap(local)
+            if twice is not None and self.fixed and is_second:
+                start = twice[1] - MICROSECOND
+            elif not (self.fixed or is_second):
+                again = twice
+            for tick in CronSim(self.expression, start):
+                if again is not None and tick >= again[1]:
+                    yield from self._second_pass(again)
+                    again = None
+                if is_second and twice is not None and tick < twice[1]:
+                    yield self._utc(tick, 1)
+                    continue
                 instants = self._instants(tick)
-                for instant in instants:
-                    heappush(waiting, instant)
-                # No later tick of the calendar comes before the first instant of this one.
-                while instants and waiting and waiting[0] <= instants[0]:
-                    yield heappop(waiting)
-        yield from sorted(waiting)
+                yield from instants[:1]
+                if len(instants) > 1 and again is None:
+                    again = self._twice(tick)
+        if again is not None:
+            yield from self._second_pass(again)
 
-    def _local(self, moment: datetime) -> tuple[datetime, timedelta]:
-        """Return *moment* in naive local time, and from how far away a tick of the calendar may belong here: mostly 0.
+    def _second_pass(self, twice: Between) -> Iterator[datetime]:
+        with suppress(OverflowError):
+            for tick in self.local_ticks(*twice):
+                yield self._utc(tick, 1)
 
-        In a fold, its length; less than a minute behind a gap, that of the gap, which may have ended within the minute.
+    def _local(self, moment: datetime) -> tuple[datetime, Between | None, bool]:
+        """Return *moment* in naive local time; in a fold, from when until when that is, and whether a second time."""
+        local = moment.astimezone(self.zone)
+        naive = local.replace(tzinfo=None, fold=0)
+        return naive, self._twice(naive), bool(local.fold)
+
+    def _twice(self, local: datetime) -> Between | None:
+        """Return from when until when *local* time comes twice, of all that does so with it; None if it does not."""
+        before, behind = self._offset(local, 0), self._offset(local, 1)
+        if before <= behind:
+            return None
+        change = self._change(local).replace(tzinfo=None)
+        return change + behind, change + before
+
+    def _behind_gap(self, local: datetime) -> timedelta:
+        """Return from how long before *local* time ticks may come now: mostly 0.
+
+        Less than a minute behind a gap, which may have ended within the minute, it is the length of the gap.
         """
-        local = moment.astimezone(self.zone).replace(tzinfo=None, fold=0)
-        reach = max(NOTHING, self._offset(local, 0) - self._offset(local, 1))
-        if self.fixed and local - datetime.min > MINUTE:  # noqa: DTZ901  # Naive as well.
-            gap = self._offset(local - MINUTE, 1) - self._offset(local - MINUTE, 0)
-            reach = max(reach, gap + MINUTE if gap > NOTHING else NOTHING)
-        return local, reach
+        if not self.fixed or local - datetime.min <= MINUTE:  # noqa: DTZ901  # Naive as well.
+            return NOTHING
+        gap = self._offset(local - MINUTE, 1) - self._offset(local - MINUTE, 0)
+        return gap + MINUTE if gap > NOTHING else NOTHING
 
     def _instants(self, local: datetime) -> list[datetime]:
         """Return when it is a tick of *local* time, in order."""
         before, behind = self._offset(local, 0), self._offset(local, 1)
         if before == behind:
             return [(local - before).replace(tzinfo=UTC)]
-        if before > behind:
+        if before > behind:  # Its instants are not those of the ticks beside it: first come all of one pass.
             return [self._utc(local, 0)] if self.fixed else [self._utc(local, 0), self._utc(local, 1)]
         return [self._end_of_gap(local)] if self.fixed else []
 
@@ -209,16 +239,21 @@ class Cron(BaseTrigger):
 
     def _end_of_gap(self, local: datetime) -> datetime:
         """Return the first full local minute behind the gap that *local* is in."""
+        change = self._change(local)
+        return change + (EPOCH - (change + self._offset(local, 1))) % MINUTE
+
+    def _change(self, local: datetime) -> datetime:
+        """Return when the clocks are changed, to the second: *local* is in the gap or fold that comes from it."""
+        local = local.replace(microsecond=0)
         behind = self._offset(local, 1)
-        low = self._utc(local, 1)  # Not behind the change, whatever it is;
-        high = self._utc(local, 0)  # and this is.
+        low, high = sorted((self._utc(local, 0), self._utc(local, 1)))  # Before the change, and not before it.
         while high - low > SECOND:
             middle = (low + (high - low) / 2).replace(microsecond=0)
             if middle.astimezone(self.zone).utcoffset() == behind:
                 high = middle
             else:
                 low = middle
-        return high + (EPOCH - (high + behind)) % MINUTE
+        return high
 
 
 def _parts(expression: object) -> list[str]:
