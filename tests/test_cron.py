@@ -547,7 +547,8 @@ def test_what_is_covered_is_local_time_and_nothing_else(expression: str, moment:
 @pytest.mark.parametrize(
     ("expression", "moment"),
     [
-        ("30 2 * * *", "2026-03-29T01:00:00+00:00"),  # In the gap, whose ticks come behind it.
+        ("30 2 * * *", "2026-03-29T01:00:00.000001+00:00"),  # In the gap, whose ticks come behind it, each alone.
+        ("*/30 2 * * *", "2026-03-29T01:00:00+00:00"),
         ("30 2 * * *", "2026-03-29T01:30:00+00:00"),
         ("* * 25,26 12 *", "2026-11-25T12:00:00+00:00"),
         ("* * 25,26 12 *", "2026-12-24T22:59:59+00:00"),
@@ -556,6 +557,20 @@ def test_what_is_covered_is_local_time_and_nothing_else(expression: str, moment:
 )
 def test_any_other_time_is_not_covered(expression: str, moment: str) -> None:
     assert Cron(expression, "Europe/Berlin").stretch(datetime.fromisoformat(moment)) is None
+
+
+@settings(max_examples=100)
+@given(where=moments(), rule=RULES)
+@example(("Europe/Berlin", datetime(2026, 3, 28, tzinfo=UTC)), Rule((30,), (2,), None, None, False, False))
+@example(("Africa/Monrovia", datetime(1972, 1, 6, tzinfo=UTC)), Rule((30,), (0,), None, None, False, False))
+def test_a_rule_covers_all_its_ticks_those_too_that_a_gap_moves(where: tuple[str, datetime], rule: Rule) -> None:
+    zone, day = where
+    cron = Cron(rule.text, zone)
+
+    for tick in walked(cron, day - DAY, day + 2 * DAY):
+        stretch = cron.stretch(tick)
+        assert stretch is not None
+        assert stretch[0] <= tick < stretch[1]
 
 
 def test_a_change_of_the_clocks_within_a_minute_leaves_the_second() -> None:

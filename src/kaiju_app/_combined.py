@@ -234,7 +234,8 @@ class Except(BaseTrigger):
             what its rule covers and its exceptions do not, any other trigger its ticks alone. A pair of aware datetimes
             covers from the first to, not including, the second; a pair of times with one ``ZoneInfo`` does so every
             day, by the clocks on the wall, and over midnight if the second is not later:
-            ``(time(22, tzinfo=BERLIN), time(6, tzinfo=BERLIN))``.
+            ``(time(22, tzinfo=BERLIN), time(6, tzinfo=BERLIN))``. A tick that a change of the clocks moves is judged by
+            where it comes.
 
     Raises:
         InvalidArgument: *rule* is no trigger, nothing is excluded, or something that is neither trigger nor pair; a

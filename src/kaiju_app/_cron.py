@@ -120,9 +120,10 @@ class Cron(BaseTrigger):
         """Return from when until when around the aware *moment* every local minute matches; None if its own does not.
 
         With six fields, every local second. There may be more on either side: a stretch is one minute, hour or day, and
-        none in which the clocks are changed.
+        none in which the clocks are changed. A tick that a gap has moved to where nothing matches is covered alone.
         """
-        local = aware("moment", moment).astimezone(self.zone).replace(tzinfo=None, fold=0)
+        moment = aware("moment", moment)
+        local = moment.astimezone(self.zone).replace(tzinfo=None, fold=0)
         rule = self._rule
         if not (
             (len(self._parts) == 5 or local.second in rule.seconds)
@@ -131,7 +132,7 @@ class Cron(BaseTrigger):
             and local.month in rule.months
             and rule.match_day(local.date())
         ):
-            return None
+            return (moment, moment + MICROSECOND) if self._is_moved(moment, local) else None
         return unbroken(moment, self.zone, (around(local, unit) for unit in self._units))
 
     def json_repr(self) -> dict[str, object]:
@@ -220,6 +221,10 @@ class Cron(BaseTrigger):
             return NOTHING
         gap = self._offset(local - MINUTE, 1) - self._offset(local - MINUTE, 0)
         return gap + MINUTE if gap > NOTHING else NOTHING
+
+    def _is_moved(self, moment: datetime, local: datetime) -> bool:
+        """Return whether *moment* is a tick whose *local* time was in a gap."""
+        return self._behind_gap(local) > NOTHING and self.at_or_before(moment) == moment
 
     def _instants(self, local: datetime) -> list[datetime]:
         """Return when it is a tick of *local* time, in order."""
