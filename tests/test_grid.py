@@ -169,6 +169,41 @@ def test_ten_years_are_counted_as_far_as_that_is_bounded(rule: Trigger, number: 
     assert all(grid.following(tick) == following for tick, following in pairwise(tail))
 
 
+class Minutes:
+    """Somebody's minutes, and how often they were asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def after(self, moment: datetime) -> datetime:
+        self.asked += 1
+        return Every(60).after(moment)
+
+    def at_or_before(self, moment: datetime) -> datetime:
+        self.asked += 1
+        return Every(60).at_or_before(moment)
+
+
+@pytest.mark.parametrize("jitter_us", [0, 30 * SECOND])
+@pytest.mark.parametrize("ticks", [9_990, COUNTED, 12_000])
+def test_ticks_that_were_missed_are_counted_once_for_all_tasks_of_one_rule(jitter_us: int, ticks: int) -> None:
+    """A week of minutes, of a hundred tasks."""
+    minutes = Minutes()
+    made = spec(minutes, jitter_us)
+    minutes.asked = 0
+    first, now = -WALL % (60 * SECOND), -WALL % (60 * SECOND) + ticks * 60 * SECOND
+    for number in range(100):
+        grid = Grid(made, WALL, ("instance", str(number)))
+        passed = grid.passed(first, now + number * SECOND // 2)
+        last = first + (ticks - (grid.due(now) > now + number * SECOND // 2)) * 60 * SECOND
+
+        assert passed.last == last
+        assert passed.following == last + 60 * SECOND
+        total = (last - first) // (60 * SECOND) + 1
+        assert (passed.number, passed.more) == (min(COUNTED, total), total > COUNTED)
+    assert minutes.asked < COUNTED + 100 * 10
+
+
 class Raising:
     def after(self, _: datetime) -> datetime:
         raise ZeroDivisionError("oh")

@@ -26,6 +26,16 @@ END = epoch_us(datetime.max.replace(tzinfo=UTC))  # Of the calendar: nothing com
 BEGINNING = epoch_us(datetime.min.replace(tzinfo=UTC))
 
 
+class Counted(NamedTuple):
+    """The ticks of a rule from one on, up to some instant, in microseconds since the epoch."""
+
+    first: int
+    number: int
+    more: bool
+    last: int
+    following: int
+
+
 class Rule:
     """A trigger of any kind, asked in microseconds since the epoch and trusted with nothing.
 
@@ -35,12 +45,13 @@ class Rule:
         reached: How far the last search for a next tick came that was given up; None: it was not.
     """
 
-    __slots__ = ("failure", "reached", "trigger")
+    __slots__ = ("_counted", "failure", "reached", "trigger")
 
     def __init__(self, trigger: Trigger) -> None:
         self.trigger = trigger
         self.failure: Exception | None = None
         self.reached: int | None = None
+        self._counted: Counted | None = None
 
     def after(self, us: int) -> int:
         """Return the first tick strictly later than *us*; FOREVER if there is none, or none was found."""
@@ -83,6 +94,27 @@ class Rule:
             self.reached = epoch_us(exc.reached)
         except Exception as exc:
             self.failure = exc
+
+    def counted(self, first: int, upto: int) -> Counted:
+        """Return the ticks from *first*, which is one, up to *upto*, which is not before it: at most COUNTED of them.
+
+        The last answer is kept, and gone on from: many tasks may have one rule, and have missed the same.
+        """
+        number, last, following = 1, first, FOREVER
+        kept = self._counted
+        if kept is not None and kept.first == first and kept.last <= upto:
+            if upto < kept.following or kept.number == COUNTED:
+                return kept._replace(more=upto >= kept.following)
+            number, last = kept.number, kept.last
+        for tick in self.ticks(last):
+            following = tick
+            if tick > upto or number == COUNTED:
+                break
+            number, last, following = number + 1, tick, FOREVER
+        found = Counted(first, number, following <= upto, last, following)
+        if following < FOREVER:
+            self._counted = found
+        return found
 
 
 class Passed(NamedTuple):
@@ -238,21 +270,24 @@ class Grid:
         return [tick for tick in found if tick >= since]
 
     def _passed_by(self, rule: Rule, first: int, upto: int, now: int) -> Passed:
-        number, more, last, next_one = 1, False, first, FOREVER
-        for tick in rule.ticks(first + self.offset):
-            next_one = tick - self.offset
-            if next_one > upto or self.due(next_one) > now:
-                break
+        offset = self.offset
+        sure = max(first, min(upto, now - self.spec.jitter))  # Until here all are due, whatever the jitter of each.
+        counted = rule.counted(first + offset, sure + offset)
+        number, more, last = counted.number, counted.more, counted.last - offset
+        following = counted.following if counted.following >= FOREVER else counted.following - offset
+        while not more and following <= upto and self.due(following) <= now:
             if number == COUNTED:
-                found = rule.at_or_before(upto + self.offset)
-                last = last if found is None else found - self.offset
-                if self.due(last) > now:
-                    last = self.before(last)
-                more, next_one = True, self._asked(last)
-                break
-            number, last, next_one = number + 1, next_one, FOREVER
-        gap = FOREVER if next_one >= FOREVER else next_one - last
-        return Passed(number, more, last, gap, self.clipped(next_one))
+                more = True
+            else:
+                number, last, following = number + 1, following, self._asked(following)
+        if more:
+            found = rule.at_or_before(upto + offset)
+            last = last if found is None else found - offset
+            if self.due(last) > now:
+                last = self.before(last)
+            following = self._asked(last)
+        gap = FOREVER if following >= FOREVER else following - last
+        return Passed(number, more, last, gap, self.clipped(following))
 
     def _asked(self, moment: int) -> int:
         rule = self.spec.rule
