@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,7 +26,7 @@ from kaiju_app._cron import Cron
 from kaiju_app._lint import Finding, Level, Report, findings, lint
 from kaiju_app._triggers import At, Every, Trigger
 from kaiju_app.errors import InvalidArgument, WrongState
-from kaiju_app.scheduler import Scheduler
+from kaiju_app.scheduler import FirstRun, Scheduler
 
 pytestmark = pytest.mark.pure
 
@@ -160,6 +161,7 @@ def test_a_rule_that_follows_the_clock_is_told_about_where_that_makes_a_differen
     info = ZoneInfo(zone)
     told = 0
     for rule in (each for each in RULES if not each.fixed):
+        level = Level.NOTE if rule.hour.startswith("*") else Level.WARNING
         expected = []
         for at, old, new in looked_at(zone):
             length = abs(new - old)
@@ -170,12 +172,14 @@ def test_a_rule_that_follows_the_clock_is_told_about_where_that_makes_a_differen
             changed = [min(old, new) + MINUTE * number for number in range(int(length / MINUTE))]
             ticks = [each for each in changed if rule.matches(each)]
             if ticks and not real == as_before == as_behind:
-                expected.append((ticks[0].date().isoformat(), len(ticks)))
+                expected.append((level, ticks[0].date().isoformat(), len(ticks)))
         found = [
-            each for each in findings(Cron(f"{rule.minute} {rule.hour} * * *", zone), NOW) if each.level is Level.NOTE
+            each
+            for each in findings(Cron(f"{rule.minute} {rule.hour} * * *", zone), NOW)
+            if not each.text.startswith("the minutes") and not each.text.startswith("the hours")
         ]
 
-        assert expected == [(each.text[:10], counted(each)) for each in found], rule
+        assert expected == [(each.level, each.text[:10], counted(each)) for each in found], rule
         told += len(found)
     assert told == 0 if zone == "UTC" else told > 10
 
@@ -191,16 +195,18 @@ def test_a_rule_for_times_of_day_is_told_about_wherever_the_clocks_are_changed_o
             ticks = [each for each in changed if rule.matches(each)]
             if ticks and new > old:
                 assert cron.after(at - MINUTE) == at
-                expected.append((str(ticks[0])[:16], f"{at:%H:%M} UTC)"))
+                level = Level.NOTE if len(ticks) == 1 and not rule.matches(new) else Level.WARNING
+                expected.append((level, str(ticks[0])[:16], f"{at:%H:%M} UTC)"))
             elif ticks:
                 first = at - (old - ticks[-1])
                 assert cron.at_or_before(first) == first
-                expected.append((str(ticks[0])[:16], f"{first:%H:%M} UTC"))
+                expected.append((Level.NOTE, str(ticks[0])[:16], f"{first:%H:%M} UTC"))
         found = findings(cron, NOW)
 
         assert len(expected) == len(found)
-        for (begin, end), finding in zip(expected, found, strict=True):
-            assert finding.level is Level.WARNING
+        expected.sort(key=lambda each: each[0] is not Level.WARNING)  # What matters most comes first.
+        for (level, begin, end), finding in zip(expected, found, strict=True):
+            assert finding.level is level
             assert finding.text.startswith(begin)
             assert finding.text.endswith(end)
         told += len(found)
@@ -209,9 +215,9 @@ def test_a_rule_for_times_of_day_is_told_about_wherever_the_clocks_are_changed_o
 
 def test_a_time_of_day_that_does_not_exist_or_comes_twice_is_told_with_what_happens() -> None:
     assert told_of(Cron("30 2 * * *", BERLIN)) == [
-        "WARNING 2026-10-25 02:30 comes twice in Europe/Berlin: it runs the first time only, 00:30 UTC",
-        f"WARNING 2027-03-28 02:30 does {GAP}: it runs at {SUMMER}",
-        "WARNING 2027-10-31 02:30 comes twice in Europe/Berlin: it runs the first time only, 00:30 UTC",
+        "NOTE 2026-10-25 02:30 comes twice in Europe/Berlin: it runs the first time only, 00:30 UTC",
+        f"NOTE 2027-03-28 02:30 does {GAP}: it runs at {SUMMER}",
+        "NOTE 2027-10-31 02:30 comes twice in Europe/Berlin: it runs the first time only, 00:30 UTC",
     ]
 
 
@@ -219,8 +225,6 @@ def test_a_time_of_day_that_does_not_exist_or_comes_twice_is_told_with_what_happ
     ("expression", "what"),
     [
         ("0,30 2 * * *", f"02:00, 02:30 do {GAP}: they become one, at {SUMMER}"),
-        ("30 2,3 * * *", f"02:30 does {GAP}: it runs at {SUMMER}"),
-        ("30 2 28 3 *", f"02:30 does {GAP}: it runs at {SUMMER}"),
         ("0 2,3 * * *", f"02:00 does {GAP}: it becomes one with the tick of {SUMMER}"),
         ("0,30 2,3 * * *", f"02:00, 02:30 do {GAP}: they become one with the tick of {SUMMER}"),
         ("0-59/10 2 * * *", f"02:00 to 02:50 do {GAP}: 6 ticks become one, at {SUMMER}"),
@@ -230,6 +234,13 @@ def test_it_is_told_when_several_ticks_become_one(expression: str, what: str) ->
     now = datetime(2027, 3, 1, tzinfo=UTC)
 
     assert f"WARNING 2027-03-28 {what}" == told_of(Cron(expression, BERLIN), now)[0]
+
+
+@pytest.mark.parametrize("expression", ["30 2 * * *", "30 2,3 * * *", "30 2 28 3 *"])
+def test_that_a_tick_is_only_put_off_is_a_note(expression: str) -> None:
+    now = datetime(2027, 3, 1, tzinfo=UTC)
+
+    assert f"NOTE 2027-03-28 02:30 does {GAP}: it runs at {SUMMER}" == told_of(Cron(expression, BERLIN), now)[0]
 
 
 @pytest.mark.parametrize(
@@ -242,7 +253,7 @@ def test_it_is_told_when_several_ticks_become_one(expression: str, what: str) ->
     ],
 )  # fmt: skip
 def test_it_is_told_that_what_comes_twice_runs_the_first_time_only(expression: str, what: str) -> None:
-    assert f"WARNING 2026-10-25 {what}" == told_of(Cron(expression, BERLIN))[0]
+    assert f"NOTE 2026-10-25 {what}" in told_of(Cron(expression, BERLIN))
 
 
 @pytest.mark.parametrize("expression", ["30 1 * * *", "0 3 * * *", "59 1 * * *", "30 2 * * mon-sat", "30 2 1 * *"])
@@ -255,9 +266,9 @@ def test_at_midnight_a_date_is_said_where_it_differs() -> None:
     gap = "does not exist in America/Santiago (clocks go from 00:00 to 01:00)"
 
     assert told_of(Cron("30 0,23 * * *", "America/Santiago")) == [
-        f"WARNING 2026-09-06 00:30 {gap}: it runs at 01:00 -03 (04:00 UTC)",
-        "WARNING 2027-04-03 23:30 comes twice in America/Santiago: it runs the first time only, 2027-04-04 02:30 UTC",
-        f"WARNING 2027-09-05 00:30 {gap}: it runs at 01:00 -03 (04:00 UTC)",
+        f"NOTE 2026-09-06 00:30 {gap}: it runs at 01:00 -03 (04:00 UTC)",
+        "NOTE 2027-04-03 23:30 comes twice in America/Santiago: it runs the first time only, 2027-04-04 02:30 UTC",
+        f"NOTE 2027-09-05 00:30 {gap}: it runs at 01:00 -03 (04:00 UTC)",
     ]
 
 
@@ -276,7 +287,7 @@ def test_a_day_that_the_date_line_takes_is_told_with_its_dates() -> None:
     gap = "does not exist in Pacific/Apia (clocks go from 2011-12-30 00:00 to 2011-12-31 00:00)"
 
     assert told_of(Cron("0 12 * * *", "Pacific/Apia"), now, until) == [
-        f"WARNING 2011-12-30 12:00 {gap}: it runs at 2011-12-31 00:00 +14 (2011-12-30 10:00 UTC)"
+        f"NOTE 2011-12-30 12:00 {gap}: it runs at 2011-12-31 00:00 +14 (2011-12-30 10:00 UTC)"
     ]
     assert [] == findings(Cron("*/5 * * * *", "Pacific/Apia"), now, until)
 
@@ -287,20 +298,25 @@ def test_a_day_that_the_date_line_takes_is_told_with_its_dates() -> None:
 )
 def test_nothing_is_told_of_a_rule_that_goes_on_in_real_time_as_ever(expression: str) -> None:
     """Where it ticks at the same minutes of every hour there, nobody can tell one hour from the other."""
-    assert [] == [each for each in findings(Cron(expression, BERLIN), NOW) if each.level is Level.NOTE]
+    assert [] == [each for each in findings(Cron(expression, BERLIN), NOW) if not each.text.startswith("the minutes")]
 
 
 def test_seconds_are_told_where_there_are_any() -> None:
     assert told_of(Cron("*/20 30 2 * * *", BERLIN))[0] == (
-        "NOTE 2026-10-25 02:30, 02:30:20, 02:30:40 come twice in Europe/Berlin: 3 ticks run both times"
+        "WARNING 2026-10-25 02:30, 02:30:20, 02:30:40 come twice in Europe/Berlin: 3 ticks run both times"
     )
     assert [] == findings(Cron("*/20 * * * * *", BERLIN), NOW)
 
 
 def test_what_follows_the_clock_is_told_with_the_number_of_its_ticks() -> None:
+    """Loudly where the rule names the hour, as if there were one of it every day."""
     assert told_of(Cron("*/5 2 * * *", BERLIN))[:2] == [
-        "NOTE 2026-10-25 02:00 to 02:55 come twice in Europe/Berlin: 12 ticks run both times",
-        f"NOTE 2027-03-28 02:00 to 02:55 do {GAP}: 12 ticks are dropped",
+        "WARNING 2026-10-25 02:00 to 02:55 come twice in Europe/Berlin: 12 ticks run both times",
+        f"WARNING 2027-03-28 02:00 to 02:55 do {GAP}: 12 ticks are dropped",
+    ]
+    assert told_of(Cron("0 30 2 * * *", BERLIN))[:2] == [
+        "WARNING 2026-10-25 02:30 comes twice in Europe/Berlin: 1 tick runs both times",
+        f"WARNING 2027-03-28 02:30 does {GAP}: 1 tick is dropped",
     ]
     assert told_of(Cron("30 */2 * * *", BERLIN))[:2] == [
         "NOTE 2026-10-25 02:30 comes twice in Europe/Berlin: 1 tick runs both times",
@@ -330,6 +346,14 @@ def test_half_an_hour_makes_a_difference_to_an_hourly_rule() -> None:
     ("expression", "what"),
     [
         ("*/7 * * * *", "minutes of '*/7' do not come every 7 minutes: 0, 7, ... 56, and then 0 again after 4"),
+        ("5/7 * * * *", "minutes of '5/7' do not come every 7 minutes: 5, 12, ... 54, and then 5 again after 11"),
+        ("30/5 * * * *", "minutes of '30/5' do not come every 5 minutes: 30, 35, ... 55, and then 30 again after 35"),
+        ("1-59/7 * * * *",
+         "minutes of '1-59/7' do not come every 7 minutes: 1, 8, ... 57, and then 1 again after 4"),
+        ("*/7,3 * * * *", "minutes of '*/7' do not come every 7 minutes: 0, 7, ... 56, and then 0 again after 4"),
+        ("3,15-20,*/7 * * * *",
+         "minutes of '*/7' do not come every 7 minutes: 0, 7, ... 56, and then 0 again after 4"),
+        ("7-7/7 * * * *", "minutes of '7-7/7' do not come every 7 minutes: 7, 14, ... 56, and then 7 again after 11"),
         ("0/7 * * * *", "minutes of '0/7' do not come every 7 minutes: 0, 7, ... 56, and then 0 again after 4"),
         ("0-59/7 * * * *",
          "minutes of '0-59/7' do not come every 7 minutes: 0, 7, ... 56, and then 0 again after 4"),
@@ -337,12 +361,17 @@ def test_half_an_hour_makes_a_difference_to_an_hourly_rule() -> None:
         ("*/90 * * * *", "minutes of '*/90' do not come every 90 minutes: 0, and then 0 again after 60"),
         ("*/25 * * * * *", "seconds of '*/25' do not come every 25 seconds: 0, 25, 50, and then 0 again after 10"),
         ("0 */5 * * *", "hours of '*/5' do not come every 5 hours: 0, 5, ... 20, and then 0 again after 4"),
+        ("0 10/20 * * *", "hours of '10/20' do not come every 20 hours: 10, and then 10 again after 24"),
+        ("0 0-20/5 * * *", "hours of '0-20/5' do not come every 5 hours: 0, 5, ... 20, and then 0 again after 4"),
+        ("0 0 5/7 * *",
+         "days of '5/7' do not come every 7 days: 5, 12, ... 26, and then 5 again, whatever the length of the month"),
         ("0 0 */2 * *",
          "days of '*/2' do not come every 2 days: 1, 3, ... 31, and then 1 again, whatever the length of the month"),
         ("0 0 1 */5 *", "months of '*/5' do not come every 5 months: JAN, JUN, NOV, and then JAN again after 2"),
         ("0 0 1 Jan-Dec/5 *",
          "months of 'jan-dec/5' do not come every 5 months: JAN, JUN, NOV, and then JAN again after 2"),
         ("0 0 * * */2", "weekdays of '*/2' do not come every 2 days: SUN, TUE, ... SAT, and then SUN again after 1"),
+        ("0 0 * * WED/2", "weekdays of 'wed/2' do not come every 2 days: WED, FRI, SUN, and then WED again after 3"),
         ("0 0 * * 1-7/3", "weekdays of '1-7/3' do not come every 3 days: MON, THU, SUN, and then MON again after 1"),
         ("0 0 * * */8", "weekdays of '*/8' do not come every 8 days: SUN, and then SUN again after 7"),
     ],
@@ -355,11 +384,12 @@ def test_a_step_that_does_not_come_out_even_is_told_with_what_it_does(expression
     "expression",
     [
         "*/5 * * * *", "*/1 * * * *", "*/60 * * * *", "0 */6 * * *", "0 0 1 */3 *", "0 0 * * */7", "0 0 */1 * *",
-        "3/7 * * * *", "0-30/7 * * * *", "*/7,5 * * * *", "0,7,14 * * * *", "0 9-17/3 * * *", "0 0 1-15/2 * *",
+        "0-30/7 * * * *", "0,7,14 * * * *", "0 9-17/3 * * *", "0 9-17/2 * * *", "0 6-22/4 * * *", "0 0 1-15/2 * *",
+        "1-59/2 * * * *", "3/6 * * * *", "5/10,7/10 * * * *", "0-29/7,45 * * * *", "0 0 1-28/7 * *", "0 0 * * 0-7/7",
         "0 0 L/2 * *", "0 0 LW * *", "0 0 * * mon#2", "0 0 * * 5L", "0 0 * * 1-5/2", "*/30 0 * * * *",
     ],
 )  # fmt: skip
-def test_a_step_that_comes_out_even_or_is_not_over_the_whole_field_is_not_told_about(expression: str) -> None:
+def test_a_step_that_comes_out_even_or_pauses_at_the_end_of_its_range_is_not_told_about(expression: str) -> None:
     assert [] == findings(Cron(expression), NOW)
 
 
@@ -490,7 +520,7 @@ def test_ticks_that_are_not_excluded_are_told_about() -> None:
 def test_of_a_gap_only_the_ticks_count_that_are_not_excluded() -> None:
     rule = Except(Cron("*/5 2 * * *", BERLIN), AnyOf(Cron("0-29 * * * *", BERLIN), Cron("30 2 * * *", BERLIN)))
 
-    assert told_of(rule)[1] == (f"NOTE 2027-03-28 02:35 to 02:55 do {GAP}: 5 ticks are dropped")
+    assert told_of(rule)[1] == (f"WARNING 2027-03-28 02:35 to 02:55 do {GAP}: 5 ticks are dropped")
 
 
 def test_what_is_excluded_from_one_part_counts_in_the_other() -> None:
@@ -529,15 +559,116 @@ def test_a_report_tells_the_rule_in_words_and_the_next_five_runs() -> None:
     assert reports["b"].zone is UTC
 
 
-def test_of_an_interval_no_run_is_invented() -> None:
+def test_the_runs_of_an_interval_are_those_of_one_that_begins_now() -> None:
     scheduler = Scheduler()
     task = scheduler.schedule_task(work, interval_s=0.5)
+    runs = tuple(NOW + number * timedelta(seconds=0.5) for number in range(5))
 
-    assert lint([task], NOW) == [Report(task.name, "every 0.5 s", UTC, None, ())]
-    assert list(told(lint([task], NOW)[0])) == [
+    assert lint([task], NOW) == [Report(task.name, "every 0.5 s", UTC, runs, (), begins=True)]
+    assert list(told(lint([task], NOW)[0]))[:3] == [
         "scheduled:work: every 0.5 s",
-        "  next     at the start, then every 0.5 s",
+        "  next     if it begins now:",
+        "           2026-07-01 12:00:00.000000 UTC",
     ]
+
+
+TOMORROW = NOW + timedelta(days=1, minutes=20)
+
+
+@pytest.mark.parametrize(
+    ("given", "runs", "begins"),
+    [
+        ({"interval_s": 3600}, [NOW + HOUR * number for number in range(5)], True),
+        ({"interval_s": 3600, "first_run": FirstRun.NEXT}, [NOW + HOUR * number for number in range(1, 6)], True),
+        ({"interval_s": 3600, "first_run": TOMORROW}, [TOMORROW + HOUR * number for number in range(5)], False),
+        ({"interval_s": 3600, "first_run": NOW - 20 * MINUTE},
+         [NOW + 40 * MINUTE + HOUR * number for number in range(5)], False),
+        ({"trigger": Cron("0 * * * *"), "first_run": FirstRun.NOW}, [NOW + HOUR * number for number in range(5)], True),
+        ({"trigger": Every(3600), "first_run": TOMORROW},
+         [TOMORROW, *(TOMORROW - 20 * MINUTE + HOUR * number for number in range(1, 5))], False),
+        ({"trigger": Cron("0 * * * *"), "first_run": NOW - 20 * MINUTE},
+         [NOW + HOUR * number for number in range(1, 6)], False),
+        ({"trigger": At(NOW - HOUR), "first_run": FirstRun.NOW}, [NOW], True),
+        ({"trigger": At(NOW - HOUR), "first_run": TOMORROW, "until": TOMORROW}, [TOMORROW], False),
+        ({"interval_s": 60, "first_run": datetime.max.replace(tzinfo=UTC)}, [datetime.max.replace(tzinfo=UTC)], False),
+    ],
+)  # fmt: skip
+def test_the_runs_begin_with_the_first_one(given: dict[str, Any], runs: list[datetime], begins: bool) -> None:
+    scheduler = Scheduler()
+    (report,) = lint([scheduler.schedule_task(work, **given)], NOW)
+
+    assert (list(report.runs), report.begins, report.findings) == (runs, begins, ())
+
+
+@pytest.mark.parametrize("rule", [{"interval_s": 60}, {"trigger": Cron("30 2 * * *", BERLIN)}])
+def test_a_first_run_behind_its_until_is_an_error(rule: dict[str, Any]) -> None:
+    scheduler = Scheduler()
+    task = scheduler.schedule_task(work, first_run=TOMORROW, until=TOMORROW - MINUTE, **rule)
+    (report,) = lint([task], NOW)
+
+    assert () == report.runs
+    assert report.findings == (
+        Finding(
+            Level.ERROR,
+            f"{NO_RUN}: its next tick, 2026-07-02 12:20 UTC, is behind its until, 2026-07-02 12:19 UTC; {ADVICE}",
+        ),
+    )
+
+
+def test_an_interval_whose_until_comes_before_its_first_run_is_an_error() -> None:
+    scheduler = Scheduler()
+    task = scheduler.schedule_task(work, 60, first_run=FirstRun.NEXT, until=NOW + timedelta(seconds=59))
+
+    assert [Level.ERROR] == [each.level for each in lint([task], NOW)[0].findings]
+
+
+def test_changes_of_the_clocks_before_a_first_run_are_not_told_about() -> None:
+    rule = Cron("30 2 * * *", BERLIN)
+
+    def dates(first: datetime | None) -> list[str]:
+        return [each.text.split()[0] for each in findings(rule, NOW, None, first)]
+
+    assert ["2026-10-25", "2027-03-28", "2027-10-31", "2028-03-26"] == dates(None) == dates(NOW)
+    assert ["2027-10-31", "2028-03-26"] == dates(datetime(2027, 5, 1, tzinfo=UTC))
+    assert [] == dates(datetime(2030, 1, 1, tzinfo=UTC))
+
+
+class Away(Silent):
+    """A trigger that could be asked when it was registered."""
+
+    asked = 0
+
+    def after(self, moment: datetime, /) -> datetime | None:
+        self.asked += 1
+        if self.asked > 1:
+            raise ConnectionError("the calendar cannot be reached")
+        return moment + HOUR
+
+
+class Still(Away):
+    """One whose time does not go on."""
+
+    def after(self, moment: datetime, /) -> datetime | None:
+        self.asked += 1
+        return moment + HOUR if self.asked == 1 else moment
+
+
+@pytest.mark.parametrize(
+    ("trigger", "what"),
+    [(Away(), "ConnectionError: the calendar cannot be reached"), (Still(), "ValueError: after(")],
+)
+def test_a_trigger_that_fails_is_an_error_of_its_task_and_of_no_other(trigger: Trigger, what: str) -> None:
+    scheduler = Scheduler()
+    scheduler.schedule_task(work, trigger=trigger, name="a").disable()
+    scheduler.schedule_task(work, trigger=Every(60), name="b")
+    reports = reports_of(scheduler)
+
+    failure, disabled = reports["a"].findings
+    assert (failure.level, disabled.level) == (Level.ERROR, Level.NOTE)
+    assert failure.text.startswith(f"its trigger fails: {what}")
+    assert () == reports["a"].runs
+    assert 5 == len(reports["b"].runs)
+    assert scheduler.tasks["a"]._entry.spec.rule.failure is None  # type: ignore[union-attr]
 
 
 def test_runs_behind_its_until_are_not_told() -> None:
@@ -551,7 +682,7 @@ def test_runs_behind_its_until_are_not_told() -> None:
     assert "every 3600 s, until 2026-07-01 14:00 UTC" == reports["a"].rule
     assert (NOW + HOUR, until) == reports["a"].runs
     assert "every 60 s, until 2026-07-01 14:00 UTC" == reports["b"].rule
-    assert reports["b"].runs is None
+    assert reports["b"].runs == tuple(NOW + MINUTE * number for number in range(5))
     assert () == reports["b"].findings
     assert () == reports["c"].runs
     assert [Level.ERROR] == [each.level for each in reports["c"].findings]
@@ -763,6 +894,14 @@ def command(tmp_path: Path) -> Command:
     return run
 
 
+BEGINS = "  next     if it begins now:"
+
+
+def without_runs(lines: Iterable[str]) -> list[str]:
+    """Return *lines* without those of runs to the second."""
+    return [line for line in lines if not re.fullmatch(r"           20\d\d-\d\d-\d\d \d\d:\d\d(:\d\d)? UTC", line)]
+
+
 @pytest.mark.realtime
 def test_the_tasks_of_a_scheduler_are_shown(command: Command) -> None:
     ended = command(
@@ -779,9 +918,10 @@ def test_the_tasks_of_a_scheduler_are_shown(command: Command) -> None:
     assert "" == ended.stderr
     assert "nightly: At 02:30 every day, Europe/Berlin (30 2 * * *)" == lines[0]
     assert re.fullmatch(r"  next     20\d\d-\d\d-\d\d 02:30\+0[12]:00  20\d\d-\d\d-\d\d 0[01]:30 UTC", lines[1])
-    assert 4 == sum("Europe/Berlin" in line for line in lines if line.startswith("  WARNING  20"))
-    assert ["  next     at the start, then every 60 s", ""] == lines[lines.index("often: every 60 s") + 1 :][:2]
-    assert "3 tasks: 5 warnings" == lines[-1]
+    assert 4 == sum("Europe/Berlin" in line for line in lines if line.startswith("  NOTE     20"))
+    often = lines.index("often: every 60 s")
+    assert [*without_runs(lines[often : often + 8])] == ["often: every 60 s", BEGINS, ""]
+    assert "3 tasks: 1 warning, 4 notes" == lines[-1]
 
 
 @pytest.mark.realtime
@@ -809,9 +949,9 @@ def test_nothing_of_an_application_is_started_and_it_is_said_what_is_not_seen(co
 
     assert 0 == ended.returncode, ended.stderr
     assert "" == ended.stderr
-    assert ended.stdout.splitlines() == [
+    assert without_runs(ended.stdout.splitlines()) == [
         "mine: every 60 s",
-        "  next     at the start, then every 60 s",
+        BEGINS,
         "",
         "Tasks that services schedule in init() are not seen here: --init shows them.",
         "",
@@ -825,11 +965,11 @@ def test_with_init_the_services_are_initialised_and_closed_and_no_task_is_run(co
 
     assert 0 == ended.returncode, ended.stderr
     assert "" == ended.stderr
-    assert ended.stdout.splitlines() == [
+    assert without_runs(ended.stdout.splitlines()) == [
         *("init a", "init b", "close b", "close a"),
-        *("mine: every 60 s", "  next     at the start, then every 60 s", ""),
-        *("of a: every 60 s", "  next     at the start, then every 60 s", ""),
-        *("of b: every 60 s", "  next     at the start, then every 60 s", ""),
+        *("mine: every 60 s", BEGINS, ""),
+        *("of a: every 60 s", BEGINS, ""),
+        *("of b: every 60 s", BEGINS, ""),
         "3 tasks: nothing found",
     ]
 
@@ -875,9 +1015,7 @@ def test_an_optional_service_that_fails_is_told_and_its_tasks_are_not_there(comm
 
     assert 0 == ended.returncode
     assert "WARNING kaiju_app.app: application 'shop': service 'b' failed in init" in ended.stderr
-    assert ended.stdout.endswith(
-        "of a: every 60 s\n  next     at the start, then every 60 s\n\n1 task: nothing found\n"
-    )
+    assert without_runs(ended.stdout.splitlines())[-4:] == ["of a: every 60 s", BEGINS, "", "1 task: nothing found"]
 
 
 @pytest.mark.realtime

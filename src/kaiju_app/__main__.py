@@ -97,9 +97,9 @@ def look_at(place: str, parser: argparse.ArgumentParser, *, init: bool) -> None:
     unseen = isinstance(target, Application) and bool(target.services) and not init
     failed = False
     if isinstance(target, Scheduler):
-        reports = lint(target, utc(wall_us()))
+        reports = lint(target, _now())
     elif not init:
-        reports = lint(target.scheduler, utc(wall_us()))
+        reports = lint(target.scheduler, _now())
     else:
         reports, failed = asyncio.run(initialised(target))
     if not reports and not failed:
@@ -115,12 +115,16 @@ def look_at(place: str, parser: argparse.ArgumentParser, *, init: bool) -> None:
         raise SystemExit(1)
 
 
+def _now() -> datetime:
+    return utc(wall_us()).replace(microsecond=0)  # Else all runs of a task that begins now had them.
+
+
 async def initialised(app: Application) -> tuple[list[Report], bool]:
     """Return what there is to know of the tasks of *app* with its services initialised, and whether that failed."""
     reports: list[Report] = []
     try:
         async with app._initialised() as course:
-            reports = lint(app.scheduler, utc(wall_us()))
+            reports = lint(app.scheduler, _now())
         return reports, bool(course.problems)
     except KaijuError as exc:
         log.critical("%s", exc, exc_info=exc.__cause__)
@@ -130,7 +134,9 @@ async def initialised(app: Application) -> tuple[list[Report], bool]:
 def told(report: Report) -> Iterator[str]:
     """Yield the lines of *report*."""
     yield f"{report.task}: {report.rule}"
-    runs = [f"at the start, then {report.rule}"] if report.runs is None else rows(report.runs, report.zone)
+    runs = rows(report.runs, report.zone)
+    if report.begins:
+        runs.insert(0, "if it begins now:")
     for label, text in zip(["next"] + [""] * len(runs), runs, strict=False):
         yield f"  {label:8} {text}"
     for finding in report.findings:

@@ -114,21 +114,38 @@ def _covers(excluded: Excluded, local: datetime, tz: str, change: Change) -> boo
             return False
 
 
-def effect(kept: Kept, change: Change) -> str | None:
-    """Return what *change* does to ticks, or None if it does not matter: a sentence."""
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change of the clocks does to ticks.
+
+    Args:
+        text: A sentence.
+        miscounts: Whether times that the rule names are dropped, doubled or made one: not only put off.
+    """
+
+    text: str
+    miscounts: bool
+
+
+def effect(kept: Kept, change: Change) -> Effect | None:
+    """Return what *change* does to ticks, or None if it does not matter."""
     rule = kept.rule
     ticks = list(rule.local_ticks(change.start, change.start + change.length))
     if not ticks or (not rule.fixed and _is_even(rule, change)):
         return None
-    if not change.is_gap:
-        offsets = [change.before] if rule.fixed else [change.before, change.behind]
-        ticks = [tick for tick in ticks if all(kept.has(_utc(tick, offset)) for offset in offsets)]
-        return _twice(rule, change, ticks) if ticks else None
-    if rule.fixed:
+    if rule.fixed and change.is_gap:
         lands = rule.after(change.at - MICROSECOND)
         return _moved(rule, change, ticks, lands) if lands is not None and kept.has(lands) else None
-    ticks = [tick for tick in ticks if kept.has_local(tick, change)]
-    return _dropped(rule, change, ticks) if ticks else None
+    if change.is_gap:
+        ticks = [tick for tick in ticks if kept.has_local(tick, change)]
+        text = _dropped
+    else:
+        offsets = [change.before] if rule.fixed else [change.before, change.behind]
+        ticks = [tick for tick in ticks if all(kept.has(_utc(tick, offset)) for offset in offsets)]
+        text = _twice
+    # A rule for every hour, or every other one, names none of them.
+    miscounts = not rule.fixed and not rule.expression.split()[-4].startswith("*")
+    return Effect(text(rule, change, ticks), miscounts) if ticks else None
 
 
 def _is_even(rule: Cron, change: Change) -> bool:
@@ -166,16 +183,17 @@ def _twice(rule: Cron, change: Change, ticks: Sequence[datetime]) -> str:
     return f"{text}: {_it(ticks)} {_verb(ticks, 'runs', 'run')} the first time only, {runs} UTC"
 
 
-def _moved(rule: Cron, change: Change, ticks: Sequence[datetime], lands: datetime) -> str:
+def _moved(rule: Cron, change: Change, ticks: Sequence[datetime], lands: datetime) -> Effect:
     local = lands.astimezone(rule.zone)
     at = f"{clock(local, ticks[-1])} {local:%Z} ({clock(lands, local)} UTC)"
-    if _matches(rule, local.replace(tzinfo=None, fold=0)):
+    is_shared = _matches(rule, local.replace(tzinfo=None, fold=0))
+    if is_shared:
         what = f"{_it(ticks)} {_verb(ticks, 'becomes', 'become')} one with the tick of {at}"
     elif len(ticks) > 1:
         what = f"{_it(ticks)} become one, at {at}"
     else:
         what = f"it runs at {at}"
-    return f"{_missing(rule, change, ticks)}: {what}"
+    return Effect(f"{_missing(rule, change, ticks)}: {what}", is_shared or len(ticks) > 1)
 
 
 def _dropped(rule: Cron, change: Change, ticks: Sequence[datetime]) -> str:

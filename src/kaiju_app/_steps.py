@@ -41,22 +41,28 @@ _STEP = re.compile(r"(\*|[A-Z]{3}|\d+)(?:-([A-Z]{3}|\d+))?/(\d+)")
 
 
 def uneven_steps(rule: Cron) -> Iterator[str]:
-    """Yield a sentence for each step of *rule* over a whole field that does not divide it."""
+    """Yield a sentence for each step of *rule* that is another one where its field begins anew.
+
+    From the last number of a range to the first one again it may be further than a step: that is what ranges are for.
+    """
     parts = rule.expression.upper().split()
     for field, part in zip(_FIELDS[-len(parts) :], parts, strict=True):
-        match = _STEP.fullmatch(part)
-        if match is None:
-            continue
-        begin, end, step = match[1], match[2], int(match[3])
-        first = field.first if begin == "*" else field.number(begin)
-        last = field.last if end is None else field.number(end)
-        is_whole = last - first + 1 >= field.cycle
-        divides = step == 1 or (field is not _DAYS and field.cycle % step == 0)  # No step divides all months.
-        if is_whole and not divides:
-            yield (
-                f"the {field.what} of {part.lower()!r} do not come every {step} {field.unit}: "
-                + _sequence(field, range(first, last + 1, step))
-            )
+        for term in part.split(","):
+            match = _STEP.fullmatch(term)
+            if match is not None:
+                yield from _unevenness(field, term, match[1], match[2], int(match[3]))
+
+
+def _unevenness(field: _Field, term: str, begin: str, end: str | None, step: int) -> Iterator[str]:
+    first = field.first if begin == "*" else field.number(begin)
+    is_range = end is not None and field.number(end) != first
+    last = field.number(end) if end is not None and is_range else field.last
+    numbers = range(first, min(last + 1, first + field.cycle), step)
+    distance = field.cycle + first - numbers[-1]
+    # No step divides all months.
+    uneven = distance < step if is_range else step > 1 if field is _DAYS else distance != step
+    if step > 1 and uneven:
+        yield f"the {field.what} of {term.lower()!r} do not come every {step} {field.unit}: {_sequence(field, numbers)}"
 
 
 def _sequence(field: _Field, numbers: range) -> str:
