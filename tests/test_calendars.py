@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time as stopwatch
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -31,6 +32,7 @@ from kaiju_app.scheduler import (
     Run,
     ScheduledTask,
     Scheduler,
+    Scope,
     Trigger,
     current_run,
 )
@@ -372,6 +374,9 @@ ENDS: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
+NO_TICK = "task {!r} has no tick after 2027-01-15 08:00:05+00:00 and does not run"
+
+
 @pytest.mark.parametrize(("given", "expected"), ENDS)
 async def test_until_is_the_last_moment_of_a_rule_and_then_it_is_over(
     scheduler: Scheduler,
@@ -396,10 +401,10 @@ async def test_until_is_the_last_moment_of_a_rule_and_then_it_is_over(
         assert (task.state, task.next_run_at, task.upcoming(5)) == ("over", None, [])
         assert json.loads(json.dumps(task.json_repr()))["state"] == "over"
         assert repr(task).endswith(": over>")
-        assert [
-            (record.levelname, repr(task.name) in record.getMessage(), "no further tick" in record.getMessage())
-            for record in caplog.records
-        ] == [("INFO", True, True)]
+        (record,) = caplog.records
+        begin = f"task {task.name!r}: there is no further tick" if expected else NO_TICK.format(task.name)
+        assert record.levelname == ("INFO" if expected else "WARNING")
+        assert record.getMessage().startswith(begin)
 
         run = await task.run_now()
         assert (run.outcome, run.manual, deadlines[-1]) == (Outcome.SUCCEEDED, True, None)
@@ -428,6 +433,31 @@ async def test_that_a_rule_is_over_is_told_once_and_the_rule_with_it(
         lines = [record.getMessage() for record in caplog.records if record.name == LOG]
 
     assert (len(lines), rule in lines[0]) == (1, True), lines
+
+
+@pytest.mark.parametrize("scope", Scope)
+async def test_a_rule_without_a_tick_to_come_is_told_loudly_with_the_way_out(
+    scheduler: Scheduler, caplog: pytest.LogCaptureFixture, scope: Scope
+) -> None:
+    scheduler.schedule_task(nothing, trigger=At(ZERO - timedelta(1)), name="a", scope=scope)
+    async with scheduler:
+        await asyncio.sleep(1)
+        (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    what = "at 2027-01-14T08:00:05+00:00; remove it, or give it a later time"
+    assert re.fullmatch(rf"task 'a' has no tick after 2027-01-15 08:00:0\S+ and does not run: {re.escape(what)}", told)
+
+
+async def test_so_is_one_that_a_task_is_rescheduled_to(scheduler: Scheduler, caplog: pytest.LogCaptureFixture) -> None:
+    task = scheduler.schedule_task(nothing, 60)
+    async with scheduler:
+        task.reschedule(trigger=At(ZERO - timedelta(1)))
+        (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        task.disable()
+        task.enable()
+
+    assert told.startswith(NO_TICK.format(task.name))
+    assert [] == [record for record in caplog.records[1:] if record.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize("given", [given for given, expected in ENDS if len(expected) > 1])

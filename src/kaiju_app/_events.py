@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 
 from ._clock import utc
 from ._entry import FAILING, SHARED, Entry
@@ -21,6 +22,13 @@ ALL_TOO_LATE = f"no instance was there for them, or the store was not, or {TOO_L
 QUIET = 60_000_000  # A message that repeats itself comes once a minute, with a count: a log is read by people.
 
 Listener = Callable[[Run], object]
+
+
+def never_runs(entry: Entry, rule: str, now: datetime) -> None:
+    """Say that the *rule* of a task that begins, or begins anew, has no tick to come."""
+    log.warning(
+        "task %r has no tick after %s and does not run: %s; remove it, or give it a later time", entry.name, now, rule
+    )
 
 
 class _Repeated:

@@ -11,9 +11,9 @@ from ._clock import utc
 from ._cluster import Coordinator
 from ._driver import Driver
 from ._entry import DISABLED, HELD, HUNG, REMOVED
-from ._events import log
+from ._events import log, never_runs
 from ._following import Closing, Passed, closing, coming, is_unknown, opening
-from ._grid import in_words
+from ._grid import FOREVER, in_words
 from ._model import ExecPolicy, Kind, OnLost, Outcome, Reason, Spec
 from ._rows import row_of, skips_row
 from ._run import Running
@@ -100,6 +100,8 @@ class Membership:
         entry.heard = changed.new if changed.done else old
         if old is not None and old.spec != entry.text:
             self._compare(entry, old)
+        elif entry.heard is not None and entry.heard.next >= FOREVER:
+            never_runs(entry, in_words(entry.code), utc(self.driver.now() + self.driver.offset))
         for hold in list(self.wanted.values()):
             hold(name)
 

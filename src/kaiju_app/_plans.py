@@ -8,9 +8,9 @@ from collections import deque
 from uuid import uuid4
 
 from . import _decide
-from ._clock import Clock
+from ._clock import Clock, utc
 from ._entry import DISABLED, HELD, HUNG, OFF_GRID, QUEUED, REMOVED, RESUMED, SHARED, UNEVEN, WATCHED, Entry, Hold
-from ._events import log
+from ._events import log, never_runs
 from ._grid import FOREVER, Rule, in_words
 from ._model import FirstRun, Kind, Reason, Settings, Spec
 from ._runs import Spawn
@@ -18,6 +18,7 @@ from ._upsets import FAR_BACK, Upsets
 from ._waiting import Waiting
 from .errors import WrongThread
 
+NONE_YET = -1  # In place of a tick, where the rule begins: if it has none, that is worth a warning.
 ASK_AGAIN = 60_000_000  # A trigger that failed may be better a minute later.
 
 
@@ -50,7 +51,7 @@ class Plans(Waiting):
             return
         grid = self.grid(entry)
         rule = entry.spec.rule
-        was_over = entry.due >= FOREVER
+        begins, was_over = entry.due == NONE_YET, entry.due >= FOREVER
         entry.due = due = grid.clipped(due)
         if due < FOREVER:
             if rule is not None and (gap := grid.gap(due)) != entry.spec.gap:
@@ -60,6 +61,8 @@ class Plans(Waiting):
             self._on_bad_rule(entry, rule, rule.failure)
         elif due >= FOREVER and (again := grid.look_again(self.now())) is not None:
             entry.seq = self._agenda.push(again, entry)
+        elif due >= FOREVER and begins:
+            never_runs(entry, in_words(entry.spec), utc(self.now() + self.offset))
         elif due >= FOREVER and not was_over:
             log.info("task %r: there is no further tick of its rule, %s", entry.name, in_words(entry.spec))
 
@@ -128,7 +131,7 @@ class Plans(Waiting):
             due, off_grid = first
             if off_grid:
                 entry.flags |= OFF_GRID
-            entry.due = 0
+            entry.due = NONE_YET
             self._put(entry, due)
         if entry.pause is not None:
             self._lift_in_time(entry)
@@ -155,6 +158,7 @@ class Plans(Waiting):
         entry.spec = spec
         entry.flags = entry.flags & ~UNEVEN | (UNEVEN if spec.uneven else 0)
         if self.planning:
+            entry.due = NONE_YET
             self.plan(entry, self.grid(entry).after(now))
             self.guard(entry)
 
