@@ -92,11 +92,12 @@ class Wall:
         return sorted(found)
 
 
-async def play(scheduler: Scheduler, loop: VirtualLoop, script: Script) -> Wall:
+async def play(scheduler: Scheduler, loop: VirtualLoop, script: Script, *, watched: bool = True) -> Wall:
     """Do to *scheduler* and all its tasks what is written, and stop it."""
     shown_wall = Wall(loop)
     tasks = list(scheduler.tasks.values())
-    scheduler.schedule_task(nothing, MINUTE)  # So that the driver looks at the clocks, whatever the others do.
+    if watched:
+        scheduler.schedule_task(nothing, MINUTE)  # So that the driver looks at the clocks, whatever the others do.
     await scheduler.start()
     holds: set[str] = set()
     for what, seconds in script:
@@ -296,6 +297,43 @@ def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
 
     check_book(task, rule, shown_wall, skips.get(task.name, []), first_run)
     assert loop.complaints == []
+
+
+# --- a year ---
+
+ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]
+BAD_WEEK: Script = [
+    ("sleep", 2 * DAY), ("block", 7 * HOUR), ("sleep", 2 * DAY), ("asleep", 31 * HOUR), ("sleep", 9 * HOUR),
+    ("pause", 13 * HOUR), ("resume", 12 * HOUR),
+]  # fmt: skip
+
+
+async def test_a_year_of_bad_weeks_in_four_zones_has_every_tick_once_under_every_policy(loop: VirtualLoop) -> None:
+    """Runs are short, or longer than an hour, or longer than a day; what is late or overlaps is in the book as well."""
+    scheduler = Scheduler(clock=loop.clock, history=10_000)
+
+    async def body() -> None:
+        tick = current_run().scheduled_at
+        await asyncio.sleep(0 if tick.hour % 6 else 30 * HOUR if tick.day == 10 else 100 * MINUTE)
+
+    both = [(policy, missed) for policy in ExecPolicy for missed in Missed]
+    rules = [(expression, zone) for expression in ("30 2 * * *", "15 0 1 * *") for zone in ZONES]
+    given_ = [(Cron(*rule), *each) for rule in rules for each in both]
+    # So that each zone, policy and way to make up for what was missed is there.
+    given_ += [(Cron("0 * * * *", ZONES[number % 4]), *each) for number, each in enumerate(both)]
+    tasks = [
+        (rule, scheduler.schedule_task(body, trigger=rule, policy=policy, missed=missed))
+        for rule, policy, missed in given_
+    ]
+    skips = skips_of(scheduler)
+    begun = stopwatch.process_time()
+    shown_wall = await play(scheduler, loop, BAD_WEEK * 52, watched=False)
+
+    assert stopwatch.process_time() - begun < (120 if loop.get_debug() else 25)
+    for rule, task in tasks:
+        check_book(task, rule, shown_wall, skips.get(task.name, []))
+    reasons = {str(run.reason) for _, task in tasks for run in task.history() if run.outcome is Outcome.SKIPPED}
+    assert reasons == {"missed", "backlog full", "suspended", "overlap"}
 
 
 # --- a weekend asleep ---
@@ -848,10 +886,23 @@ FULL: list[tuple[dict[str, Any], int, bool]] = [
 
 
 @pytest.mark.parametrize("missed", Missed)
-@pytest.mark.parametrize("upset", ["block", "close_the_lid", "set_the_clock"])
+@pytest.mark.parametrize(
+    ("upset", "policy"),
+    [
+        *(("block", policy) for policy in ExecPolicy),
+        ("close_the_lid", ExecPolicy.CANCEL),
+        ("set_the_clock", ExecPolicy.CANCEL),
+    ],
+)
 @pytest.mark.parametrize(("given_", "gap_s", "exact"), FULL)
 async def test_ten_years_are_one_record_and_little_work(
-    loop: VirtualLoop, given_: dict[str, Any], gap_s: int, exact: bool, missed: Missed, upset: str
+    loop: VirtualLoop,
+    given_: dict[str, Any],
+    gap_s: int,
+    exact: bool,
+    missed: Missed,
+    policy: ExecPolicy,
+    upset: str,
 ) -> None:
     """The latest tick is about 0.4 s late, which is less than half a gap and than its grace."""
     if upset == "set_the_clock" and "interval_s" in given_:
@@ -859,7 +910,7 @@ async def test_ten_years_are_one_record_and_little_work(
     scheduler = Scheduler(clock=loop.clock, history=1_200)
     scheduler.schedule_task(nothing, 1)  # So that the driver looks at the clocks every second.
     grace_s = None if missed is Missed.ALL else 0.45 * gap_s
-    task = scheduler.schedule_task(nothing, missed=missed, grace_s=grace_s, **given_)
+    task = scheduler.schedule_task(nothing, missed=missed, grace_s=grace_s, policy=policy, **given_)
     kept = 1_000 if missed is Missed.ALL else 1
     async with scheduler:
         (first,) = task.upcoming(1)
@@ -886,6 +937,56 @@ async def test_ten_years_are_one_record_and_little_work(
         assert sum(task.counts.values()) == before + 3
         assert task.history()[-1].lateness_s == 0
         assert spent_s < (10 if loop.get_debug() else 1)
+
+
+@pytest.mark.parametrize("missed", Missed)
+@pytest.mark.parametrize("policy", ExecPolicy)
+@pytest.mark.parametrize("rule", [Every(1), SECONDLY])
+async def test_ten_years_pass_while_a_run_goes_on(
+    loop: VirtualLoop, rule: Trigger, policy: ExecPolicy, missed: Missed
+) -> None:
+    """It would end five seconds after them, and under SHIELD it does; whatever comes meanwhile is in the book."""
+    scheduler = Scheduler(clock=loop.clock, history=3_000)
+    going_on = 0
+
+    async def body() -> None:
+        nonlocal going_on
+        assert not going_on
+        going_on += 1
+        try:
+            if current_run().scheduled_at == ZERO + timedelta(seconds=1):
+                await asyncio.sleep(DECADE + 5)
+        finally:
+            going_on -= 1
+
+    task = scheduler.schedule_task(body, trigger=rule, policy=policy, missed=missed)
+    async with scheduler:
+        await asyncio.sleep(1.005)
+        assert task.running
+        loop.block(DECADE + 0.39)
+        begun = stopwatch.process_time()
+        await asyncio.sleep(10)
+        assert stopwatch.process_time() - begun < (10 if loop.get_debug() else 1)
+
+    first, *later = [run for run in task.history() if run.started_at is not None]
+    skipped = [run for run in task.history() if run.started_at is None]
+    assert (first.outcome, first.scheduled_at) == (
+        {
+            ExecPolicy.CANCEL: Outcome.CANCELLED,
+            ExecPolicy.WAIT: Outcome.TIMED_OUT,
+            ExecPolicy.SKIP: Outcome.TIMED_OUT,
+            ExecPolicy.SHIELD: Outcome.SUCCEEDED,
+        }[policy],
+        ZERO + timedelta(seconds=1),
+    )
+    assert {run.outcome for run in later} == {Outcome.SUCCEEDED}
+    assert len(skipped) <= 2
+    assert skipped[0].scheduled_at == ZERO + timedelta(seconds=2)
+    assert later[-1].scheduled_at == ZERO + timedelta(seconds=DECADE + 11)
+    if rule == SECONDLY:
+        assert [run.more for run in skipped] == [True, *(False for _ in skipped[1:])]
+    else:
+        assert sum(task.counts.values()) == DECADE + 11
 
 
 @pytest.mark.parametrize(("number", "more"), [(9_999, False), (10_000, False), (10_001, True), (20_000, True)])
