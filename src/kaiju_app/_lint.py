@@ -93,14 +93,15 @@ def _report(task: ScheduledTask[Any], now: datetime) -> Report:
     spec = task._entry.spec
     trigger = spec.trigger
     off = [] if task.enabled else [Finding(Level.NOTE, "it is disabled: nothing runs before enable()")]
+    rule = type(trigger).__name__
     try:
+        rule = f"every {task.interval_s:.15g} s" if trigger is None else str(trigger)
         runs = () if task.until is not None and task.until <= now else tuple(islice(_ticks(spec, now), SHOWN))
         found = _found(spec, now, task.until)
-        rule = f"every {task.interval_s:.15g} s" if trigger is None else str(trigger)
         zone = UTC if trigger is None else zone_of(trigger)
     except Exception as exc:  # The trigger may be anybody's.
         failure = Finding(Level.ERROR, f"its trigger fails: {described(exc)}; mend it, nothing else is known of it")
-        return Report(task.name, _rule(type(trigger).__name__, task.until), UTC, (), (failure, *off))
+        return Report(task.name, _rule(rule, task.until), UTC, (), (failure, *off))
     begins = spec.first_run is FirstRun.NOW or (trigger is None and spec.first_run is FirstRun.NEXT)
     return Report(task.name, _rule(rule, task.until), zone, runs, (*found, *off), begins and bool(runs))
 

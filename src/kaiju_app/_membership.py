@@ -97,10 +97,11 @@ class Membership:
         entry, old = self._entries.get(name), changed.old
         if entry is None:
             return
+        is_news = entry.heard is None  # It is told again and again, so that the store knows that it is known.
         entry.heard = changed.new if changed.done else old
         if old is not None and old.spec != entry.text:
             self._compare(entry, old)
-        elif entry.heard is not None and entry.heard.next >= FOREVER:
+        elif is_news and entry.heard is not None and entry.heard.next >= FOREVER:
             never_runs(entry, in_words(entry.code), utc(self.driver.now() + self.driver.offset))
         for hold in list(self.wanted.values()):
             hold(name)
