@@ -23,6 +23,8 @@ from ._timing import LeaseTiming
 from .stores._record import Record, Row
 from .stores._store import Changed, Ending, Store
 
+Wanted = dict[object, Callable[[str, "Membership"], None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Over:
@@ -52,6 +54,7 @@ class Membership:
         version: Who may change the rules of tasks: the highest one.
         me: Identity of the instance in this life.
         info: What it says about itself, as JSON text.
+        wanted: Who holds all tasks, and those registered meanwhile too.
     """
 
     def __init__(
@@ -63,10 +66,11 @@ class Membership:
         version: tuple[int, ...],
         me: str,
         info: str,
+        wanted: Wanted,
     ) -> None:
         self.driver = driver
         self.holders: dict[OwnHold, Callable[[], None]] = {}
-        self.wanted: dict[object, Callable[[str], None]] = {}
+        self.wanted = wanted
         self._entries = entries
         self._version = version
         self._runs: dict[Claim, Running] = {}
@@ -104,7 +108,7 @@ class Membership:
         elif is_news and entry.heard is not None and entry.heard.next >= FOREVER:
             never_runs(entry, in_words(entry.code), utc(self.driver.now() + self.driver.offset))
         for hold in list(self.wanted.values()):
-            hold(name)
+            hold(name, self)
 
     def heard(self, record: Record) -> None:
         """Learn what the store has of a task."""

@@ -56,12 +56,14 @@ class SharedSuspension(Suspension):
             return
         stay = _Stay(self._sharing.member, hold)
         try:
-            if self._entry is None:
-                stay.life.wanted[stay] = stay.hold_too
             names = list(self._sharing.entries) if self._entry is None else [self._entry.name]
             records = await stay.hold_all(names)
             await super()._quiet(hold)
             await _quiet_elsewhere(stay, records)
+            if self._entry is None:
+                while names := [name for name in self._sharing.entries if name not in stay.names]:  # They are new.
+                    await _quiet_elsewhere(stay, await stay.hold_all(names))
+                self._sharing.wanted[stay] = stay.hold_too
         except BaseException as exc:
             stay.end(exc)
             raise
@@ -74,35 +76,39 @@ class _Stay:
     def __init__(self, life: Membership, hold: Hold) -> None:
         self.life = life
         self.hold = hold
+        self.names: set[str] = set()
         self.task = asyncio.current_task()
         self._cancels = 0 if self.task is None else self.task.cancelling()
-        self._held: list[OwnHold] = []
+        self._held: list[tuple[Membership, OwnHold]] = []
         self._lost: OwnHold | None = None
         self._over = False
         self._later: set[asyncio.Task[None]] = set()
 
-    async def hold_all(self, names: list[str]) -> list[Record]:
+    async def hold_all(self, names: list[str], life: Membership | None = None) -> list[Record]:
         """Hold tasks; return their records, which tell of runs in progress."""
+        life = life or self.life
+        self.names.update(names)
         records = []
-        for held, record in await self.life.coordinator.hold(names, self.hold.holder, self.hold.reason):
+        for held, record in await life.coordinator.hold(names, self.hold.holder, self.hold.reason):
             records.append(record)
-            self.life.heard(record)
+            life.heard(record)
             if self._over:
-                self.life.unhold(held)
+                life.unhold(held)
                 continue
-            self._held.append(held)
-            self.life.holders[held] = lambda held=held: self._on_lost(held)  # type: ignore[misc]
+            self._held.append((life, held))
+            life.holders[held] = lambda held=held: self._on_lost(held)  # type: ignore[misc]
         return records
 
-    def hold_too(self, name: str) -> None:
-        """Hold a task that is registered while all tasks are suspended."""
-        task = asyncio.ensure_future(self._hold_too(name))
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+    def hold_too(self, name: str, life: Membership) -> None:
+        """Hold a task that is registered while all tasks are suspended; maybe in a later life of the scheduler."""
+        if name not in self.names:
+            task = asyncio.ensure_future(self._hold_too(name, life))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
 
-    async def _hold_too(self, name: str) -> None:
+    async def _hold_too(self, name: str, life: Membership) -> None:
         try:
-            await self.hold_all([name])
+            await self.hold_all([name], life)
         except StoreUnavailable as exc:
             log.warning("task %r was registered while %s, and other instances may run it: %s", name, self.hold, exc)
 
@@ -114,8 +120,8 @@ class _Stay:
         """
         self._over = True
         self.life.wanted.pop(self, None)
-        for held in self._held:
-            self.life.unhold(held)
+        for life, held in self._held:
+            life.unhold(held)
         if self._lost is None:
             return
         is_ours = (

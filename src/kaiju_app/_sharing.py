@@ -15,7 +15,7 @@ from ._driver import Driver
 from ._entry import DISABLED, REMOVED
 from ._events import log
 from ._grid import FOREVER
-from ._membership import Membership
+from ._membership import Membership, Wanted
 from ._shared import Shared
 from ._timing import LeaseTiming
 from .errors import InvalidArgument, StoreUnavailable, WrongState
@@ -38,13 +38,14 @@ class Sharing:
         self.timing = timing
         self.entries: dict[str, Shared] = {}
         self.life: Membership | None = None
+        self.wanted: Wanted = {}
         self._driver = driver
         self._version = version
         self._going: dict[asyncio.Task[None], Membership] = {}
         """The lives that speak with the store: the one that goes on, and those with runs that outlived stop()."""
         self._dismissed: set[asyncio.Task[None]] = set()
         self._lives = 0
-        self._wanted = False
+        self._in_use = False
         self._closing: asyncio.Future[None] | None = None
 
     @property
@@ -66,14 +67,14 @@ class Sharing:
         Raises:
             InvalidArgument: It can never be used, or another scheduler uses it.
         """
-        self._wanted = True
+        self._in_use = True
         if self._closing is not None and self._closing.get_loop() is asyncio.get_running_loop():
             await asyncio.wait([self._closing])
         try:
             await self._open_store()
             self.store.lend(self)
         except InvalidArgument:
-            self._wanted = False
+            self._in_use = False
             raise
 
     async def _open_store(self) -> None:
@@ -93,8 +94,9 @@ class Sharing:
         me = driver.instance if self._lives == 1 else f"{driver.instance}-{self._lives}"
         info = {"host": socket.gethostname(), "pid": os.getpid(), "version": list(self._version)}
         self.life = life = Membership(
-            driver, self.store, self.entries, self.timing, self._version, me, json.dumps(info, sort_keys=True)
-        )
+            driver, self.store, self.entries, self.timing, self._version, me, json.dumps(info, sort_keys=True),
+            self.wanted,
+        )  # fmt: skip
         for name in self.entries:
             life.coordinator.register(name)
         self._go_on(life, loop)
@@ -113,7 +115,7 @@ class Sharing:
         loop = asyncio.get_running_loop()
         until = loop.time() + (self._patience_s if timeout_s is None else min(timeout_s, self._patience_s))
         life, self.life = self.life, None
-        self._wanted = False
+        self._in_use = False
         if life is not None and life not in self._going.values() and life.coordinator.claims:
             self._go_on(life, loop, again=True)  # It was cancelled a moment ago.
         await asyncio.gather(*(self._farewell(*each, until) for each in list(self._going.items())))
@@ -176,7 +178,8 @@ class Sharing:
         self.life = None
         self._going.clear()
         self._dismissed.clear()
-        self._lives, self._wanted, self._closing = 0, False, None
+        self.wanted.clear()
+        self._lives, self._in_use, self._closing = 0, False, None
         self.store.take_back(self)
         for entry in self.entries.values():
             entry.claim = entry.crew = None
@@ -226,7 +229,7 @@ class Sharing:
         """
         coordinator, loop = life.coordinator, asyncio.get_running_loop()
         if self.life is life:
-            self._wanted = False
+            self._in_use = False
             loop.call_later(GO_ON_S, self._revive, life, loop)
         coordinator.close()
         with suppress(TimeoutError):
@@ -247,7 +250,7 @@ class Sharing:
         self._go_on(life, loop, again=True)
 
     async def _close_store(self, until: float = math.inf) -> None:
-        if self._wanted or self._going or any(each.claim is not None for each in self.entries.values()):
+        if self._in_use or self._going or any(each.claim is not None for each in self.entries.values()):
             return
         loop = asyncio.get_running_loop()
         if self._closing is None or self._closing.done() or self._closing.get_loop() is not loop:
