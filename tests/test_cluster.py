@@ -49,8 +49,8 @@ class Instance:
     def knows(self, record: Record) -> bool:
         return record.name not in self.unknown
 
-    def may_start(self, name: str) -> bool:
-        return name not in self.bodies
+    def may_start(self, record: Record) -> bool:
+        return record.name not in self.bodies
 
     def definer(self, _: str) -> None:
         """It registers nothing."""

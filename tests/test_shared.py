@@ -805,6 +805,26 @@ async def test_run_now_has_one_instance_run_it(made: Made) -> None:
     assert 100 <= journal.seconds[-1] <= 102.4  # The grid stays; it is b's turn at first, which is disabled.
 
 
+@pytest.mark.parametrize("idle_s", [5, 150])
+async def test_run_now_runs_a_task_here_that_is_disabled_everywhere(made: Made, idle_s: float) -> None:
+    """When nobody else has begun after two polls; also when a tick is due that nobody runs."""
+    journal = Journal()
+    a, b = made(), made()
+    tasks = [share(each, journal.body(name), 100) for name, each in (("a", a), ("b", b))]
+    async with started(a, b):
+        await asyncio.sleep(2)
+        for task in tasks:
+            task.disable()
+        await asyncio.sleep(idle_s)
+        journal.lines.clear()
+        run = await tasks[1].run_now()
+        assert (run.manual, run.outcome) == (True, Outcome.SUCCEEDED)
+        await asyncio.sleep(50)
+        assert journal.lines == [("b", pytest.approx(2 + idle_s + 4, abs=0.6))]
+        tasks[0].enable()
+        assert (await tasks[1].run_now()).manual
+
+
 async def test_run_now_is_refused_while_it_runs_or_is_held(made: Made) -> None:
     journal = Journal(5)
     a, b = made(), made()

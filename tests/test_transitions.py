@@ -142,6 +142,15 @@ def test_an_extra_run_is_claimed_while_the_next_tick_is_out_of_reach() -> None:
     assert (True, NOW, 1, 0) == (new.manual, new.tick, new.takes, new.take)
 
 
+def test_an_extra_run_may_be_claimed_before_a_tick_that_is_due() -> None:
+    new = claim(replace(FREE, asked=NOW), NOW, "me", TTL, extra=True)
+
+    assert new is not None
+    assert (True, NOW, 1, 0) == (new.manual, new.tick, new.takes, new.take)
+    assert claim(FREE, NOW, "me", TTL, extra=True) is None
+    assert claim(replace(HELD, asked=NOW), NOW, "me", TTL, extra=True) is None
+
+
 def test_a_fence_is_larger_than_any_before_also_when_the_clock_was_set_back() -> None:
     new = claim(replace(FREE, rev=NOW + 77), NOW, "me", TTL)
 

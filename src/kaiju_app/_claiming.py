@@ -26,7 +26,7 @@ class Host(Registry, Protocol):
     def knows(self, record: Record) -> bool:
         """Return whether the task may run here at all, by the rule that it has."""
 
-    def may_start(self, name: str) -> bool:
+    def may_start(self, record: Record) -> bool:
         """Return whether nothing here keeps the task from running at this moment."""
 
     def start(self, claim: Claim) -> None:
@@ -54,6 +54,8 @@ class Claiming(Belonging):
         super().__init__(store, me, host, timing, steady, info)
         self._host = host
         self.claims: dict[str, Claim] = {}
+        self.extras: set[str] = set()
+        """Tasks whose extra run is claimed here, whatever else is due: nobody else may want it."""
         self._outbox: dict[Key, Ending] = {}
         self._skip: dict[str, int] = {}
         self._claim_at = self._send_at = 0
@@ -101,7 +103,7 @@ class Claiming(Belonging):
             not self._closing
             and claim.key not in self._poison
             and record.name not in self.claims  # A body that has lost its lease and is not over yet.
-            and self._host.may_start(record.name)
+            and self._host.may_start(record)
             and not any(held.name == record.name for held in self.holds.values())
             and self._steady() < claim.deadline - self.every
         ):
@@ -138,7 +140,7 @@ class Claiming(Belonging):
             return
         now = self._steady()
         shown = self.clock.at_least(now)
-        may = not claim.held and self._host.may_start(claim.name)
+        may = not claim.held and self._host.may_start(claim.record)
         if now >= claim.deadline - self.every or not may:
             self._give_back(claim)
         elif shown is None or shown < claim.record.tick_due:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from ._asking import simply
 from ._belonging import answered
 from ._claiming import LINGER, Claiming, Host
 from ._claims import Claim, State
@@ -26,6 +27,7 @@ from ._timing import LeaseTiming
 from .errors import StoreUnavailable
 from .stores._record import Record
 from .stores._store import LEAD, Renewed, Store
+from .stores._transitions import claim as claimed_by
 from .stores._transitions import instance_of
 
 LOOKED_AT = 500_000  # Timers of a loop stand still while the machine sleeps: so a lease that ended then is seen soon.
@@ -153,6 +155,7 @@ class Coordinator(Claiming):
     async def _claim(self) -> None:
         self._claimed_at = now = self._steady()
         self._skip = {name: until for name, until in self._skip.items() if until > now}
+        await self._claim_extras()
         waiting = sum(claim.state is State.CLAIMED for claim in self.claims.values())
         room = MOST - waiting
         self._claim_at = now + (self.poll if room > 0 else LINGER)
@@ -176,6 +179,13 @@ class Coordinator(Claiming):
         if len(claimed.records) == room:
             self._claim_at = 0
         await self._observe(claimed.stale)
+
+    async def _claim_extras(self) -> None:
+        for name in self.extras - self.claims.keys():
+            extra = simply(lambda old, now: claimed_by(old, now, self.me, self.ttl, extra=True))
+            answered = await self._ask(self._store.change(name, extra))
+            if answered is not None and answered[0].new is not None:
+                self._take(answered[0].new, answered[1])
 
     # --- leases ---
 

@@ -82,14 +82,14 @@ class Membership:
     def knows(self, record: Record) -> bool:
         """Return whether the task may run here at all, by the rule that it has."""
         entry = self._entries.get(record.name)
-        return entry is not None and not entry.flags & DISABLED and entry.spec_of(record) is not None
+        return entry is not None and not self._is_disabled(entry, record) and entry.spec_of(record) is not None
 
-    def may_start(self, name: str) -> bool:
+    def may_start(self, record: Record) -> bool:
         """Return whether nothing here keeps the task from running now."""
-        entry = self._entries.get(name)
-        if entry is None or not self.driver.planning or self.driver.holds:
+        entry = self._entries.get(record.name)
+        if entry is None or not self.driver.planning or self.driver.holds or self._is_disabled(entry, record):
             return False
-        return not entry.flags & (HELD | DISABLED | REMOVED) and self.driver.alive(entry) is None
+        return not entry.flags & (HELD | REMOVED) and self.driver.alive(entry) is None
 
     def definer(self, name: str) -> Define | None:
         """Return what tells what this instance says of a task; None if it is gone."""
@@ -240,6 +240,10 @@ class Membership:
         self.coordinator.ended(claim, ending)
 
     # --- inside ---
+
+    def _is_disabled(self, entry: Shared, record: Record) -> bool:
+        is_wanted_here = record.manual and entry.name in self.coordinator.extras
+        return bool(entry.flags & DISABLED) and not is_wanted_here
 
     def _launch(self, entry: Shared, claim: Claim, spec: Spec, tick: int, kind: Kind, now: int) -> None:
         entry.spec = spec

@@ -186,6 +186,8 @@ class SharedTask(ScheduledTask[T]):
     async def run_now(self) -> Run:
         """Have one extra tick run now, by any instance, whatever the grid says; return its Run when it ends.
 
+        If the task is disabled here, it runs here all the same when no other instance has begun within two polls.
+
         Raises:
             TaskHeld: The task is suspended or paused.
             TaskBusy: A run is going on, or such an extra tick is waiting already.
@@ -203,8 +205,15 @@ class SharedTask(ScheduledTask[T]):
         if new is None:
             self._refuse(old)
         asked = None if new is None else new.asked
-        while (await self._later(life)).asked == asked:
-            pass
+        coordinator = life.coordinator
+        others_until = self._driver.now() + 2 * coordinator.poll
+        try:
+            while (await self._later(life)).asked == asked:
+                if not self.enabled and self._driver.now() >= others_until:  # It may be disabled everywhere.
+                    coordinator.extras.add(self.name)
+                    coordinator.look()
+        finally:
+            coordinator.extras.discard(self.name)
         rows = await life.coordinator.history(self.name, LOOKED_AT)
         found = [row for row in rows if row.manual and row.first == asked]
         if not found:

@@ -114,11 +114,11 @@ def is_due(old: Record, now: int, ahead: int = 0) -> bool:
     return old.holder is None and not old.holds and (old.asked is not None or old.due <= now + ahead)
 
 
-def claim(old: Record, now: int, me: str, ttl: int, ahead: int = 0) -> Record | None:
-    """Let the instance *me* run the tick that is due, until the lease is over."""
-    if not is_due(old, now, ahead):
+def claim(old: Record, now: int, me: str, ttl: int, ahead: int = 0, *, extra: bool = False) -> Record | None:
+    """Let the instance *me* run the tick that is due, until the lease is over; if *extra*, only one asked for."""
+    if not is_due(old, now, ahead) or (extra and old.asked is None):
         return None
-    manual = old.due > now + ahead
+    manual = extra or old.due > now + ahead
     fence = max(old.rev + 1, now)
     return replace(
         old,
