@@ -825,6 +825,33 @@ async def test_run_now_runs_a_task_here_that_is_disabled_everywhere(made: Made, 
         assert (await tasks[1].run_now()).manual
 
 
+async def test_an_extra_run_that_a_stop_cuts_is_over_as_whoever_asked_hears(made: Made) -> None:
+    journal = Journal(5)
+    a, b = made(), made()
+    here, there = share(a, journal.body("a"), 1000), share(b, journal.body("b"), 1000)
+    await a.start()
+    await asyncio.sleep(10)
+    own = asyncio.ensure_future(here.run_now())
+    await asyncio.sleep(1)
+    await a.stop()
+    with pytest.raises(WrongState):
+        await own
+    await a.start()
+    async with b:
+        there.disable()
+        await asyncio.sleep(20)
+        asked = asyncio.ensure_future(there.run_now())
+        await asyncio.sleep(1)
+        await a.stop()
+        heard = await asked
+        await asyncio.sleep(20)
+        found = [run for run in await b.history("job") if run.manual]
+
+    assert len(journal.lines) == 3
+    assert [(run.outcome.value, run.reason and run.reason.value) for run in found] == [("CANCELLED", "shutdown")] * 2
+    assert heard == found[-1]
+
+
 async def test_run_now_is_refused_while_it_runs_or_is_held(made: Made) -> None:
     journal = Journal(5)
     a, b = made(), made()

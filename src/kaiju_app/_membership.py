@@ -217,7 +217,9 @@ class Membership:
         if not isinstance(entry, Shared) or claim is None:
             raise TypeError(f"task {entry.name!r} is not shared")
         now = self.driver.now()
-        again = outcome is Outcome.LOST or (reason is Reason.SHUTDOWN and entry.on_lost is OnLost.RETRY)
+        # Of an extra run, whoever waits for it hears that it was cut.
+        repeats = entry.on_lost is OnLost.RETRY and run.kind is not Kind.MANUAL
+        again = outcome is Outcome.LOST or (reason is Reason.SHUTDOWN and repeats)
         kept = recorded(run, Outcome.LOST if again else outcome, reason, exc, now)
         row = row_of(entry.name, kept, self.coordinator.me)
         passed, entry.passed, entry.claim = entry.passed, None, None
