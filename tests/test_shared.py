@@ -538,6 +538,36 @@ async def test_a_suspension_inside_its_own_run_does_not_wait_for_itself(made: Ma
     assert inside == pytest.approx([0, 10], abs=0.1)
 
 
+async def test_a_short_pause_is_short_from_the_start_on(made: Made) -> None:
+    """It has no holder whose clock could be wrong; and whoever made it claims when it is over."""
+    journal = Journal(0.1)
+    a = made()
+    task = share(a, journal.body("a"), 1)
+    async with a:
+        for _ in range(3):
+            await asyncio.sleep(2.5)
+            began = now()
+            await task.pause(for_s=1)
+            await asyncio.sleep(3)
+
+            assert 1 <= next(second for second in journal.seconds if second > began) - began < 1.6
+
+
+async def test_a_pause_that_nobody_is_left_to_end_ends_at_a_poll(made: Made) -> None:
+    journal = Journal(0.1)
+    a, b = made(), made()
+    task = share(a, journal.body("a"), 1)
+    share(b, journal.body("b"), 1)
+    async with b:
+        async with a:
+            await asyncio.sleep(2.5)
+            await task.pause(for_s=1)
+            began = now()
+        await asyncio.sleep(6)
+
+    assert next(second for second in journal.seconds if second > began) - began < 3.6
+
+
 async def test_suspending_all_holds_what_is_registered_meanwhile(made: Made) -> None:
     journal = Journal()
     a, b = made(), made()

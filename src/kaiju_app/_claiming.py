@@ -58,6 +58,8 @@ class Claiming(Belonging):
         """Tasks whose extra run is claimed here, whatever else is due: nobody else may want it."""
         self._outbox: dict[Key, Ending] = {}
         self._skip: dict[str, int] = {}
+        self._pauses: set[int] = set()
+        """When those end that were made here: then there is something to claim again."""
         self._claim_at = self._send_at = 0
         self._closing = False
 
@@ -85,6 +87,20 @@ class Claiming(Belonging):
         if give_up and claim is not None and claim.state is State.CLAIMED:
             self._give_back(claim)
         self.look()
+
+    async def pause(self, name: str, holder: str, reason: str | None, length: int | None) -> Record:
+        """Hold a task for *length* microseconds, or until ``resume()``; return its record.
+
+        Raises:
+            StoreUnavailable: It is not known whether it is paused.
+        """
+        record = await super().pause(name, holder, reason, length)
+        if length is not None:
+            end = self._steady() + length + 1_000
+            self._pauses.add(end)
+            self._claim_by(end)
+            self._wake.set()
+        return record
 
     def look(self) -> None:
         """Ask for what is due without waiting for the next poll."""

@@ -159,6 +159,8 @@ class Coordinator(Claiming):
         waiting = sum(claim.state is State.CLAIMED for claim in self.claims.values())
         room = MOST - waiting
         self._claim_at = now + (self.poll if room > 0 else LINGER)
+        self._pauses = {end for end in self._pauses if end > now}
+        self._claim_by(min(self._pauses, default=self._claim_at))
         if room <= 0:
             return
         ahead = self.ahead if self.clock.is_fresh(now, 3 * self.every) else 0
@@ -270,13 +272,20 @@ class Coordinator(Claiming):
     # --- others' leases ---
 
     async def _observe(self, stale: Sequence[Record]) -> None:
-        """Challenge whose lease is over, and take it away from who does not answer."""
-        if not stale or not self.clock.is_calm(self._steady()):
+        """Challenge whose lease is over, and take it away from who does not answer; end pauses that are over."""
+        calm = self.clock.is_calm(self._steady())
+        paused = {each.name for each in stale if any(not held.leased for held in each.holds.values())}
+        moved = {
+            each.name: take_over(each, self.me, (), self.grace, calm=calm)
+            for each in stale
+            if calm or each.name in paused
+        }
+        answered = await self._ask(self._store.change_each(moved)) if moved else None
+        if answered is None:
             return
-        await self._ask(
-            self._store.change_each({each.name: take_over(each, self.me, (), self.grace) for each in stale})
-        )
-        self._claim_at = 0 if any(record.suspect for record in stale) else self._claim_at
+        done = {name for name, changed in answered[0].items() if changed.done}
+        if done & paused or (calm and any(record.suspect for record in stale)):
+            self._claim_at = 0
 
     async def _look_for_dead(self) -> None:
         """Take what instances had that are dead for certain: no clock is needed for that."""

@@ -10,13 +10,14 @@ from .stores._store import Transition
 from .stores._transitions import bury, challenge, challenge_hold, expire, expire_hold, lost
 
 
-def take_over(seen: Record, me: str, dead: Collection[str], grace: int) -> Transition:
+def take_over(seen: Record, me: str, dead: Collection[str], grace: int, *, calm: bool = True) -> Transition:
     """Return the transition that moves the leases in *seen* on that are over, if nobody has changed it since.
 
     Args:
         me: The instance that observes; what it has itself, it renews.
         dead: Instances that need not be challenged.
         grace: Microseconds that others have to answer.
+        calm: Nothing speaks against the clock of the store. Otherwise only pauses end, which have no holder to protect.
     """
 
     def transition(old: Record | None, now: int) -> tuple[Record, Sequence[Row]] | None:
@@ -26,12 +27,12 @@ def take_over(seen: Record, me: str, dead: Collection[str], grace: int) -> Trans
         buried = bury(old, now, dead)
         if buried is not None:
             new = buried
-        elif old.holder != me:
+        elif calm and old.holder != me:
             new = expire(old, now) or challenge(old, now, grace) or old
         if old.holder is not None and new.holder is None:
             rows.append(lost(old, now))
-        for key in new.holds:
-            if not key.startswith(f"{me}#"):
+        for key, held in new.holds.items():
+            if not held.leased or (calm and not key.startswith(f"{me}#")):
                 new = expire_hold(new, now, key) or challenge_hold(new, now, key, grace) or new
         return None if new is old else (replace(new, rev=max(old.rev + 1, now)), rows)
 
