@@ -8,6 +8,7 @@ import json
 import logging
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -1285,6 +1286,28 @@ async def test_a_rolling_release_loses_no_more_than_one_new_interval(
     assert [later - earlier for earlier, later in pairwise([first, *rest])] == pytest.approx(
         [after_s] * len(rest), abs=0.1
     )
+
+
+@pytest.mark.parametrize("rule", ['{"interval_us":10000000,"until_us":"x"}', '{"moons":3}', "[" * 20_000])
+async def test_a_rule_that_cannot_be_read_is_left_to_other_instances_and_told_once(
+    made: Made, store: MemoryStore, caplog: pytest.LogCaptureFixture, rule: str
+) -> None:
+    journal = Journal()
+    a = made()
+    share(a, nothing)
+    share(a, journal.body("a"), 10, "other")
+    async with a:
+        await asyncio.sleep(5)
+        (old,) = (await store.scan(["job"])).records
+        await store.swap(old, replace(old, rev=old.rev + 1, spec=rule, version=(9,)))
+        await asyncio.sleep(300)
+        (after,) = (await store.scan(["job"])).records
+        assert {task["name"] for task in (await a.inspect())["tasks"]} == {"job", "other"}
+
+    assert (after.next, after.holder) == (old.next, None)
+    assert len(journal.lines) == 31
+    assert len([each for each in caplog.messages if "of version 9, cannot be read here" in each]) == 1
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
 
 
 async def test_a_release_during_a_run_is_not_lost(made: Made) -> None:

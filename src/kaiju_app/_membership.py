@@ -75,6 +75,7 @@ class Membership:
         self._version = version
         self._runs: dict[Claim, Running] = {}
         self._over: dict[Claim, Over] = {}
+        self._unread: dict[str, str] = {}
         self.coordinator = Coordinator(store, me, self, timing, driver.now, info)
 
     # --- what a coordinator asks ---
@@ -82,7 +83,17 @@ class Membership:
     def knows(self, record: Record) -> bool:
         """Return whether the task may run here at all, by the rule that it has."""
         entry = self._entries.get(record.name)
-        return entry is not None and not self._is_disabled(entry, record) and entry.spec_of(record) is not None
+        if entry is None or self._is_disabled(entry, record):
+            return False
+        if entry.spec_of(record) is not None:
+            return True
+        if self._unread.get(entry.name) != record.spec:
+            self._unread[entry.name] = record.spec
+            log.warning(
+                "task %r: is left to others: its rule in the store, of version %s, cannot be read here: %.200s",
+                entry.name, told_version(record.version), record.spec,
+            )  # fmt: skip
+        return False
 
     def may_start(self, record: Record) -> bool:
         """Return whether nothing here keeps the task from running now."""

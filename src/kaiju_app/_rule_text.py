@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from . import _door
 from ._forms import trigger_from_json
+from ._grid import BEGINNING, END
 from ._model import Spec
 from ._triggers import BaseTrigger, Trigger
 from .errors import InvalidArgument
@@ -39,14 +40,21 @@ def spec_of(text: str, code: Spec) -> Spec | None:
         if not isinstance(form, dict) or not form.keys() <= KEYS:
             return None
         interval, trigger = form.get("interval_us"), form.get("trigger")
-        base = replace(code, jitter=form.get("jitter_us", 0), until=form.get("until_us"))
+        jitter, until = form.get("jitter_us", 0), form.get("until_us")
+        if type(jitter) is not int or jitter < 0 or (until is not None and not _is_instant(until)):
+            return None
+        base = replace(code, jitter=jitter, until=until)
         return _door.respec(
             base,
             None if interval is None else timedelta(microseconds=interval),
             None if trigger is None else trigger_from_json(trigger),
         )
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _is_instant(value: object) -> bool:
+    return type(value) is int and BEGINNING <= value <= END
 
 
 def same_ticks(text: str, other: str) -> bool:

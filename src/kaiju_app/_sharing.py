@@ -284,11 +284,18 @@ class Sharing:
             self.life.coordinator.reconsider(entry.name, give_up=bool(entry.flags & (REMOVED | DISABLED)))
 
 
+def _rule(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # Somebody else has written it.
+        return text
+
+
 def _told(record: Record) -> dict[str, object]:
     claimed = record.holder is not None
     return {
         "name": record.name,
-        "rule": json.loads(record.spec),
+        "rule": _rule(record.spec),
         "version": list(record.version),
         "next_run_at": None if record.due >= FOREVER else utc(record.due).isoformat(),
         "asked_for_at": record.asked and utc(record.asked).isoformat(),
