@@ -1466,6 +1466,33 @@ async def test_a_shared_task_tells_when_it_comes_next(made: Made) -> None:
         json.dumps(task.json_repr())
 
 
+async def test_a_scheduler_that_is_started_again_has_the_same_name_everywhere(made: Made) -> None:
+    journal = Journal(5)
+    a = made()
+    task = share(a, journal.body("a"), 10)
+    async with a:
+        await asyncio.sleep(8)
+    async with a:
+        await asyncio.sleep(14)
+        async with task.suspend():
+            await asyncio.sleep(22)
+        await asyncio.sleep(8)
+        seen = await a.inspect()
+        named = {
+            a.json_repr()["instance"],
+            *(each["id"] for each in seen["instances"]),  # type: ignore[union-attr]
+            *(each["runs_on"] for each in seen["tasks"]),  # type: ignore[union-attr]
+            task.json_repr()["runs_on"],
+            *(run.instance for run in task.history()),
+            *(run.instance for run in await a.history("job")),
+        }
+        (skipped,) = [run for run in await a.history("job") if run.outcome is Outcome.SKIPPED]
+
+    assert len(named) == 1
+    assert skipped.error is not None
+    assert skipped.error.endswith(f" on {named.pop()}")
+
+
 async def test_the_ledger_tells_when_a_tick_was_due(made: Made) -> None:
     journal = Journal(25)
     a = made()

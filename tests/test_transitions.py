@@ -37,6 +37,7 @@ from kaiju_app.stores._transitions import (
     release,
     renew,
     renew_hold,
+    scheduler_of,
     unhold,
 )
 
@@ -444,8 +445,9 @@ def test_a_pause_ends_when_its_time_is_over_and_is_never_challenged() -> None:
         assert challenge_hold(endless, 2**62, key, GRACE) is None
 
 
-def test_the_instance_of_a_hold_is_in_its_key() -> None:
+def test_the_instance_of_a_hold_is_in_its_key_and_its_scheduler_in_that() -> None:
     assert "abc" == instance_of("abc#12") == instance_of("abc#1#2") == instance_of("abc")
+    assert "abc" == scheduler_of("abc-2") == scheduler_of("abc")
 
 
 # --- the rule ---

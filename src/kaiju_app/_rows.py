@@ -8,6 +8,7 @@ from ._grid import Grid
 from ._model import Outcome, Reason, Run
 from ._record import Record
 from .stores._record import Row
+from .stores._transitions import scheduler_of
 
 
 def row_of(name: str, kept: Record, me: str) -> Row:
@@ -66,7 +67,7 @@ def run_of(row: Row) -> Run:
         error=row.error,
         attempts=row.attempts,
         take=row.take,
-        instance=row.instance or "",
+        instance=scheduler_of(row.instance or ""),
         fence=row.fence,
         manual=row.manual,
     )

@@ -18,6 +18,7 @@ from ._sharing import Sharing
 from ._suspend import LONG_WAIT_S, Suspension
 from .errors import StoreUnavailable, SuspendLost
 from .stores._record import Record
+from .stores._transitions import scheduler_of
 
 
 class SharedSuspension(Suspension):
@@ -173,5 +174,5 @@ def _complain(stay: _Stay, records: Iterable[Record]) -> None:
     for record in records:
         log.warning(
             "%s has waited %.3g s for the run of task %r, tick %s, on instance %s",
-            stay.hold, waited, record.name, utc(record.tick).isoformat(), record.holder,
+            stay.hold, waited, record.name, utc(record.tick).isoformat(), scheduler_of(record.holder or ""),
         )  # fmt: skip

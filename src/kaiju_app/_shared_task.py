@@ -24,6 +24,7 @@ from ._task import ScheduledTask
 from ._triggers import Trigger
 from .errors import InvalidArgument, OwnRun, StoreUnavailable, TaskBusy, TaskHeld, WrongState
 from .stores._record import Record
+from .stores._transitions import scheduler_of
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ class SharedTask(ScheduledTask[T]):
             if not length:
                 raise InvalidArgument("for_s", for_s, "must be more than 0 seconds, or None for until resume()")
         coordinator = (await self._known()).coordinator
-        self._shared.heard = await coordinator.pause(self.name, f"pause() on {coordinator.me}", reason, length)
+        self._shared.heard = await coordinator.pause(self.name, f"pause() on {self._driver.instance}", reason, length)
 
     async def resume(self) -> None:
         """End the pause, whoever made it; suspensions stay.
@@ -231,7 +232,7 @@ class SharedTask(ScheduledTask[T]):
             holders = [each.holder + (f" ({each.reason})" if each.reason else "") for each in record.holds.values()]
             raise TaskHeld(self.name, ", ".join(holders))
         if record is not None and record.holder is not None:
-            raise TaskBusy(self.name, f"instance {record.holder} runs it")
+            raise TaskBusy(self.name, f"instance {scheduler_of(record.holder)} runs it")
         raise TaskBusy(self.name, "another run_now() is waiting already")
 
     async def _ask_record(self, life: Membership) -> Record:
@@ -258,7 +259,7 @@ class SharedTask(ScheduledTask[T]):
         return here | {
             "scope": "CLUSTER",
             "on_lost": entry.on_lost.value,
-            "runs_on": heard.holder if heard is not None and claimed else None,
+            "runs_on": scheduler_of(heard.holder) if heard is not None and heard.holder is not None else None,
             "take": heard.takes if heard is not None and claimed else None,
             "fence": heard.fence if heard is not None and claimed else None,
         }

@@ -21,6 +21,7 @@ from ._timing import LeaseTiming
 from .errors import InvalidArgument, StoreUnavailable, WrongState
 from .stores._record import Record
 from .stores._store import Store
+from .stores._transitions import scheduler_of
 
 GO_ON_S = 1.0  # A coordinator that was cancelled, or fails by a bug, goes on so much later; its leases are watched.
 
@@ -159,7 +160,8 @@ class Sharing:
             "store": self.store.name,
             "time": utc(seen.now).isoformat(),
             "instances": [
-                {"id": each.id, "heard_at": utc(each.seen).isoformat(), **json.loads(each.info)} for each in instances
+                {"id": scheduler_of(each.id), "heard_at": utc(each.seen).isoformat(), **json.loads(each.info)}
+                for each in instances
             ],
             "tasks": [_told(record) for record in seen.records],
         }
@@ -299,7 +301,7 @@ def _told(record: Record) -> dict[str, object]:
         "version": list(record.version),
         "next_run_at": None if record.due >= FOREVER else utc(record.due).isoformat(),
         "asked_for_at": record.asked and utc(record.asked).isoformat(),
-        "runs_on": record.holder,
+        "runs_on": record.holder and scheduler_of(record.holder),
         "since": utc(record.started).isoformat() if claimed and record.started is not None else None,
         "fence": record.fence if claimed else None,
         "take": record.takes if claimed else None,

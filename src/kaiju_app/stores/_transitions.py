@@ -255,6 +255,11 @@ def instance_of(key: str) -> str:
     return key.partition("#")[0]
 
 
+def scheduler_of(instance: str) -> str:
+    """Return the scheduler of which *instance* is a life: the ids of its later ones have a ``-`` and a number more."""
+    return instance.partition("-")[0]
+
+
 def hold(old: Record, now: int, key: str, held: StoredHold) -> Record:
     """Let nobody claim the task from now on; a claim that stands goes on."""
     return stamped(old, now, holds={**old.holds, key: held})
@@ -288,7 +293,7 @@ def _kept_back(old: Record, now: int, holds: Mapping[str, StoredHold]) -> str | 
 
 
 def _in_words(key: str, held: StoredHold) -> str:
-    where = f" on {instance_of(key)}" if held.leased else ""  # A pause is nobody's, and says who made it.
+    where = f" on {scheduler_of(instance_of(key))}" if held.leased else ""  # A pause is nobody's, and says who made it.
     return f"{held.holder}{where} ({held.reason})" if held.reason else f"{held.holder}{where}"
 
 
