@@ -37,8 +37,10 @@ lint: setup ## ruff, mypy and the import contracts
 	@echo "lint: import contracts"
 	@.venv/bin/lint-imports --no-logo
 
+hard := tests/test_mutants.py::test_nothing_is_broken_in_hard_times
+
 simulate: setup ## several instances under SEEDS plans of faults, 300 virtual seconds each (make simulate SEEDS=1000)
-	@SEEDS=$(or $(SEEDS),500) $(python) -m pytest tests/test_simulation.py --timeout 36000 $(ARGS)
+	@SEEDS=$(or $(SEEDS),500) $(python) -m pytest tests/test_simulation.py $(hard) --timeout 36000 $(ARGS)
 
 chaos: setup ## MINUTES of random faults to processes, their ways to PostgreSQL and the server (make chaos MINUTES=60 SEED=7)
 	@MINUTES=$(or $(MINUTES),5) SEED=$(or $(SEED),1) $(python) -m pytest -s tests/chaos_hosts.py --timeout 360000 $(ARGS)
