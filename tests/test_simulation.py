@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from simulated import Bounds, Simulation, hunt
+from simulated import Bounds, Entry, Simulation, hunt
 from simulated_scheduler import Programs
 
 from kaiju_app._model import Outcome
@@ -64,7 +64,7 @@ def hunted(seeds: range, timing: LeaseTiming) -> int:
     def check(simulation: Simulation) -> list[str]:
         nonlocal begun
         begun += sum(entry.event == "begin" for entry in simulation.journal)
-        return simulation.violations(BOUNDS) + untold(simulation.rows())
+        return simulation.violations(BOUNDS) + untold(simulation.rows(), simulation.journal)
 
     for seed in seeds:
         policy = POLICIES[seed % len(POLICIES)]
@@ -78,9 +78,23 @@ def hunted(seeds: range, timing: LeaseTiming) -> int:
     return begun
 
 
-def untold(rows: Iterable[Row]) -> list[str]:
-    """Every tick is in a row: those of an interval follow each other without a gap."""
+@pytest.mark.pure
+def test_a_tick_that_is_not_told_is_found_at_either_end_and_between() -> None:
+    every = EVERY_S * 1_000_000
+    rows = [Row("task", tick * every, 1, tick * every, 1, "SUCCEEDED", None, 0) for tick in range(1, 6)]
+    journal = [Entry(0, "store", "next", "task", tick=tick * every) for tick in range(1, 7)]
+
+    assert untold(rows, journal) == []
+    for missing in range(5):
+        assert len(untold(rows[:missing] + rows[missing + 1 :], journal)) == 1
+
+
+def untold(rows: Iterable[Row], journal: Iterable[Entry]) -> list[str]:
+    """Every tick is in a row, from the first one to the last before the one to come: they follow without a gap."""
     told = sorted((row.first, row.last) for row in rows if not row.manual and row.outcome != Outcome.LOST.value)
+    coming = [entry.tick for entry in journal if entry.event == "next"]  # That it comes in time is checked elsewhere.
+    before = coming[0] - EVERY_S * 1_000_000
+    told = [(before, before), *told, (coming[-1], coming[-1])]
     return [
         f"nothing is told of the ticks between {earlier} and {later}"
         for (_, earlier), (later, _) in pairwise(told)
