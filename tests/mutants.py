@@ -312,6 +312,14 @@ SIMULATED = [
         times("orderly"),
     ),
     mutant(
+        "skip-ahead",
+        "what a crash would skip is claimed ahead, too",
+        CLUSTER,
+        "            punctual=self._punctual,\n",
+        "",
+        Suite(("tests/test_shared.py",), "not_claimed_before"),
+    ),
+    mutant(
         "no-poison",
         "a claim that is handed back is not poisoned",
         CLAIMING,
@@ -473,6 +481,30 @@ QUERIES = [
         "    ORDER BY due, name LIMIT :limit\n",
     ),
     of_stores(
+        "sql-due-without-punctual",
+        "`due` finds what is punctual ahead of its tick",
+        SQL,
+        "        AND (due <= :now OR name NOT IN (SELECT value FROM json_each(:punctual)))\n",
+        "",
+    ),
+    of_stores(
+        "sql-claimable-own-with-punctual",
+        "`claimable` counts what is punctual ahead of its tick",
+        SQL,
+        "            AND name NOT IN (SELECT value FROM json_each(:punctual))\n",
+        "",
+    ),
+    *(
+        of_stores(
+            f"sql-claimable-punctual-without-{part}",
+            f"`claimable` counts what {why}, of what is punctual",
+            SQL,
+            f"        AND {FREE}{UNHELD}due > :now AND bucket",
+            f"        AND {left}due > :now AND bucket",
+        )
+        for part, why, left in (("free", "somebody has", UNHELD), ("held", "is held", FREE))
+    ),
+    of_stores(
         "sql-due-without-order", "`due` finds any that are due", SQL, "ORDER BY due, name LIMIT", "ORDER BY name LIMIT"
     ),
     of_stores(
@@ -573,13 +605,9 @@ QUERIES = [
         "sqlite-claim-by-hand",
         "a claim of SQLite takes what the query found, whatever the transition says",
         SQLITE,
-        "chosen(self.due(limit, ahead, skip, share), self.now, limit, ahead, skip, share)",
-        "((each, 1 << 60) for each in self.due(limit, ahead, skip, share))",
+        "in chosen(found, self.now, limit, ahead, skip, share, punctual):",
+        "in ((each, 1 << 60) for each in found):",
     ),
 ]
 
 MUTANTS = [*SIMULATED, *CHANGES, *QUERIES, *POSTGRES]
-CANNOT: dict[str, str] = {
-    "skip-ahead": "the code has no such branch: it claims ahead whatever `on_lost` is, and `OnLost.SKIP` says so "
-    "(“even if the lost run had not begun: at most once”)",
-}

@@ -9,13 +9,17 @@ CONTRACT = Suite(("tests/test_stores.py",), "postgres and not never_meet")
 ITS_OWN = Suite(("tests/test_postgres.py",))
 
 DUE = """    WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now + :ahead
+        AND (due <= :now OR name <> ALL (:punctual::text[]))
         AND (bucket % :n = :rank OR due <= :now - :patience) AND name <> ALL (:skip::text[])
     ORDER BY due, name LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """
 ASKED = """    WHERE app = :app AND asked IS NOT NULL AND holder IS NULL AND holds = '{}' AND name <> ALL (:skip)
-        AND NOT (due"""
+        AND NOT (
+"""
 OWN = """WHERE app = :app AND holder IS NULL AND holds = '{}' AND due > :now + :ahead AND bucket % :n = :rank
-                    AND name <> ALL (:skip) AND name NOT IN (SELECT name FROM chosen)
+                    AND name <> ALL (:skip) AND name <> ALL (:punctual) AND name NOT IN (SELECT name FROM chosen)
+"""
+PUNCTUAL = """AND name = ANY (:punctual) AND holder IS NULL AND holds = '{}' AND due > :now
 """
 OTHERS = """WHERE :n > 1 AND app = :app AND holder IS NULL AND holds = '{}' AND due > :now - :patience
                     AND bucket % :n <> :rank AND name <> ALL (:skip) AND name NOT IN (SELECT name FROM chosen)
@@ -58,6 +62,20 @@ POSTGRES = [
         DUE,
         DUE.replace("(bucket % :n = :rank OR", "(true OR bucket % :n = :rank OR"),
     ),
+    instead(
+        "due-without-punctual",
+        "a claim takes what is punctual ahead",
+        DUE,
+        DUE.replace("(due <= :now OR name <> ALL (:punctual::text[]))", "(true OR name <> ALL (:punctual::text[]))"),
+    ),
+    instead(
+        "claimable-own-with-punctual",
+        "what is punctual counts as claimable ahead",
+        OWN,
+        OWN.replace(" AND name <> ALL (:punctual)", ""),
+    ),
+    left_out("claimable-punctual-without-free", "what somebody has counts as claimable", PUNCTUAL, FREE),
+    left_out("claimable-punctual-without-held", "what is held counts as claimable", PUNCTUAL, " AND holds = '{}'"),
     left_out("due-without-order", "a claim takes any that are due", DUE, "due, "),
     instead(
         "due-that-waits", "a claim waits for a record that is locked", DUE, DUE.replace(" SKIP LOCKED", ""), ITS_OWN

@@ -145,10 +145,12 @@ class Wire(Store):
         ahead: int = 0,
         skip: Collection[str] = frozenset(),
         share: Share | None = None,
+        punctual: Collection[str] = frozenset(),
     ) -> Claimed:
+        terms = {"ttl": ttl, "limit": limit, "ahead": ahead, "skip": skip, "share": share, "punctual": punctual}
         if self._plan.weather.split:
-            return await super().claim(me, ttl=ttl, limit=limit, ahead=ahead, skip=skip, share=share)
-        claimed: Claimed = await self._ask("claim", me, ttl=ttl, limit=limit, ahead=ahead, skip=skip, share=share)
+            return await super().claim(me, **terms)
+        claimed: Claimed = await self._ask("claim", me, **terms)
         return claimed
 
     async def renew(self, me: str, runs: Mapping[str, int], holds: Mapping[str, Collection[str]], ttl: int) -> Renewed:

@@ -52,6 +52,9 @@ class Instance:
     def may_start(self, record: Record) -> bool:
         return record.name not in self.bodies
 
+    def is_punctual(self, _: str) -> bool:
+        return False
+
     def definer(self, _: str) -> None:
         """It registers nothing."""
 

@@ -376,7 +376,8 @@ async def test_claims_find_what_is_due_without_looking_at_every_record(database:
         some = {each.name: lambda old, now, each=each: (each, ()) for each in records[start : start + 500]}
         assert all(each.done for each in (await store.change_each(some)).values())
     values = {"app": store.app, "me": ME, "ttl": TTL, "limit": 50, "ahead": S, "lead": S // 10, "skip": ["x"],
-              "n": 3, "rank": 1, "patience": S, "leases": "[]", "endings": "[]", "names": names[:100]}  # fmt: skip
+              "punctual": ["y"], "n": 3, "rank": 1, "patience": S, "leases": "[]", "endings": "[]",
+              "names": names[:100]}  # fmt: skip
     async with connected(database) as connection:
         await connection.execute("ANALYZE")
         for name in ("claim", "renew", "finish"):

@@ -1003,6 +1003,25 @@ async def test_what_is_stopped_is_not_repeated_if_nobody_wants_that(made: Made) 
     assert found == [("CANCELLED", "shutdown", 0.0, 1, 1)]
 
 
+async def test_a_tick_that_a_crash_would_skip_is_not_claimed_before_it_is_due(made: Made, store: MemoryStore) -> None:
+    """Otherwise one that nobody has begun would be skipped, too."""
+    a = made()
+    share(a, nothing, name="again", on_lost=OnLost.RETRY)
+    share(a, nothing, name="once", on_lost=OnLost.SKIP)
+    holders: dict[str, list[bool]] = {"again": [], "once": []}
+    async with a:
+        for second in (19.95, 29.95, 39.95):
+            await asyncio.sleep(second - now())
+            for record in (await store.scan()).records:
+                holders[record.name].append(record.holder is not None)
+        await asyncio.sleep(1)
+        found = await a.history("once")
+
+    assert holders == {"again": [True] * 3, "once": [False] * 3}
+    assert [(run.outcome, at(run.scheduled_at)) for run in found] == [(Outcome.SUCCEEDED, 10.0 * n) for n in range(5)]
+    assert all(run.lateness_s < 0.1 for run in found)
+
+
 async def test_stop_gives_back_what_was_claimed_ahead(made: Made, store: MemoryStore) -> None:
     journal = Journal()
     a, b = made(), made()

@@ -497,6 +497,58 @@ async def test_a_claim_may_be_made_ahead(store: Store) -> None:
 
 
 @real
+async def test_what_is_punctual_is_not_claimed_ahead(store: Store, clock: Clock) -> None:
+    await add(store, "first", next=T0 + 3)
+    await add(store, "ahead", next=T0 + 4)
+    await add(store, "later", next=T0 + 5 * S)
+    values = {"ahead": S, "punctual": {"first", "later", "unknown"}}
+
+    claimed = await store.claim(ME, ttl=TTL, limit=1, **values)  # It does not count for the limit, either.
+    assert (["ahead"], T0 + 3) == ([each.name for each in claimed.records], claimed.claimable)
+    assert T0 + 5 * S == (await store.claim(ME, ttl=TTL, limit=9, skip={"first"}, **values)).claimable
+    clock.now += 2
+    assert [] == await taken(store, **values)
+    clock.now += 1
+    assert ["first"] == await taken(store, **values)
+
+
+@real
+async def test_an_extra_run_of_what_is_punctual_is_one_until_its_tick(store: Store) -> None:
+    await add(store, "extra", next=T0 + 3, asked=T0)
+    await add(store, "tick", next=T0, asked=T0)
+
+    claimed = await store.claim(ME, ttl=TTL, limit=9, ahead=S, punctual={"extra", "tick"})
+
+    assert [("extra", True), ("tick", False)] == [(each.name, each.manual) for each in claimed.records]
+
+
+@real
+async def test_others_that_are_punctual_are_waited_for_as_long_as_any_others(store: Store) -> None:
+    own, other = named(2, 0), named(2, 1)
+    await add(store, other, next=T0 + 3)
+    values = {"ahead": S, "punctual": {own, other}, "share": Share(2, 0, 5 * S)}
+
+    assert T0 + 5 * S + 3 == (await store.claim(ME, ttl=TTL, limit=9, **values)).claimable
+    await add(store, own, next=T0 + 9 * S)
+    assert T0 + 5 * S + 3 == (await store.claim(ME, ttl=TTL, limit=9, **values)).claimable
+
+
+@real
+async def test_of_what_is_punctual_only_what_may_be_claimed_is_waited_for(store: Store) -> None:
+    values = {"ttl": TTL, "limit": 9, "ahead": S, "skip": {"skipped"}}
+    values["punctual"] = {"claimed", "held", "skipped", "free"}
+    await add(store, "claimed", next=T0 - 5)
+    await add(store, "held", "skipped", next=T0 + 2)
+    assert ["claimed"] == await taken(store, YOU)
+    await store.change("claimed", lambda old, now: (replace(old, rev=old.rev + 1, due=T0 + 2), ()))
+    await held(store, "held")
+    assert (await store.claim(ME, **values)).claimable is None
+
+    await add(store, "free", next=T0 + 3)
+    assert T0 + 3 == (await store.claim(ME, **values)).claimable
+
+
+@real
 async def test_a_tick_is_claimed_when_it_is_due_and_not_before(store: Store, clock: Clock) -> None:
     await add(store, "late", next=T0 - S, due=T0 + 3 * S)
     await add(store, "soon", next=T0 - 1, due=T0 + 2 * S)
@@ -1309,6 +1361,7 @@ def test_shortcuts_come_out_as_the_long_way_does(kind: str, tmp_path: Path) -> N
                 "ttl": st.just(TTL),
                 "limit": st.integers(0, 4),
                 "skip": st.frozensets(names, max_size=2),
+                "punctual": st.frozensets(names, max_size=4),
                 "share": st.none() | st.builds(Share, st.just(2), st.integers(0, 1), st.integers(0, 20)),
             }
         ),

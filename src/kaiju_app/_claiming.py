@@ -13,7 +13,7 @@ from ._events import log
 from ._timing import LeaseTiming
 from .errors import StoreUnavailable
 from .stores._record import Record, Row
-from .stores._store import Ending, Store, claim_at
+from .stores._store import Ending, Store, ahead_of, claim_at
 from .stores._transitions import Refusal, hand_back, release
 
 LINGER = 50_000  # Endings wait so long for company; half the statements, above some twenty runs a second.
@@ -28,6 +28,9 @@ class Host(Registry, Protocol):
 
     def may_start(self, record: Record) -> bool:
         """Return whether nothing here keeps the task from running at this moment."""
+
+    def is_punctual(self, name: str) -> bool:
+        """Return whether the task is not to be claimed before its tick."""
 
     def start(self, claim: Claim) -> None:
         """Begin the run, now. Later, ``ended()`` or ``released()`` has to be called, once its body is really over."""
@@ -60,6 +63,7 @@ class Claiming(Belonging):
         self._skip: dict[str, int] = {}
         self._pauses: set[int] = set()
         """When those end that were made here: then there is something to claim again."""
+        self._punctual: set[str] = set()
         self._claim_at = self._send_at = 0
         self._closing = False
 
@@ -79,6 +83,7 @@ class Claiming(Belonging):
         """Say of a task that it is known here, and claim it from now on."""
         super().register(name)
         self._skip.pop(name, None)
+        (self._punctual.add if self._host.is_punctual(name) else self._punctual.discard)(name)
 
     def reconsider(self, name: str, *, give_up: bool) -> None:
         """Claim a task again, though it could not run here before; or give it up, and what was claimed of it."""
@@ -243,7 +248,8 @@ class Claiming(Belonging):
     def _expect(self, ending: Ending) -> None:
         """Claim in time what follows a run that is over."""
         coming = ending.following
-        due = 0 if coming is None else claim_at(ending.name, coming.due, self.ahead, self._share)
+        ahead = ahead_of(ending.name, self.ahead, self._punctual)
+        due = 0 if coming is None else claim_at(ending.name, coming.due, ahead, self._share)
         self._claim_by(self.clock.when(due, self._steady()) or 0)
 
     async def _follow(self, claim: Claim) -> None:

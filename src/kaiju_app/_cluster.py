@@ -166,7 +166,13 @@ class Coordinator(Claiming):
         ahead = self.ahead if self.clock.is_fresh(now, 3 * self.every) else 0
         share, self._alone = None if self._alone else self._share, False
         question = self._store.claim(
-            self.me, ttl=self.ttl, limit=room, ahead=ahead, skip=self._skip.keys(), share=share
+            self.me,
+            ttl=self.ttl,
+            limit=room,
+            ahead=ahead,
+            skip=self._skip.keys(),
+            share=share,
+            punctual=self._punctual,
         )
         answered = await self._ask(question)
         if answered is None:

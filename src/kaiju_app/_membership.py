@@ -102,6 +102,11 @@ class Membership:
             return False
         return not entry.flags & (HELD | REMOVED) and self.driver.alive(entry) is None
 
+    def is_punctual(self, name: str) -> bool:
+        """Return whether a crash between claim and tick would skip a tick that nobody has begun."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.on_lost is OnLost.SKIP
+
     def definer(self, name: str) -> Define | None:
         """Return what tells what this instance says of a task; None if it is gone."""
         entry = self._entries.get(name)

@@ -60,7 +60,8 @@ class OnLost(StrEnum):
     RETRY = "RETRY"
     """It runs again, with the next ``take`` and a higher fence."""
     SKIP = "SKIP"
-    """It does not run again, even if the lost run had not begun: at most once."""
+    """It does not run again: at most once. It is claimed at its tick, not before: what is skipped though nobody has
+    begun it can only have been lost in the instant between."""
 
 
 class Outcome(StrEnum):

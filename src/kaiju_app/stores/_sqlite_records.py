@@ -97,24 +97,41 @@ class SqliteRecords:
 
     # --- runs ---
 
-    def due(self, limit: int, ahead: int, skip: Collection[str], share: Share | None) -> list[Record]:
+    def due(
+        self, limit: int, ahead: int, skip: Collection[str], share: Share | None, punctual: Collection[str]
+    ) -> list[Record]:
         """Return what may be claimed: the oldest up to *limit*, and all extra runs."""
-        return self.find("due", limit=limit, **self._terms(ahead, skip, share)) if limit > 0 else []
+        return self.find("due", limit=limit, **_terms(ahead, skip, share, punctual)) if limit > 0 else []
 
     def claim(
-        self, me: str, ttl: int, limit: int, ahead: int, skip: Collection[str], share: Share | None
+        self,
+        me: str,
+        ttl: int,
+        limit: int,
+        ahead: int,
+        skip: Collection[str],
+        share: Share | None,
+        punctual: Collection[str],
     ) -> list[Record]:
         """Claim what is due; each record is judged once more, by the transition."""
         claimed = []
-        for record, reach in chosen(self.due(limit, ahead, skip, share), self.now, limit, ahead, skip, share):
+        found = self.due(limit, ahead, skip, share, punctual)
+        for record, reach in chosen(found, self.now, limit, ahead, skip, share, punctual):
             changed = self.apply(record.name, claiming(me, ttl, reach), 0, record)
             if changed.new is not None:
                 claimed.append(changed.new)
         return claimed
 
-    def answer(self, claimed: Sequence[Record], ahead: int, skip: Collection[str], share: Share | None) -> Claimed:
+    def answer(
+        self,
+        claimed: Sequence[Record],
+        ahead: int,
+        skip: Collection[str],
+        share: Share | None,
+        punctual: Collection[str],
+    ) -> Claimed:
         """Return what a round of claims brought."""
-        (following,) = self._execute("claimable", **self._terms(ahead, skip, share)).fetchone()
+        (following,) = self._execute("claimable", **_terms(ahead, skip, share, punctual)).fetchone()
         stale = [record for record in self.find("stale") if is_stale(record, self.now)]
         return Claimed(self.now, in_order(claimed), following, stale)
 
@@ -180,11 +197,11 @@ class SqliteRecords:
         if newest is not None and self.now < newest <= self.now + SMALL_STEP:
             self.now = newest
 
-    def _terms(self, ahead: int, skip: Collection[str], share: Share | None) -> dict[str, Any]:
-        given = share or EVERYBODY
-        skipped = json.dumps(sorted(skip))
-        terms = {"n": given.n, "rank": given.rank, "patience": given.patience}
-        return terms | {"ahead": ahead, "lead": lead_of(ahead), "skip": skipped}
-
     def _execute(self, statement: str, **values: Any) -> sqlite3.Cursor:
         return self._connection.execute(SQL[statement], {"app": self._app, "now": self.now, **values})
+
+
+def _terms(ahead: int, skip: Collection[str], share: Share | None, punctual: Collection[str]) -> dict[str, Any]:
+    given = share or EVERYBODY
+    terms = {"n": given.n, "rank": given.rank, "patience": given.patience, "ahead": ahead, "lead": lead_of(ahead)}
+    return terms | {"skip": json.dumps(sorted(skip)), "punctual": json.dumps(sorted(punctual))}

@@ -272,6 +272,7 @@ class Store(ABC):
         ahead: int = 0,
         skip: Collection[str] = frozenset(),
         share: Share | None = None,
+        punctual: Collection[str] = frozenset(),
     ) -> Claimed:
         """Claim what is due, oldest first.
 
@@ -281,9 +282,10 @@ class Store(ABC):
             skip: Names that are left to others.
             share: What lies ahead is left to those whose own it is, and what is due already for a while, too; except
                 extra runs that somebody asked for.
+            punctual: Names that are not claimed before their tick, whatever *ahead* says.
         """
         seen = await self.scan()
-        candidates = chosen(seen.records, seen.now, limit, ahead, skip, share)
+        candidates = chosen(seen.records, seen.now, limit, ahead, skip, share, punctual)
         claimed: list[Record] = []
         for record, reach in candidates:
             changed = await self._settle(record.name, record, seen.now, claiming(me, ttl, reach))
@@ -292,7 +294,7 @@ class Store(ABC):
         return Claimed(
             seen.now,
             in_order(claimed),
-            claimable(seen.records, seen.now, ahead, {*skip, *(record.name for record in claimed)}, share),
+            claimable(seen.records, seen.now, ahead, {*skip, *(record.name for record in claimed)}, share, punctual),
             [record for record in seen.records if is_stale(record, seen.now)],
         )
 
@@ -413,17 +415,28 @@ def ended_by(me: str, ending: Ending) -> Transition:
 
 
 def chosen(
-    records: Iterable[Record], now: int, limit: int, ahead: int, skip: Collection[str], share: Share | None
+    records: Iterable[Record],
+    now: int,
+    limit: int,
+    ahead: int,
+    skip: Collection[str],
+    share: Share | None,
+    punctual: Collection[str],
 ) -> list[tuple[Record, int]]:
     """Return what to claim, by name, each with how far ahead its tick may be: below 0, it has to be overdue."""
     due = []
     for record in records:
-        reach = reach_of(record.name, ahead, share)
+        reach = reach_of(record.name, ahead_of(record.name, ahead, punctual), share)
         if record.name not in skip and is_due(record, now, reach):
             tick = record.asked if record.asked is not None and record.due > now + reach else record.due
             due.append((tick, record.name, record, reach))
     first = sorted(due, key=lambda each: each[:2])[: max(limit, 0)]
     return sorted(((record, reach) for _, _, record, reach in first), key=lambda each: each[0].name)
+
+
+def ahead_of(name: str, ahead: int, punctual: Collection[str]) -> int:
+    """Return how long before a tick whoever's own the task is may claim it."""
+    return 0 if name in punctual else ahead
 
 
 def reach_of(name: str, ahead: int, share: Share | None) -> int:
@@ -442,14 +455,19 @@ def lead_of(ahead: int) -> int:
 
 
 def claimable(
-    records: Iterable[Record], now: int, ahead: int, skip: Collection[str], share: Share | None
+    records: Iterable[Record],
+    now: int,
+    ahead: int,
+    skip: Collection[str],
+    share: Share | None,
+    punctual: Collection[str],
 ) -> int | None:
     """Return when it is time to claim the first of those that may not be claimed yet."""
     coming = [
-        claim_at(record.name, record.due, ahead, share)
+        claim_at(record.name, record.due, own, share)
         for record in records
         if record.holder is None and not record.holds and record.name not in skip
-        if record.due > now + reach_of(record.name, ahead, share)
+        if record.due > now + reach_of(record.name, own := ahead_of(record.name, ahead, punctual), share)
     ]
     return min(coming, default=None)
 

@@ -139,12 +139,13 @@ class PostgresStore(Store):
         ahead: int = 0,
         skip: Collection[str] = frozenset(),
         share: Share | None = None,
+        punctual: Collection[str] = frozenset(),
     ) -> Claimed:
         """Claim what is due, oldest first."""
         given = share or EVERYBODY
         answer = await self._ask(
             "claim", me=me, ttl=ttl, limit=max(limit, 0), ahead=ahead, lead=lead_of(ahead), skip=sorted(skip),
-            n=given.n, rank=given.rank, patience=given.patience,
+            n=given.n, rank=given.rank, patience=given.patience, punctual=sorted(punctual),
         )  # fmt: skip
         won, stale = records_of(answer["won"]), records_of(answer["stale"])
         return Claimed(answer["now"], in_order(won), answer["claimable"], stale)

@@ -74,12 +74,16 @@ SELECT
 WITH due AS MATERIALIZED (
     SELECT name, due AS moment, false AS manual FROM kaiju_task
     WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now + :ahead
+        AND (due <= :now OR name <> ALL (:punctual::text[]))
         AND (bucket % :n = :rank OR due <= :now - :patience) AND name <> ALL (:skip::text[])
     ORDER BY due, name LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), asked AS MATERIALIZED (
     SELECT name, asked AS moment, true AS manual FROM kaiju_task
     WHERE app = :app AND asked IS NOT NULL AND holder IS NULL AND holds = '{}' AND name <> ALL (:skip)
-        AND NOT (due <= :now + :ahead AND (bucket % :n = :rank OR due <= :now - :patience))
+        AND NOT (
+            due <= :now + :ahead AND (due <= :now OR name <> ALL (:punctual))
+            AND (bucket % :n = :rank OR due <= :now - :patience)
+        )
     ORDER BY asked, name LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 ), chosen AS MATERIALIZED (
     SELECT * FROM (TABLE due UNION ALL TABLE asked) AS both_of_them ORDER BY moment, name LIMIT :limit
@@ -99,8 +103,13 @@ SELECT
             (
                 SELECT due - :lead AS moment FROM kaiju_task
                 WHERE app = :app AND holder IS NULL AND holds = '{}' AND due > :now + :ahead AND bucket % :n = :rank
-                    AND name <> ALL (:skip) AND name NOT IN (SELECT name FROM chosen)
+                    AND name <> ALL (:skip) AND name <> ALL (:punctual) AND name NOT IN (SELECT name FROM chosen)
                 ORDER BY due LIMIT 1
+            )
+            UNION ALL (
+                SELECT min(due) FROM kaiju_task
+                WHERE app = :app AND name = ANY (:punctual) AND holder IS NULL AND holds = '{}' AND due > :now
+                    AND bucket % :n = :rank AND name <> ALL (:skip) AND name NOT IN (SELECT name FROM chosen)
             )
             UNION ALL (
                 SELECT due + :patience FROM kaiju_task

@@ -168,16 +168,18 @@ class SqliteStore(Store):
         ahead: int = 0,
         skip: Collection[str] = frozenset(),
         share: Share | None = None,
+        punctual: Collection[str] = frozenset(),
     ) -> Claimed:
         """Claim what is due, oldest first."""
 
         def look(records: SqliteRecords) -> Claimed | None:
             self._looked = self._database.version()
-            is_idle = not records.due(min(limit, 1), ahead, skip, share)
-            return records.answer([], ahead, skip, share) if is_idle else None
+            is_idle = not records.due(min(limit, 1), ahead, skip, share, punctual)
+            return records.answer([], ahead, skip, share, punctual) if is_idle else None
 
         def take(records: SqliteRecords) -> Claimed:
-            return records.answer(records.claim(me, ttl, limit, ahead, skip, share), ahead, skip, share)
+            claimed = records.claim(me, ttl, limit, ahead, skip, share, punctual)
+            return records.answer(claimed, ahead, skip, share, punctual)
 
         def both() -> Claimed:
             self._files.take(me)

@@ -26,6 +26,7 @@ SELECT * FROM (
     SELECT * FROM kaiju_task INDEXED BY kaiju_task_due
     WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now + :ahead
         AND (bucket % :n = :rank OR due <= :now - :patience)
+        AND (due <= :now OR name NOT IN (SELECT value FROM json_each(:punctual)))
         AND name NOT IN (SELECT value FROM json_each(:skip))
     ORDER BY due, name LIMIT :limit
 )
@@ -38,9 +39,15 @@ SELECT min(moment) FROM (
     SELECT * FROM (
         SELECT due - :lead AS moment FROM kaiju_task INDEXED BY kaiju_task_due
         WHERE app = :app AND holder IS NULL AND holds = '{}' AND due > :now + :ahead AND bucket % :n = :rank
+            AND name NOT IN (SELECT value FROM json_each(:punctual))
             AND name NOT IN (SELECT value FROM json_each(:skip))
         ORDER BY due LIMIT 1
     )
+    UNION ALL
+    SELECT min(due) AS moment FROM json_each(:punctual) AS one CROSS JOIN kaiju_task  -- In this order: by their names.
+    WHERE app = :app AND name = one.value
+        AND holder IS NULL AND holds = '{}' AND due > :now AND bucket % :n = :rank
+        AND name NOT IN (SELECT value FROM json_each(:skip))
     UNION ALL SELECT * FROM (
         SELECT due + :patience AS moment FROM kaiju_task INDEXED BY kaiju_task_due
         WHERE :n > 1 AND app = :app AND holder IS NULL AND holds = '{}' AND due > :now - :patience
