@@ -979,6 +979,47 @@ async def test_tasks_with_one_rule_that_fails_are_told_one_by_one(
         assert [labels(task)[2:] for task in tasks] == [["Fri 08:30", "Fri 08:40"]] * 3
 
 
+CENTURY = 100 * 366 * 86_400
+END = datetime.max.replace(tzinfo=UTC)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("rule", "number"),
+    [
+        ({"interval_s": CENTURY}, 79),
+        ({"interval_s": CENTURY, "jitter_s": CENTURY - 1}, 80),
+        ({"trigger": Every(CENTURY)}, 80),
+        ({"trigger": Every(60, BEGINNING), "until": END}, 100),
+        ({"trigger": Every(60, END)}, 100),
+        ({"interval_s": 60, "first_run": END}, 1),
+        ({"interval_s": 60, "first_run": END, "jitter_s": 59}, 1),
+        ({"trigger": Every(3600), "first_run": END}, 1),
+        ({"trigger": Every(3600), "first_run": END - timedelta(seconds=5)}, 1),
+        ({"trigger": Cron("* * * * *", "America/New_York"), "first_run": END}, 1),
+        ({"trigger": Cron("* * * * *", "Asia/Tokyo"), "first_run": END - timedelta(hours=2)}, 1),
+        ({"trigger": At(END)}, 1),
+        ({"trigger": At(END), "jitter_s": 5}, 1),
+        ({"trigger": AnyOf(Every(CENTURY), At(END))}, 81),
+        ({"trigger": Except(Every(CENTURY), At(END))}, 80),
+    ],
+    ids=str,
+)
+async def test_at_the_end_of_the_calendar_fewer_ticks_are_upcoming(
+    scheduler: Scheduler, loop: VirtualLoop, rule: dict[str, Any], number: int
+) -> None:
+    task = scheduler.schedule_task(nothing, **rule)
+    async with scheduler:
+        await asyncio.sleep(100)
+        loop.set_the_clock(0.000003)
+        found = task.upcoming(100)
+        assert len(found) == number
+        assert sorted(found) == found
+        assert task.next_run_at == found[0]
+        assert "over" not in json.dumps(task.json_repr())
+        json.dumps(scheduler.json_repr())
+
+
 TENS = Cron("*/10 * 8-19 * * *")
 
 

@@ -412,6 +412,8 @@ def test_at_the_end_of_the_calendar_a_tick_is_the_last_one_for_good() -> None:
         assert last is not None
         assert end.replace(second=0, microsecond=0) <= last
         assert rule.after(last) is None
+        stretch = rule.stretch(end)
+        assert stretch is None or stretch[0] <= last < stretch[1] <= end
 
 
 # --- one walk ---

@@ -273,6 +273,16 @@ def test_at_the_end_of_the_calendar_ticks_end() -> None:
     assert 1 == len(Every(timedelta(days=300)).upcoming(year, 5))
 
 
+def test_beyond_the_ends_of_the_calendar_there_is_no_tick() -> None:
+    end, beginning = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+
+    assert Every(60).after(end) is None
+    assert Every(60).at_or_before(beginning + US) == beginning
+    assert Every(60, NOON + US).at_or_before(beginning) is None
+    assert At(end).after(end) is None
+    assert (end, end) == At(end).stretch(end)
+
+
 @pytest.mark.parametrize("rule", [Noon(), Walker(), Listed()])
 def test_any_trigger_can_be_walked_and_its_ticks_are_utc(rule: Trigger) -> None:
     first = next(ticks(rule, NOON))

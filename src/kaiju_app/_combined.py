@@ -16,6 +16,7 @@ from ._triggers import (
     BaseTrigger,
     Stretch,
     Trigger,
+    alone,
     first_after,
     known_trigger,
     last_until,
@@ -299,7 +300,7 @@ class Except(BaseTrigger):
         moment = aware("moment", moment)
         if stretch(self.rule, moment) is None or _covered(self.excluded, moment):
             return None
-        return moment, moment + MICROSECOND
+        return alone(moment)
 
     def json_repr(self) -> dict[str, object]:
         """Return the rule as JSON values.

@@ -19,7 +19,7 @@ from cronsim import CronSim, CronSimError
 
 from ._arguments import MICROSECOND, aware
 from ._clock import EPOCH
-from ._triggers import BaseTrigger, Stretch
+from ._triggers import BaseTrigger, Stretch, alone
 from .errors import InvalidArgument
 
 FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
@@ -132,7 +132,7 @@ class Cron(BaseTrigger):
             and local.month in rule.months
             and rule.match_day(local.date())
         ):
-            return (moment, moment + MICROSECOND) if self._is_moved(moment, local) else None
+            return alone(moment) if self._is_moved(moment, local) else None
         return unbroken(moment, self.zone, (around(local, unit) for unit in self._units))
 
     def json_repr(self) -> dict[str, object]:
@@ -318,7 +318,7 @@ def known_zone(argument: str, value: object) -> ZoneInfo:
 def around(local: datetime, unit: timedelta) -> tuple[datetime, datetime]:
     """Return begin and end of the second, minute, hour or day, whichever *unit* is, that naive *local* time is in."""
     start = local - (local - datetime.min) % unit  # noqa: DTZ901  # Naive as well, and a midnight.
-    return start, start + unit
+    return start, start + min(unit, datetime.max - start)  # noqa: DTZ901
 
 
 def unbroken(moment: datetime, zone: ZoneInfo, stretches: Iterable[tuple[datetime, datetime]]) -> Stretch | None:
@@ -332,9 +332,10 @@ def unbroken(moment: datetime, zone: ZoneInfo, stretches: Iterable[tuple[datetim
     """
     offset = moment.astimezone(zone).utcoffset() or timedelta()
     for first, last in stretches:
-        start, end = ((local - offset).replace(tzinfo=UTC) for local in (first, last))
-        if all(each.astimezone(zone).utcoffset() == offset for each in (start, end - MICROSECOND)):
-            return start, end
+        with suppress(OverflowError):  # The ends of the calendar, which come earlier for some zones.
+            start, end = ((local - offset).replace(tzinfo=UTC) for local in (first, last))
+            if all(each.astimezone(zone).utcoffset() == offset for each in (start, end - MICROSECOND)):
+                return start, end
     return None
 
 

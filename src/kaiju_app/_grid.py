@@ -155,7 +155,7 @@ class Grid:
             return self.clipped(self._asked(moment))
         if spec.trigger is None:
             return self.clipped(moment + spec.gap)
-        tick = spec.trigger.after(utc(moment + self.offset))
+        tick = None if moment + self.offset >= END else spec.trigger.after(utc(moment + self.offset))
         return FOREVER if tick is None else self.clipped(epoch_us(tick) - self.offset)
 
     def following(self, tick: int) -> int:
@@ -186,9 +186,9 @@ class Grid:
         return self.gap(moment if last is None else last - self.offset)
 
     def clipped(self, tick: int) -> int:
-        """Return *tick*, or FOREVER if the task has come to its end before that."""
+        """Return *tick*, or FOREVER if the task, or the calendar, has come to its end before that."""
         until = self.spec.until
-        return FOREVER if tick >= FOREVER or (until is not None and tick + self.offset > until) else tick
+        return FOREVER if tick + self.offset > (END if until is None else until) else tick
 
     def look_again(self, now: int) -> int | None:
         """Return when to ask again what comes after *now*; None if there is nothing, and not only nothing found.
@@ -213,7 +213,7 @@ class Grid:
         gap = self.gap(tick)
         if isinstance(spec.trigger, Every):  # A first tick may stand beside this grid, and nearer to the next one.
             gap -= (tick + self.offset - epoch_us(spec.trigger.anchor)) % gap
-        return tick + int.from_bytes(digest) % min(spec.jitter, gap)
+        return tick + int.from_bytes(digest) % min(spec.jitter, gap, max(1, END - self.offset - tick))
 
     def first_due(self, tick: int, moment: int) -> int:
         """Return when, at *moment* or later, a tick is first due; FOREVER if none ever is.

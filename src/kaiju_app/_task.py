@@ -14,7 +14,7 @@ from ._arguments import duration_us, whole
 from ._clock import utc
 from ._driver import Driver
 from ._entry import DISABLED, HUNG, OFF_GRID, Entry, Hold
-from ._grid import FOREVER
+from ._grid import END, FOREVER
 from ._ledger import counts, records
 from ._model import ExecPolicy, Outcome, Reason, Run
 from ._record import NEVER
@@ -164,7 +164,7 @@ class ScheduledTask(Generic[T]):
         tick = entry.due
         found: list[datetime] = []
         while len(found) < n and tick < FOREVER:
-            found.append(utc(grid.due(tick) + driver.offset))
+            found.append(utc(min(END, grid.due(tick) + driver.offset)))  # The clock may have been set meanwhile.
             tick = grid.after(tick) if entry.flags & OFF_GRID and len(found) == 1 else grid.following(tick)
         if entry.spec.rule is not None:
             entry.spec.rule.failure = None  # What matters is what it says when the tick is planned.

@@ -19,6 +19,8 @@ SHOWN = 3  # Moments of an At in words; more do not fit a line.
 
 SOME_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 
+LAST = datetime.max.replace(tzinfo=UTC)
+
 Stretch = tuple[datetime, datetime]
 """Aware UTC datetimes, from the first to, not including, the second."""
 
@@ -92,15 +94,19 @@ class Every(BaseTrigger):
         object.__setattr__(self, "gap_us", gap_us("seconds", seconds))
         object.__setattr__(self, "anchor", EPOCH if anchor is None else aware("anchor", anchor))
 
-    def after(self, moment: datetime, /) -> datetime:
-        """Return the first tick strictly later than the aware *moment*."""
+    def after(self, moment: datetime, /) -> datetime | None:
+        """Return the first tick strictly later than the aware *moment*; None at the end of the calendar."""
         us = epoch_us(aware("moment", moment))
-        return utc(us + self.gap_us - (us - epoch_us(self.anchor)) % self.gap_us)
+        with suppress(OverflowError):
+            return utc(us + self.gap_us - (us - epoch_us(self.anchor)) % self.gap_us)
+        return None
 
-    def at_or_before(self, moment: datetime, /) -> datetime:
-        """Return the last tick not later than the aware *moment*."""
+    def at_or_before(self, moment: datetime, /) -> datetime | None:
+        """Return the last tick not later than the aware *moment*; None at the beginning of the calendar."""
         us = epoch_us(aware("moment", moment))
-        return utc(us - (us - epoch_us(self.anchor)) % self.gap_us)
+        with suppress(OverflowError):
+            return utc(us - (us - epoch_us(self.anchor)) % self.gap_us)
+        return None
 
     def json_repr(self) -> dict[str, object]:
         """Return the rule as JSON values; the anchor as UTC ISO text."""
@@ -260,7 +266,12 @@ def _checked(walk: Iterator[datetime], moment: datetime) -> Iterator[datetime]:
 
 
 def _tick_alone(trigger: Trigger, moment: datetime) -> Stretch | None:
-    return (moment, moment + MICROSECOND) if last_until(trigger, moment) == moment else None
+    return alone(moment) if last_until(trigger, moment) == moment else None
+
+
+def alone(moment: datetime) -> Stretch:
+    """Return the stretch of nothing but *moment*; it is empty at the end of the calendar."""
+    return moment, moment + min(MICROSECOND, LAST - moment)
 
 
 # --- arguments ---
