@@ -269,6 +269,10 @@ def test_any_of_any_of_is_any_of_all() -> None:
     assert AnyOf(*rules) != AnyOf(*rules[:2])
 
 
+def test_equal_rules_are_one() -> None:
+    assert AnyOf(Every(2), Every(3)) == AnyOf(Every(2), AnyOf(Every(3), Every(2)), Every(2))
+
+
 def test_any_of_ticks_on_when_one_of_its_rules_has_ended() -> None:
     rule = AnyOf(At(NOON), At(NOON + DAY))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import sys
+import zoneinfo
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -301,6 +303,8 @@ def test_ten_thousand_rules_agree_with_another_library() -> None:
         ("61 * * * * *", "wrong second, '61'"),
         ("*/0 * * * *", r"wrong minute, '\*/0'"),
         ("5-1 * * * *", "wrong minute, '5-1'"),
+        ("0 0 L/2 * *", "wrong day-of-month, 'L/2'"),
+        ("0 0 1,lw/3 * *", "wrong day-of-month, '1,LW/3'"),
         ("* * * *", "must have 5 fields, .* has 4"),
         ("@daily", "must have 5 fields, .* has 1"),
         ("", "must have 5 fields, .* has 0"),
@@ -313,6 +317,38 @@ def test_ten_thousand_rules_agree_with_another_library() -> None:
 def test_a_wrong_expression_is_refused_with_the_offending_part(expression: object, part: str) -> None:
     with pytest.raises(InvalidArgument, match=part):
         Cron(expression)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("expression", "part"),
+    [
+        ("0 0 * * fri-sun", "'fri-sun'"),
+        ("0 0 * * sat-mon", "'sat-mon'"),
+        ("0 22-6 * * *", "'22-6'"),
+        ("0 0 * nov-feb *", "'nov-feb'"),
+        ("50-10/5 * * * *", "'50-10/5'"),
+    ],
+)
+def test_a_range_that_goes_over_the_end_of_its_field_is_refused_with_the_way_out(expression: str, part: str) -> None:
+    with pytest.raises(InvalidArgument, match=rf"{part}.*; a range ends where its field does: write 5-7 for fri-sun, "):
+        Cron(expression)
+
+
+def test_without_data_of_time_zones_utc_is_known_and_any_other_zone_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath([])
+    ZoneInfo.clear_cache()
+    try:
+        rule = Cron("0 6 * * *")
+        with pytest.raises(InvalidArgument, match="no data of time zones here: install the package tzdata"):
+            Cron("0 6 * * *", "Europe/Berlin")
+        assert rule.after(EPOCH) == EPOCH + timedelta(hours=6)
+    finally:
+        zoneinfo.reset_tzpath()
+        ZoneInfo.clear_cache()
+    assert (rule, rule.tz, rule.zone.key) == (Cron("0 6 * * *"), "UTC", "UTC")
 
 
 @pytest.mark.parametrize("tz", ["Europe/Nowhere", "Europe", "", "../etc/passwd", "/etc/localtime", None, UTC, 5])
@@ -334,6 +370,15 @@ def test_equal_rules_are_equal_and_say_what_they_do() -> None:
     assert rule == Cron("0 6 * * mon-fri", ZoneInfo("Europe/Berlin"))  # type: ignore[arg-type]
     assert hash(rule) == hash(Cron("0 6 * * mon-fri", "Europe/Berlin"))
     assert rule != Cron("0 6 * * mon-fri")
+    assert rule == Cron("0 6 * * MON-Fri", "Europe/Berlin")
+    assert (
+        Cron("0 0 LW jan 5L").json_repr()
+        == Cron("0 0 lw JAN 5l").json_repr()
+        == {
+            "cron": "0 0 LW jan 5L",
+            "tz": "UTC",
+        }
+    )
     assert str(rule) == "At 06:00 on Monday through Friday, Europe/Berlin (0 6 * * mon-fri)"
 
 

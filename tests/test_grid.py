@@ -16,7 +16,7 @@ from kaiju_app._cron import Cron
 from kaiju_app._grid import COUNTED, FOREVER, Grid, Rule
 from kaiju_app._model import Spec
 from kaiju_app.errors import InvalidArgument
-from kaiju_app.scheduler import Every, ExecPolicy, Missed, Trigger
+from kaiju_app.scheduler import AnyOf, Every, ExecPolicy, Missed, Trigger
 
 pytestmark = pytest.mark.pure
 
@@ -127,6 +127,15 @@ def test_jitter_exchanges_no_ticks_and_is_the_same_when_asked_again(known: Known
         assert tick <= due < tick + (known.grid.spec.jitter or 1)
     for due, following in pairwise(known.due):
         assert due < following
+
+
+def test_a_gap_that_is_rarely_short_shortens_the_jitter_there() -> None:
+    """It is not among the ticks by which a registration tells whether the jitter is short enough."""
+    grid = Grid(spec(AnyOf(Every(3600), Cron("1 0 1 6 *")), 1_800 * SECOND), 0, ("instance", "task"))
+    midnight = epoch_us(datetime.fromisoformat("2027-06-01T00:00:00+00:00"))
+    for name in "abcdefgh":
+        grid.seed = ("instance", name)
+        assert midnight <= grid.due(midnight) < grid.following(midnight) == midnight + 60 * SECOND
 
 
 @given(grids(), st.data())

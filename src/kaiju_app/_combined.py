@@ -33,7 +33,7 @@ class AnyOf(BaseTrigger):
     """A tick whenever one of several rules has one; what several have at the same instant is one tick.
 
     Args:
-        triggers: At least one. An AnyOf among them stands for those that it is made of.
+        triggers: At least one; equal ones are one. An AnyOf among them stands for those that it is made of.
 
     Raises:
         InvalidArgument: There is none, or one is no trigger.
@@ -47,7 +47,9 @@ class AnyOf(BaseTrigger):
         parts: list[Trigger] = []
         for place, each in enumerate(triggers):
             known = known_trigger(f"triggers[{place}]", each)
-            parts.extend(known.triggers if isinstance(known, AnyOf) else [known])
+            for part in known.triggers if isinstance(known, AnyOf) else [known]:
+                if part not in parts:
+                    parts.append(part)
         object.__setattr__(self, "triggers", tuple(parts))
 
     def after(self, moment: datetime, /) -> datetime | None:

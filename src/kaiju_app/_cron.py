@@ -7,13 +7,15 @@ are put back. Both directions ask the same question, so that they cannot disagre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from io import BytesIO
 from itertools import takewhile
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
@@ -24,6 +26,16 @@ from .errors import InvalidArgument
 
 FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
 ALLOWED = ("0-59", "0-59", "0-23", "1-31, L, LW", "1-12, JAN-DEC", "0-7, SUN-SAT, 5L, MON#2")
+
+RANGES = "; a range ends where its field does: write 5-7 for fri-sun, 22-23,0-6 for 22-6, nov-dec,jan-feb for nov-feb"
+
+UTC_FILE = (
+    b"TZif" + bytes(16) + b"".join(count.to_bytes(4, "big") for count in (0, 0, 0, 0, 1, 4)) + bytes(6) + b"UTC\0"
+)
+"""RFC 8536: no change of the clocks, one offset, which is 0, and four characters of names."""
+
+_LETTERS = re.compile("[A-Za-z]+")
+_LAST_IN_STEPS = re.compile("LW?/")
 
 SOME_DAY = datetime(2000, 1, 1)  # noqa: DTZ001  # Naive, as cronsim is asked; from here a rule is tried out.
 
@@ -44,7 +56,9 @@ class Cron(BaseTrigger):
     Where the clocks are put forward or back, the rule of Debian's cron holds. A rule for certain times of day, whose
     minute and hour both do not begin with ``*``, ticks once: what falls into the gap ticks in the first full minute
     behind it (several such ticks are one), and what comes twice ticks the first time. Any other rule, and any with
-    seconds, follows the clock: nothing in the gap, and both times in the fold.
+    seconds, follows the clock: nothing in the gap, and both times in the fold. Debian's cron does so for changes of
+    less than three hours, and takes longer ones for a clock that was set; here it holds for any, such as the day that
+    Apia left out in 2011.
 
     Args:
         expression: Minute, hour, day of month, month, day of week; or six fields, with the second first. Names, ``*``,
@@ -269,20 +283,21 @@ def _parts(expression: object) -> list[str]:
     """
     if not isinstance(expression, str):
         raise InvalidArgument("expression", expression, "must be a text such as '0 6 * * mon-fri'")
-    parts = expression.split()
+    parts = _LETTERS.sub(_as_kept, expression).split()
     if len(parts) not in (5, 6):
         raise InvalidArgument(
             "expression", expression, f"must have 5 fields, or 6 with the second first, and has {len(parts)}"
         )
     try:
-        CronSim(" ".join(parts), SOME_DAY)
+        _check(" ".join(parts))
     except CronSimError:
         for place, part in enumerate(parts, start=6 - len(parts)):
             if not _is_right(place, part):
                 raise InvalidArgument(
                     "expression",
                     expression,
-                    f"has a wrong {FIELDS[place]}, {part!r}: there are {ALLOWED[place]}; lists, ranges, steps",
+                    f"has a wrong {FIELDS[place]}, {part!r}: there are {ALLOWED[place]}; lists, ranges, steps"
+                    + (RANGES if "-" in part else ""),
                 ) from None
         raise InvalidArgument(
             "expression", expression, "must match some day, and its months have no such day"
@@ -293,10 +308,21 @@ def _parts(expression: object) -> list[str]:
 def _is_right(place: int, part: str) -> bool:
     """Return whether *part* is right at its *place*, whatever the others are."""
     try:
-        CronSim(" ".join(part if each == place else "*" for each in range(6)), SOME_DAY)
+        _check(" ".join(part if each == place else "*" for each in range(6)))
     except CronSimError:
         return False
     return True
+
+
+def _check(expression: str) -> None:
+    CronSim(expression, SOME_DAY)
+    if _LAST_IN_STEPS.search(expression):  # cronsim leaves the steps out.
+        raise CronSimError
+
+
+def _as_kept(letters: re.Match[str]) -> str:
+    """Return names of days and months in small letters, L and LW in capitals: equal rules are equal, and look so."""
+    return letters[0].lower() if len(letters[0]) == len("mon") else letters[0].upper()
 
 
 def known_zone(argument: str, value: object) -> ZoneInfo:
@@ -312,7 +338,10 @@ def known_zone(argument: str, value: object) -> ZoneInfo:
             return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # Not there; not the form of a key; a folder.
         pass
-    raise InvalidArgument(argument, value, "must be the key of an IANA time zone, such as 'Europe/Berlin'")
+    if value == "UTC":  # The default has to do without any data.
+        return ZoneInfo.from_file(BytesIO(UTC_FILE), key="UTC")
+    missing = "" if available_timezones() else ", and there is no data of time zones here: install the package tzdata"
+    raise InvalidArgument(argument, value, f"must be the key of an IANA time zone, such as 'Europe/Berlin'{missing}")
 
 
 def around(local: datetime, unit: timedelta) -> tuple[datetime, datetime]:
