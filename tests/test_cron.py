@@ -27,6 +27,8 @@ pytestmark = pytest.mark.pure
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 ZONES = sorted(available_timezones())
 ODD_ZONES = [
     "Australia/Lord_Howe",  # half an hour
@@ -47,23 +49,49 @@ class Rule:
     weekdays: tuple[int, ...] | None
     every_minute: bool
     every_hour: bool
+    months: tuple[int, ...] | None = None
+    last_day: bool = False
+    """The last day of the month as well as the days, if there are any."""
+    some_weekdays: tuple[tuple[int, int], ...] = ()
+    """Weekdays that come only the so manyth time in a month, 0 for the last, as well as the weekdays."""
+    stepped: str | None = None
+    """The minutes, as a range with steps."""
 
     @property
     def text(self) -> str:
         def joined(numbers: tuple[int, ...] | None) -> str:
             return "*" if numbers is None else ",".join(map(str, numbers))
 
-        minute = "*" if self.every_minute else joined(self.minutes)
+        minute = "*" if self.every_minute else self.stepped or joined(self.minutes)
         hour = "*" if self.every_hour else joined(self.hours)
-        return f"{minute} {hour} {joined(self.days)} * {joined(self.weekdays)}"
+        days = joined(self.days) + (",L" if self.last_day and self.days is not None else "")
+        months = "*" if self.months is None else ",".join(MONTHS[each - 1] for each in self.months)
+        weekdays = (
+            "*"
+            if self.weekdays is None
+            else ",".join(
+                [
+                    *(WEEKDAYS[each] for each in self.weekdays),
+                    *(f"{WEEKDAYS[each]}#{number}" if number else f"{each}L" for each, number in self.some_weekdays),
+                ]
+            )
+        )
+        return f"{minute} {hour} {days} {months} {weekdays}"
 
     def matches(self, local: datetime) -> bool:
         if not (self.every_minute or local.minute in self.minutes) or local.second:
             return False
         if not (self.every_hour or local.hour in self.hours):
             return False
-        day = self.days is not None and local.day in self.days
-        weekday = self.weekdays is not None and local.isoweekday() % 7 in self.weekdays
+        if self.months is not None and local.month not in self.months:
+            return False
+        is_last = (local + DAY).month != local.month
+        day = self.days is not None and (local.day in self.days or (self.last_day and is_last))
+        weekday = self.weekdays is not None and (
+            local.isoweekday() % 7 in self.weekdays
+            or (local.isoweekday() % 7, (local.day + 6) // 7) in self.some_weekdays
+            or ((local.isoweekday() % 7, 0) in self.some_weekdays and (local + 7 * DAY).month != local.month)
+        )
         if self.days is None and self.weekdays is None:
             return True
         return day or weekday  # A star on either side leaves it to the other one; without a star either will do.
@@ -148,6 +176,17 @@ def walked(rule: Cron, start: datetime, end: datetime) -> list[datetime]:
 @example(("America/Asuncion", datetime(2023, 10, 1, tzinfo=UTC)), Rule((0,), (0,), None, None, False, False), [0])
 @example(("Australia/Lord_Howe", datetime(2026, 4, 4, tzinfo=UTC)), Rule((45,), (1,), None, None, False, False), [0])
 @example(("Europe/Berlin", datetime(2026, 10, 24, tzinfo=UTC)), Rule((30,), (2,), None, None, False, False), [90_000])
+@example(("Africa/Cairo", datetime(2026, 4, 23, tzinfo=UTC)), Rule((30,), (0,), None, None, False, False), [90_000])
+@example(("Africa/Cairo", datetime(2026, 10, 29, tzinfo=UTC)), Rule((30,), (23,), None, None, True, False), [75_000])
+@example(("Europe/Dublin", datetime(2026, 3, 28, tzinfo=UTC)), Rule((30,), (1,), None, None, False, False), [90_000])
+@example(("Europe/Dublin", datetime(2026, 10, 24, tzinfo=UTC)), Rule((30,), (1,), None, None, False, True), [90_000])
+@example(("Africa/Casablanca", datetime(2026, 2, 14, tzinfo=UTC)), Rule((30,), (2,), None, None, False, False), [9])
+@example(("Africa/Casablanca", datetime(2026, 3, 21, tzinfo=UTC)), Rule((30,), (2,), None, None, False, False), [9])
+@example(("Antarctica/Troll", datetime(2026, 3, 28, tzinfo=UTC)), Rule((30,), (1, 2), None, None, False, False), [9])
+@example(("Antarctica/Troll", datetime(2026, 10, 24, tzinfo=UTC)), Rule((30,), (1, 2), None, None, False, True), [9])
+@example(("America/St_Johns", datetime(2010, 3, 13, tzinfo=UTC)), Rule((30,), (0,), None, None, False, False), [9])
+@example(("America/St_Johns", datetime(2010, 11, 6, tzinfo=UTC)), Rule((1,), (0,), None, None, False, True), [9])
+@example(("Australia/Lord_Howe", datetime(2026, 10, 3, tzinfo=UTC)), Rule((15,), (2,), None, None, False, False), [9])
 def test_a_rule_agrees_with_whoever_looks_at_the_clock(
     where: tuple[str, datetime], rule: Rule, seconds: list[int]
 ) -> None:
@@ -205,17 +244,25 @@ def minutes(zone: str, start: datetime, days: int) -> list[Minute]:
     return found
 
 
-def a_rule(draw: random.Random) -> Rule:
+def a_rule(draw: random.Random, month: int) -> Rule:
+    """Return a rule for the *month* at least."""
+
     def some(low: int, high: int, most: int) -> tuple[int, ...]:
         return tuple(sorted(draw.sample(range(low, high + 1), draw.randint(1, most))))
 
+    first, step = draw.randrange(30), draw.randint(1, 15)
+    stepped = f"{first}-59/{step}" if draw.random() < 0.3 else None
     return Rule(
-        minutes=some(0, 59, 4),
+        minutes=some(0, 59, 4) if stepped is None else tuple(range(first, 60, step)),
         hours=some(0, 4, 3) if draw.random() < 0.7 else some(0, 23, 4),
         days=None if draw.random() < 0.6 else some(1, 28, 10),
         weekdays=None if draw.random() < 0.6 else some(0, 6, 4),
         every_minute=draw.random() < 0.2,
         every_hour=draw.random() < 0.5,
+        months=None if draw.random() < 0.7 else tuple(sorted({month, *some(1, 12, 8)})),
+        last_day=draw.random() < 0.3,
+        some_weekdays=tuple((draw.randrange(7), draw.randrange(6)) for _ in range(draw.choice([0, 0, 1, 2]))),
+        stepped=stepped,
     )
 
 
@@ -225,13 +272,14 @@ def test_in_every_zone_twelve_thousand_rules_agree_with_a_look_at_every_minute()
     draw = random.Random(2)
     seen = {"next": 0, "last": 0, "changes": 0}
     for zone in ZONES:
-        years = (draw.randint(*ends) for ends in [(1973, 1990), (1973, 1990), (1991, 2010), (2011, 2099)])
+        eras = [(1973, 2100), (2011, 2100), (1991, 2010), (1973, 1990), (1973, 1990)]  # Evenly, where that has changes.
+        years = (draw.randint(*ends) for ends in eras)
         days = next(filter(None, (changes(zone, year) for year in years)), None)
         seen["changes"] += bool(days)
         middle = draw.choice(days) if days else datetime(2050, 1, 1, tzinfo=UTC) + DAY * draw.randrange(365)
         clock = minutes(zone, middle - DAY, 3)
         for _ in range(-(-12_000 // len(ZONES))):
-            rule = a_rule(draw)
+            rule = a_rule(draw, middle.month)
             cron = Cron(rule.text, zone)
             place = draw.randrange(720, 2_880)
             moment = clock[place].moment + timedelta(seconds=draw.choice([0, 0, 0.000001, 59.999999]))
@@ -256,7 +304,7 @@ def test_in_every_zone_ticks_grow_and_each_stays_the_last_one_until_the_next() -
     for zone in ZONES:
         for year in (draw.randint(1970, 2000), draw.randint(2001, 2100)):
             for day in changes(zone, year) or [datetime(year, 6, 1, tzinfo=UTC)]:
-                cron = Cron(a_rule(draw).text, zone)
+                cron = Cron(a_rule(draw, day.month).text, zone)
                 ticks = list(takewhile(lambda tick, end=day + 2 * DAY: tick < end, cron.ticks(day - DAY / 2)))
                 for tick, following in draw.sample(list(pairwise(ticks)), min(10, max(0, len(ticks) - 1))):
                     spread = (following - tick) * draw.random()
