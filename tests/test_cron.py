@@ -333,6 +333,11 @@ def test_ten_thousand_rules_agree_with_another_library() -> None:
     for _ in range(10_000):
         expression = " ".join(a_field(draw, *ends) for ends in [(0, 59), (0, 23), (1, 28), (1, 12), (0, 6)])
         moment = EPOCH + timedelta(seconds=draw.randrange(span))
+        if draw.random() < 0.3:
+            expression = f"{a_field(draw, 0, 59)} {a_field(draw, 0, 23)} L {draw.choice(MONTHS)} *"
+        elif draw.random() < 0.3:
+            which = f"{draw.choice(WEEKDAYS)}#{draw.randint(1, 5)}"
+            expression = f"{a_field(draw, 0, 59)} {a_field(draw, 0, 23)} * {','.join(draw.sample(MONTHS, 5))} {which}"
         _, _, day, _, weekday = expression.split()
         either = not (day.startswith("*") or weekday.startswith("*"))
         second_opinion = croniter(expression, moment, ret_type=datetime, day_or=either)
