@@ -322,7 +322,7 @@ def _check(expression: str) -> None:
 
 def _as_kept(letters: re.Match[str]) -> str:
     """Return names of days and months in small letters, L and LW in capitals: equal rules are equal, and look so."""
-    return letters[0].lower() if len(letters[0]) == len("mon") else letters[0].upper()
+    return letters[0].upper() if letters[0].upper() in ("L", "LW") else letters[0].lower()
 
 
 def known_zone(argument: str, value: object) -> ZoneInfo:
