@@ -390,7 +390,8 @@ def test_a_range_that_goes_over_the_end_of_its_field_is_refused_with_the_way_out
 def test_without_data_of_time_zones_utc_is_known_and_any_other_zone_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tzdata", None)
+    for module in ("tzdata", *(each for each in sys.modules if each.startswith("tzdata."))):
+        monkeypatch.setitem(sys.modules, module, None)
     zoneinfo.reset_tzpath([])
     ZoneInfo.clear_cache()
     try:
