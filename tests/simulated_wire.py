@@ -84,6 +84,8 @@ class Wire(Store):
 
     name = "simulated"
 
+    is_for_many = True  # Of one process after the other, too, in the same place.
+
     def __init__(self, instance: Instance, shared: SharedStore, plan: Plan, rng: Random) -> None:
         self._instance = instance
         self._shared = shared

@@ -256,11 +256,11 @@ class Sharing:
             return
         loop = asyncio.get_running_loop()
         if self._closing is None or self._closing.done() or self._closing.get_loop() is not loop:
+            self.store.take_back(self)
             self._closing = loop.create_task(self._let_go_of_store())
         await asyncio.wait([self._closing], timeout=None if until == math.inf else max(0.0, until - loop.time()))
 
     async def _let_go_of_store(self) -> None:
-        self.store.take_back(self)
         try:
             await self.store.close()
         except StoreUnavailable as exc:
