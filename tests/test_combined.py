@@ -18,9 +18,10 @@ from test_cron import DAY, RULES, moments
 
 from kaiju_app import _combined
 from kaiju_app._clock import EPOCH
-from kaiju_app._combined import AnyOf, Daily, Except, Window
+from kaiju_app._combined import AnyOf, Except
 from kaiju_app._cron import Cron
 from kaiju_app._triggers import At, Every, Trigger, never, ticks
+from kaiju_app._windows import Daily, Window
 from kaiju_app.errors import InvalidArgument, SearchTooLong
 
 pytestmark = pytest.mark.pure

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from test_cron import ODD_ZONES, RULES
 
-from kaiju_app._combined import AnyOf, Daily, Except, Window
+from kaiju_app._combined import AnyOf, Except
 from kaiju_app._cron import Cron
 from kaiju_app._forms import trigger_from_json
 from kaiju_app._triggers import At, Every, Trigger
+from kaiju_app._windows import Daily, Window
 from kaiju_app.errors import InvalidArgument
 
 pytestmark = pytest.mark.pure

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ._arguments import MICROSECOND
-from ._combined import AnyOf, Daily, Except, Excluded, Window
-from ._cron import DAY, SECOND, Cron
+from ._combined import AnyOf, Except, Excluded
+from ._cron import Cron
 from ._triggers import Stretch, stretch
+from ._windows import Daily, Window
+from ._zones import DAY, SECOND
 
 MANY = 3  # More times than these are not listed one by one.
 

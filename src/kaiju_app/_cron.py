@@ -7,46 +7,27 @@ are put back. Both directions ask the same question, so that they cannot disagre
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from io import BytesIO
 from itertools import takewhile
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
+from cronsim import CronSim
 
 from ._arguments import MICROSECOND, aware
 from ._clock import EPOCH
+from ._cron_text import SOME_DAY, parts_of
 from ._triggers import BaseTrigger, Stretch, alone
+from ._zones import DAY, HOUR, MINUTE, SECOND, around, known_zone, unbroken
 from .errors import InvalidArgument
-
-FIELDS = ("second", "minute", "hour", "day-of-month", "month", "day-of-week")
-ALLOWED = ("0-59", "0-59", "0-23", "1-31, L, LW", "1-12, JAN-DEC", "0-7, SUN-SAT, 5L, MON#2")
-
-RANGES = "; a range ends where its field does: write 5-7 for fri-sun, 22-23,0-6 for 22-6, nov-dec,jan-feb for nov-feb"
-
-UTC_FILE = (
-    b"TZif" + bytes(16) + b"".join(count.to_bytes(4, "big") for count in (0, 0, 0, 0, 1, 4)) + bytes(6) + b"UTC\0"
-)
-"""RFC 8536: no change of the clocks, one offset, which is 0, and four characters of names."""
-
-_LETTERS = re.compile("[A-Za-z]+")
-_LAST_IN_STEPS = re.compile("LW?/")
-
-SOME_DAY = datetime(2000, 1, 1)  # noqa: DTZ001  # Naive, as cronsim is asked; from here a rule is tried out.
 
 Between = tuple[datetime, datetime]
 """Naive local times, from the first to, not including, the second."""
 
 NOTHING = timedelta()
-SECOND = timedelta(seconds=1)
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +59,7 @@ class Cron(BaseTrigger):
     """Whether it is a rule for certain times of day, which a change of the clocks neither drops nor doubles."""
 
     def __post_init__(self) -> None:
-        parts = _parts(self.expression)
+        parts = parts_of(self.expression)
         object.__setattr__(self, "expression", " ".join(parts))
         object.__setattr__(self, "zone", known_zone("tz", self.tz))
         object.__setattr__(self, "tz", self.zone.key)
@@ -273,99 +254,6 @@ class Cron(BaseTrigger):
             else:
                 low = middle
         return high
-
-
-def _parts(expression: object) -> list[str]:
-    """Return the fields of *expression*.
-
-    Raises:
-        InvalidArgument: It has a wrong number of them, or one is wrong.
-    """
-    if not isinstance(expression, str):
-        raise InvalidArgument("expression", expression, "must be a text such as '0 6 * * mon-fri'")
-    parts = _LETTERS.sub(_as_kept, expression).split()
-    if len(parts) not in (5, 6):
-        raise InvalidArgument(
-            "expression", expression, f"must have 5 fields, or 6 with the second first, and has {len(parts)}"
-        )
-    try:
-        _check(" ".join(parts))
-    except CronSimError:
-        for place, part in enumerate(parts, start=6 - len(parts)):
-            if not _is_right(place, part):
-                raise InvalidArgument(
-                    "expression",
-                    expression,
-                    f"has a wrong {FIELDS[place]}, {part!r}: there are {ALLOWED[place]}; lists, ranges, steps"
-                    + (RANGES if "-" in part else ""),
-                ) from None
-        raise InvalidArgument(
-            "expression", expression, "must match some day, and its months have no such day"
-        ) from None
-    return parts
-
-
-def _is_right(place: int, part: str) -> bool:
-    """Return whether *part* is right at its *place*, whatever the others are."""
-    try:
-        _check(" ".join(part if each == place else "*" for each in range(6)))
-    except CronSimError:
-        return False
-    return True
-
-
-def _check(expression: str) -> None:
-    CronSim(expression, SOME_DAY)
-    if _LAST_IN_STEPS.search(expression):  # cronsim leaves the steps out.
-        raise CronSimError
-
-
-def _as_kept(letters: re.Match[str]) -> str:
-    """Return names of days and months in small letters, L and LW in capitals: equal rules are equal, and look so."""
-    return letters[0].upper() if letters[0].upper() in ("L", "LW") else letters[0].lower()
-
-
-def known_zone(argument: str, value: object) -> ZoneInfo:
-    """Return the time zone *value*, or the one whose key it is.
-
-    Raises:
-        InvalidArgument: There is no such zone.
-    """
-    if isinstance(value, ZoneInfo) and value.key:
-        return value
-    try:
-        if isinstance(value, str):
-            return ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # Not there; not the form of a key; a folder.
-        pass
-    if value == "UTC":  # The default has to do without any data.
-        return ZoneInfo.from_file(BytesIO(UTC_FILE), key="UTC")
-    missing = "" if available_timezones() else ", and there is no data of time zones here: install the package tzdata"
-    raise InvalidArgument(argument, value, f"must be the key of an IANA time zone, such as 'Europe/Berlin'{missing}")
-
-
-def around(local: datetime, unit: timedelta) -> tuple[datetime, datetime]:
-    """Return begin and end of the second, minute, hour or day, whichever *unit* is, that naive *local* time is in."""
-    start = local - (local - datetime.min) % unit  # noqa: DTZ901  # Naive as well, and a midnight.
-    return start, start + min(unit, datetime.max - start)  # noqa: DTZ901
-
-
-def unbroken(moment: datetime, zone: ZoneInfo, stretches: Iterable[tuple[datetime, datetime]]) -> Stretch | None:
-    """Return, in UTC, the first of the *stretches* in which the clocks are not changed.
-
-    Args:
-        moment: Aware datetime.
-        zone: Where the clocks are.
-        stretches: Begin and end, naive local times, each around *moment* and at most a day long. No zone ever changed
-            its clocks twice in three days, so that comparing the ends is enough; and none within a second.
-    """
-    offset = moment.astimezone(zone).utcoffset() or timedelta()
-    for first, last in stretches:
-        with suppress(OverflowError):  # The ends of the calendar, which come earlier for some zones.
-            start, end = ((local - offset).replace(tzinfo=UTC) for local in (first, last))
-            if all(each.astimezone(zone).utcoffset() == offset for each in (start, end - MICROSECOND)):
-                return start, end
-    return None
 
 
 def _naive(argument: str, value: object) -> datetime:

@@ -7,9 +7,11 @@ from datetime import datetime, time
 from typing import Any, TypeVar
 
 from ._arguments import aware
-from ._combined import AnyOf, Daily, Except, Window, renamed
-from ._cron import Cron, known_zone
+from ._combined import AnyOf, Except, renamed
+from ._cron import Cron
 from ._triggers import At, Every
+from ._windows import Daily, Window
+from ._zones import known_zone
 from .errors import InvalidArgument
 
 T = TypeVar("T")
