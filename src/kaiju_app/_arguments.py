@@ -10,6 +10,8 @@ from .errors import InvalidArgument
 MIN_GAP_S = 0.001  # The loop's timers have a resolution of one millisecond.
 MAX_GAP_S = 100 * 366 * 86_400  # A century: longer is a mistake in the unit, not a schedule.
 
+MOST_BYTES = 1_000  # Two of them, and what stands beside them, have to fit into an entry of an index: 2,704 bytes.
+
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -65,6 +67,9 @@ def key(argument: str, value: str) -> str:
         raise InvalidArgument(argument, value, "must be a text that is not empty")
     if "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
         raise InvalidArgument(argument, value, "must have no NUL and no half of a character: no database keeps them")
+    if len(value.encode()) > MOST_BYTES:
+        rule = f"must be at most {MOST_BYTES} bytes of UTF-8, not {len(value.encode())}: no database finds more by it"
+        raise InvalidArgument(argument, value, rule)
     return str(value)
 
 
