@@ -24,6 +24,7 @@ from kaiju_app._clock import wall_us
 from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, WrongState
 from kaiju_app.scheduler import Scheduler, Scope, current_run
 from kaiju_app.stores import _postgres_link, store_from_url
+from kaiju_app.stores._postgres_news import pause_of
 from kaiju_app.stores._record import Coming, StoredHold
 from kaiju_app.stores._store import Ending
 from kaiju_app.stores._transitions import Refusal, ask, hold, unhold
@@ -317,6 +318,16 @@ async def test_news_come_a_long_way(opened: Opened) -> None:
         await waiting
         assert time.monotonic() - asked < 1
         await store.close()
+
+
+async def test_a_listener_that_cannot_connect_pauses_for_another_time_at_each_try() -> None:
+    pauses = {nonce: [pause_of(nonce, failures) for failures in range(50)] for nonce in ("one", "another")}
+
+    for each in pauses.values():
+        assert all(100 <= pause < 200 for pause in each[:1])
+        assert all(2_500 <= pause < 5_000 for pause in each[5:])
+        assert len(set(each[5:])) > 40
+    assert sum(one == another for one, another in zip(*pauses.values(), strict=True)) < 3
 
 
 # --- locks ---

@@ -89,10 +89,9 @@ class News:
             try:
                 is_deaf = not await self._listen_once()
             except (*ERRORS, TimeoutError):
-                # Who reconnects after a restart comes one after the other.
-                pause = crc32(self._nonce.encode()) % min(LAST_PAUSE_MS, FIRST_PAUSE_MS << min(self._failures, 5))
+                pause_ms = pause_of(self._nonce, self._failures)
                 self._failures += 1
-                await asyncio.sleep(pause / 1000)
+                await asyncio.sleep(pause_ms / 1000)
         self._ready.set()
         log.warning(
             "store %s: LISTEN is accepted and nothing is delivered, as behind a pooler of transactions; changes of "
@@ -149,3 +148,12 @@ class News:
             self._echo.set()
         elif payload == self._app:
             self._heard.set()
+
+
+def pause_of(nonce: str, failures: int) -> int:
+    """Return the milliseconds until a connection is tried again, after so many *failures* in a row.
+
+    Who reconnects after a restart comes one after the other, and nobody keeps the place that it had.
+    """
+    most = min(LAST_PAUSE_MS, FIRST_PAUSE_MS << min(failures, 5))
+    return most // 2 + crc32(f"{nonce} {failures}".encode()) % (most // 2)
