@@ -18,23 +18,31 @@ from kaiju_app.stores.postgres import PostgresStore
 
 ENGINES = ["memory", "sqlite", "postgres"]
 
-Make = Callable[[], Store]
+Make = Callable[..., Store]
 
 
 def makers(clock: Callable[[], int], path: Path) -> dict[str, Callable[[], Make]]:
-    """Return for each engine how instances come by stores with the same records; by its own clock, if it has one."""
+    """Return for each engine how instances come by stores with the same records; by its own clock, if it has one.
+
+    What makes them takes the application, of which each has records of its own.
+    """
 
     def memory() -> Make:
-        store = MemoryStore(clock)
-        return lambda: store
+        stores: dict[str, MemoryStore] = {}
+        return lambda app="default": stores.setdefault(app, MemoryStore(clock))
 
     def postgres() -> Make:
-        dsn, app = the_database(), uuid4().hex
-        return lambda: PostgresStore(dsn, app=app) if clock is wall_us else PostgresByHand(dsn, app, clock)
+        dsn, own = the_database(), uuid4().hex
+
+        def make(app: str = "default") -> Store:
+            named = f"{own} {app}"
+            return PostgresStore(dsn, app=named) if clock is wall_us else PostgresByHand(dsn, named, clock)
+
+        return make
 
     return {
         "memory": memory,
-        "sqlite": lambda: lambda: SqliteStore(path / "store.db", clock=clock),
+        "sqlite": lambda: lambda app="default": SqliteStore(path / "store.db", app=app, clock=clock),
         "postgres": postgres,
     }
 

@@ -7,6 +7,7 @@ from mutant import Edit, Mutant, Suite
 SQL = "stores/postgres.sql"
 CONTRACT = Suite(("tests/test_stores.py",), "postgres and not never_meet")
 ITS_OWN = Suite(("tests/test_postgres.py",))
+GUARDED = Suite(("tests/test_postgres.py",), "guard")
 
 DUE = """    WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now + :ahead
         AND (due <= :now OR name <> ALL (:punctual::text[]))
@@ -30,6 +31,13 @@ UNTIL = "until = CASE WHEN task.holder = :me AND task.fence = wanted.fence THEN"
 IS_RUN = "coalesce(task.holder = :me AND task.fence = wanted.fence, false) AS is_run"
 FINISH = "        WHEN locked.holder = :me AND locked.fence = wanted.fence THEN\n"
 GUARD = "WHERE app = :app AND name = :name AND holder = :me AND fence = :fence FOR NO KEY UPDATE;"
+UPDATED = "    WHERE task.app = :app AND task.name = locked.name AND wanted.new IS NOT NULL\n"
+DELETED = "    WHERE task.app = :app AND task.name = locked.name AND wanted.new IS NULL\n"
+WON = "    FROM chosen WHERE task.app = :app AND task.name = chosen.name\n"
+RENEWED = "    FROM locked JOIN wanted USING (name) WHERE task.app = :app AND task.name = locked.name\n"
+DONE = "    FROM judged WHERE task.app = :app AND task.name = judged.name AND judged.verdict = 'OK'\n"
+LEFT = "DELETE FROM kaiju_instance WHERE app = :app AND id = :me;"
+UNHEARD = "DELETE FROM kaiju_instance WHERE app = :app AND seen < :now - :age;"
 FREE, UNHELD = " AND holder IS NULL", " AND holds = '{}'"
 
 
@@ -168,13 +176,47 @@ POSTGRES = [
         "guard() does not look at the owner",
         GUARD,
         GUARD.replace("holder = :me", ":me = :me"),
-        ITS_OWN,
+        GUARDED,
     ),
     instead(
         "guard-without-lock",
         "guard() does not keep the record",
         GUARD,
         GUARD.replace(" FOR NO KEY UPDATE", ""),
+        GUARDED,
+    ),
+    *(
+        instead(
+            f"guard-without-{name}", f"guard() does not look at the {name}", GUARD, GUARD.replace(text, other), GUARDED
+        )
+        for name, text, other in [
+            ("fence", "fence = :fence", ":fence::bigint = :fence"),
+            ("app", "app = :app", ":app::text = :app"),
+            ("name", "name = :name", ":name::text = :name"),
+        ]
+    ),
+    *(
+        instead(
+            f"{name}-of-any-application",
+            f"{what} of another application, too",
+            text,
+            text.replace("app = :app", ":app = :app").replace("task.:app", ":app"),
+        )
+        for name, what, text in [
+            ("swap-updated", "a swap changes the record", UPDATED),
+            ("swap-deleted", "a swap deletes the record", DELETED),
+            ("claim-won", "a claim takes the task", WON),
+            ("renewed", "a renewal prolongs the lease", RENEWED),
+            ("finish-done", "an ending ends the run", DONE),
+            ("leave", "who leaves takes along the instance", LEFT),
+            ("unheard", "to tidy up is to forget instances", UNHEARD),
+        ]
+    ),
+    instead(
+        "asked-that-waits",
+        "a claim waits for an extra run whose record is locked",
+        "ORDER BY asked, name LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
+        "ORDER BY asked, name LIMIT :limit FOR NO KEY UPDATE",
         ITS_OWN,
     ),
     instead(

@@ -18,14 +18,14 @@ from engines import the_database
 from pgbouncer import PgBouncer, find_pgbouncer
 from postgres_server import Given, Server, find_programs, needed, the_server
 from tcp_proxy import Proxy
-from test_stores import ME, TTL, YOU, S, add, held, record, simply, taken
+from test_stores import ME, NEVER, TTL, YOU, S, add, held, record, simply, taken
 
 from kaiju_app._clock import wall_us
 from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, WrongState
 from kaiju_app.scheduler import Scheduler, Scope, current_run
 from kaiju_app.stores import _postgres_link, store_from_url
 from kaiju_app.stores._postgres_news import pause_of
-from kaiju_app.stores._record import Coming, StoredHold
+from kaiju_app.stores._record import Coming, Record, StoredHold
 from kaiju_app.stores._store import Ending
 from kaiju_app.stores._transitions import Refusal, ask, hold, unhold
 from kaiju_app.stores.postgres import PostgresStore
@@ -336,11 +336,12 @@ async def test_a_listener_that_cannot_connect_pauses_for_another_time_at_each_tr
 async def test_nothing_waits_for_a_record_that_somebody_has_locked(store: PostgresStore) -> None:
     now = (await store.scan()).now
     await add(store, "free", "locked", "ours", next=now - S)
-    (claimed,) = (await store.claim(ME, ttl=TTL, limit=1, skip={"free", "locked"})).records
+    await add(store, "asked", next=NEVER, asked=now - S)
+    (claimed,) = (await store.claim(ME, ttl=TTL, limit=1, skip={"asked", "free", "locked"})).records
     mine = {"ours": claimed.fence}
     async with connected() as connection, connection.transaction():
         await connection.execute(
-            "SELECT FROM kaiju_task WHERE app = $1 AND name IN ('locked', 'ours') FOR NO KEY UPDATE", store.app
+            "SELECT FROM kaiju_task WHERE app = $1 AND name <> 'free' FOR NO KEY UPDATE", store.app
         )
         begin = time.monotonic()
         renewed = await store.renew(ME, mine, {}, TTL)
@@ -353,7 +354,7 @@ async def test_nothing_waits_for_a_record_that_somebody_has_locked(store: Postgr
     assert not swapped
     assert ["free"] == taken_now
     assert {"ours"} == (await store.renew(ME, mine, {}, TTL)).runs
-    assert ["locked"] == await taken(store)
+    assert {"asked", "locked"} == set(await taken(store))
 
 
 async def test_a_change_waits_a_while_for_a_record_that_is_locked(store: PostgresStore) -> None:
@@ -409,6 +410,27 @@ def _scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield node
     for each in node.get("Plans", ()):
         yield from _scans(each)
+
+
+async def test_a_claim_a_renewal_and_an_ending_are_one_way_there_and_back_each(database: str, opened: Opened) -> None:
+    sent: list[bytes] = []
+
+    def count(piece: bytes) -> tuple[str, ...]:
+        sent.append(piece)
+        return ()
+
+    host, port = database.partition("@")[2].partition("/")[0].split(":")
+    with Proxy(host, int(port), count) as proxy:
+        store = await opened(proxy.dsn(database), listen=database)
+        await add(store, "task", next=wall_us() - S)
+        sent.clear()
+        (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
+        assert len(sent) == 1
+        assert {"task"} == (await store.renew(ME, {"task": claim.fence}, {}, TTL)).runs
+        assert len(sent) == 2
+        assert [None] == await store.finish(ME, [Ending("task", claim.fence, claim.next, "{}", Coming(NEVER, NEVER))])
+        assert len(sent) == 3
+        await store.close()
 
 
 # --- news ---
@@ -654,6 +676,32 @@ async def test_other_instances_neither_take_over_nor_wait_while_a_run_is_guarded
         assert ["other"] == await taken(store, YOU)
         assert time.monotonic() - begin < 1
     assert await store.swap(stale, replace(stale, rev=stale.rev + 1, suspect=True))
+
+
+async def test_guard_is_of_one_claim(database: str, opened: Opened) -> None:
+    """Not of a later one of the same instance, nor of another task or application with the same fence."""
+    store, elsewhere = await opened(database, app="app"), await opened(database, app="elsewhere")
+    now = (await store.scan()).now
+    for each in store, elsewhere:
+        await add(each, "task", "other", next=now - S, holder=ME, fence=7, until=now + TTL)
+    (claim,) = (await store.scan(["task"])).records
+
+    async def guarded(record: Record, by: PostgresStore = store) -> bool:
+        async with connected(database) as connection, connection.transaction():
+            return await by.guard(connection, record)
+
+    async def set_free(app: str, name: str) -> None:
+        async with connected(database) as connection:
+            await connection.execute("UPDATE kaiju_task SET holder = NULL WHERE app = $1 AND name = $2", app, name)
+
+    assert await guarded(claim)
+    assert not await guarded(replace(claim, fence=6))
+    assert not await guarded(replace(claim, fence=8))
+    assert not await guarded(replace(claim, holder=YOU))
+    await set_free("app", "task")
+    assert not await guarded(claim)
+    assert await guarded(claim, elsewhere)
+    assert await guarded(replace(claim, name="other"))
 
 
 async def test_guard_says_what_it_needs(database: str, opened: Opened) -> None:

@@ -59,8 +59,8 @@ def another(kind: str, clock: Clock, tmp_path: Path, loop: asyncio.AbstractEvent
     make = makers(clock, tmp_path)[kind]()
     made: list[Store] = []
 
-    def another() -> Store:
-        made.append(make())
+    def another(app: str = "default") -> Store:
+        made.append(make(app))
         return made[-1]
 
     yield another
@@ -113,6 +113,42 @@ def simply(change: Callable[[Record, int], Record | None]) -> Transition:
 
 
 real = pytest.mark.realtime
+
+
+# --- applications ---
+
+
+@real
+async def test_applications_share_a_store_and_know_nothing_of_each_other(another: Make, clock: Clock) -> None:
+    """Also if all is equal: names, owners and fences."""
+    ours, theirs = another(), another("elsewhere")
+    for store in ours, theirs:
+        await store.open()
+        await add(store, "run", "changed", "dropped", "held")
+        await add(store, "asked", next=NEVER)
+        await store.change("asked", simply(ask))
+        await held(store, "held", key=f"{ME}#1")
+        await store.beat(ME, "{}", TTL)
+        assert {"asked", "dropped", "run"} == set(await taken(store, skip={"changed"}))
+    before = await theirs.scan()
+
+    runs = {each.name: each.fence for each in (await ours.scan()).records if each.holder}
+    clock.now += S
+    assert set(runs) == (await ours.renew(ME, runs, {"held": {f"{ME}#1"}}, TTL)).runs
+    endings = [Ending(name, fence, T0, "{}", Coming(NEVER, NEVER)) for name, fence in runs.items()]
+    assert not any(await ours.finish(ME, endings))
+    changed, dropped = (await ours.scan(["changed", "dropped"])).records
+    assert await ours.swap(changed, replace(changed, rev=changed.rev + 1, spec="{1}"))
+    assert await ours.swap(dropped, None)
+    assert set(await taken(ours, YOU)) == {"changed"}
+    await ours.leave(ME)
+    await ours.beat(ME, "{}", TTL)
+    clock.now += S
+    await ours.tidy(keep=1, age=S // 2)
+
+    assert before.records == (await theirs.scan()).records
+    assert {ME, YOU} == {each.id for each in await theirs.beat(YOU, "{}", TTL)}
+    assert {YOU} == {each.id for each in await ours.beat(YOU, "{}", TTL)}
 
 
 # --- a clock and a compare-and-set ---
