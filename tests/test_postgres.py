@@ -704,6 +704,33 @@ async def test_guard_is_of_one_claim(database: str, opened: Opened) -> None:
     assert await guarded(replace(claim, name="other"))
 
 
+@pytest.mark.parametrize("level", ["repeatable_read", "serializable"])
+async def test_guard_tells_of_an_isolation_at_which_no_renewal_can_be_seen(store: PostgresStore, level: str) -> None:
+    await add(store, "task", next=wall_us() - S)
+    (claim,) = (await store.claim(ME, ttl=TTL, limit=1)).records
+    async with connected() as connection:
+        transaction = connection.transaction(isolation=level)
+        await transaction.start()
+        await connection.fetch("SELECT FROM kaiju_instance")
+        assert await store.guard(connection, claim)
+        await transaction.rollback()
+        transaction = connection.transaction(isolation=level)
+        await transaction.start()
+        await connection.fetch("SELECT FROM kaiju_instance")
+        await store.renew(ME, {"task": claim.fence}, {}, TTL)
+        with pytest.raises(
+            WrongState, match=r"task 'task': .* use connection.transaction\(isolation='read_committed'\)"
+        ):
+            await store.guard(connection, claim)
+        await transaction.rollback()
+
+
+async def test_guard_tells_of_another_database(store: PostgresStore, database: str) -> None:
+    async with connected(database) as connection, connection.transaction():
+        with pytest.raises(InvalidArgument, match="must be one to the database of the scheduler's store"):
+            await store.guard(connection, record(holder=ME, fence=7))
+
+
 async def test_guard_says_what_it_needs(database: str, opened: Opened) -> None:
     asked: list[str] = []
 

@@ -79,16 +79,19 @@ class CurrentRun:
 
         Call it last, just before the commit: what the transaction has written then counts if this run has not been
         replaced, and otherwise never was. Until the commit nobody can take the tick over, however late it comes; and
-        this run's lease cannot be renewed, so let it come soon.
+        this run's lease cannot be renewed, so let it come soon. Who dies in between keeps the tick until the server
+        misses the session: see to its ``tcp_keepalives_idle`` and ``idle_in_transaction_session_timeout``.
 
         Args:
-            connection: Of asyncpg, in a transaction of the database in which the scheduler's store is.
+            connection: Of asyncpg, in a transaction of the database in which the scheduler's store is; of the isolation
+                level READ COMMITTED, as one that reads what was there at its begin cannot see a later renewal.
 
         Raises:
             InvalidArgument: It is no such connection, or not in a transaction.
             LeaseLost: Another instance may run the tick by now; leave the transaction without a commit.
             RunCut: The run was asked to end.
-            WrongState: The task is not shared, or its store is no database: see ``fence``.
+            WrongState: The task is not shared, or its store is no database: see ``fence``. Or the transaction is
+                REPEATABLE READ or SERIALIZABLE, and older than the last renewal.
         """
         claim = self._run.claim
         if claim is None:

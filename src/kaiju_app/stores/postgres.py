@@ -7,10 +7,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from asyncpg import Connection
+import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from kaiju_app.errors import InvalidArgument
+from kaiju_app.errors import InvalidArgument, WrongState
 
 from ._dsn import Address
 from ._postgres_link import Answer, Link, parts
@@ -40,7 +40,7 @@ TIMEOUT_S = 2.0  # As long as a renewal may take before the next one is due.
 CONFLICTS = 10  # So many, and some hundredths of a second, until a record counts as locked.
 AT_ONCE = 500  # Changes in one statement.
 DELETED_AT_ONCE = 2_000
-CONNECTIONS = (Connection, PoolConnectionProxy)
+CONNECTIONS = (asyncpg.Connection, PoolConnectionProxy)
 
 
 class PostgresStore(Store):
@@ -180,7 +180,12 @@ class PostgresStore(Store):
         return [answers[place] for place in range(len(endings))]
 
     async def guard(self, connection: object, claimed: Record) -> bool:
-        """Keep the record of a claim as it is until a transaction of the user's is over; return whether it stands."""
+        """Keep the record of a claim as it is until a transaction of the user's is over; return whether it stands.
+
+        Raises:
+            InvalidArgument: It is no connection of asyncpg, in no transaction, or to another database.
+            WrongState: The transaction is REPEATABLE READ or SERIALIZABLE, and the record was changed since it began.
+        """
         if not isinstance(connection, CONNECTIONS):
             rule = f"must be one of asyncpg (of SQLAlchemy: driver_connection); otherwise {self._by_hand(claimed)}"
             raise InvalidArgument("connection", connection, rule)
@@ -189,7 +194,17 @@ class PostgresStore(Store):
             raise InvalidArgument("connection", connection, rule)
         sql, names = parts("guard")
         values = {"app": self.app, "name": claimed.name, "me": claimed.holder, "fence": claimed.fence}
-        return await connection.fetchval(sql, *(values[name] for name in names)) is not None
+        try:
+            return await connection.fetchval(sql, *(values[name] for name in names)) is not None
+        except asyncpg.SerializationError as exc:
+            raise WrongState(
+                f"task {claimed.name!r}: guard() came to a record that was changed after the transaction had begun to "
+                "read, as each renewal does, and at its isolation level that cannot be seen: use "
+                "connection.transaction(isolation='read_committed'), or call guard() first"
+            ) from exc
+        except asyncpg.UndefinedTableError:
+            rule = "must be one to the database of the scheduler's store, with its tables in the search_path"
+            raise InvalidArgument("connection", connection, rule) from None
 
     async def wait(self, timeout_s: float) -> None:
         """Return when the server tells of a change, or after *timeout_s*."""
