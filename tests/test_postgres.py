@@ -23,7 +23,7 @@ from test_stores import ME, NEVER, TTL, YOU, S, add, held, record, simply, taken
 from kaiju_app._clock import wall_us
 from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, WrongState
 from kaiju_app.scheduler import Scheduler, Scope, current_run
-from kaiju_app.stores import _postgres_link, store_from_url
+from kaiju_app.stores import _postgres_link, _postgres_schema, store_from_url
 from kaiju_app.stores._postgres_news import pause_of
 from kaiju_app.stores._record import Coming, Record, StoredHold
 from kaiju_app.stores._store import Ending
@@ -98,10 +98,10 @@ async def test_steps_that_are_missing_are_taken_once(
 ) -> None:
     await add(await opened(database), "task")
     steps = {
-        **_postgres_link.SCHEMA,
+        **_postgres_schema.SCHEMA,
         "2": "CREATE TABLE kaiju_second (one integer); INSERT INTO kaiju_second VALUES (7)",
     }
-    monkeypatch.setattr(_postgres_link, "SCHEMA", steps)
+    monkeypatch.setattr(_postgres_schema, "SCHEMA", steps)
 
     stores = await asyncio.gather(*(opened(database, timeout_s=20.0) for _ in range(5)))
 
@@ -110,6 +110,26 @@ async def test_steps_that_are_missing_are_taken_once(
         assert [2] == [each["version"] for each in await connection.fetch("SELECT version FROM kaiju_schema")]
         assert 1 == await connection.fetchval("SELECT count(*) FROM kaiju_second")
         assert 1 == await connection.fetchval("SELECT count(*) FROM kaiju_task")
+
+
+async def test_steps_are_taken_where_the_tables_are(
+    database: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if another schema has come to be the first one of the search path: one of the user's name is enough."""
+    await add(await opened(database), "task")
+    async with connected(database) as connection:
+        await connection.execute("CREATE SCHEMA postgres")
+    second = {"2": "CREATE TABLE kaiju_second (one integer); ALTER TABLE kaiju_task ADD COLUMN more integer"}
+    monkeypatch.setattr(_postgres_schema, "SCHEMA", _postgres_schema.SCHEMA | second)
+
+    store = await opened(database)
+
+    assert await taken(store, limit=0) == []
+    async with connected(database) as connection:
+        found = await connection.fetch("SELECT tablename, schemaname FROM pg_tables WHERE tablename LIKE 'kaiju%'")
+        assert {each["schemaname"] for each in found} == {"public"}
+        assert len(found) == 5
+        assert [2] == [each["version"] for each in await connection.fetch("SELECT version FROM kaiju_schema")]
 
 
 async def test_a_newer_schema_is_refused_and_left_as_it_is(database: str, opened: Opened) -> None:
@@ -320,6 +340,37 @@ async def test_news_come_a_long_way(opened: Opened) -> None:
         await store.close()
 
 
+async def test_who_waits_when_the_store_is_closed_is_told_so(database: str, opened: Opened) -> None:
+    """Not cancelled, which nobody has done; and no second question makes a new connection meanwhile."""
+    host, port = database.partition("@")[2].partition("/")[0].split(":")
+    with Proxy(host, int(port)) as proxy:
+        store = await opened(proxy.dsn(database), timeout_s=1.0)
+        proxy.hold(to_server=True, to_client=True)
+        made = proxy.connections
+        waiting = [asyncio.ensure_future(store.scan()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        begin = time.monotonic()
+        await store.close()
+        assert time.monotonic() - begin < 1.5
+        for each in waiting:
+            with pytest.raises(StoreUnavailable, match="it was closed"):
+                await each
+        assert proxy.connections == made
+
+
+async def test_a_question_in_flight_when_the_scheduler_stops_is_not_answered(database: str) -> None:
+    scheduler = Scheduler(database)
+    scheduler.schedule_task(_nothing, 60, name="task", scope=Scope.CLUSTER)
+    await scheduler.start()
+    async with connected(database) as connection, connection.transaction():
+        await connection.execute("LOCK TABLE kaiju_run IN ACCESS EXCLUSIVE MODE")
+        asked = asyncio.ensure_future(scheduler.history("task"))
+        await asyncio.sleep(0.1)
+        await scheduler.stop(timeout_s=0.1)
+        with pytest.raises(StoreUnavailable):
+            await asked
+
+
 async def test_a_listener_that_cannot_connect_pauses_for_another_time_at_each_try() -> None:
     pauses = {nonce: [pause_of(nonce, failures) for failures in range(50)] for nonce in ("one", "another")}
 
@@ -328,6 +379,70 @@ async def test_a_listener_that_cannot_connect_pauses_for_another_time_at_each_tr
         assert all(2_500 <= pause < 5_000 for pause in each[5:])
         assert len(set(each[5:])) > 40
     assert sum(one == another for one, another in zip(*pauses.values(), strict=True)) < 3
+
+
+# --- isolation ---
+
+
+async def _work(stores: list[PostgresStore]) -> int:
+    """Have instances claim, renew and finish; return how many ticks they finished."""
+    finished = 0
+    over = time.monotonic() + 1.5
+
+    async def work(store: PostgresStore, me: str) -> None:
+        nonlocal finished
+        while time.monotonic() < over:
+            for each in (await store.claim(me, ttl=TTL, limit=5)).records:
+                await store.renew(me, {each.name: each.fence}, {}, TTL)
+                coming = Coming(each.next + 1, each.next + 1)
+                (refused,) = await store.finish(me, [Ending(each.name, each.fence, each.next, "{}", coming)])
+                finished += refused is None
+
+    await asyncio.gather(*(work(store, f"{number}" * 32) for number, store in enumerate(stores)))
+    return finished
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_each_statement_is_a_transaction_whatever_the_isolation_of_the_database(
+    database: str, opened: Opened, server: Given, level: str
+) -> None:
+    name = database.rpartition("/")[2]
+    server.ask(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
+    stores = await asyncio.gather(*(opened(database, app="app", timeout_s=20.0) for _ in range(3)))
+    await add(stores[0], *(f"task-{number}" for number in range(20)), next=wall_us() - 60 * S)
+
+    assert await _work(stores) > 20
+
+
+async def test_behind_a_pooler_the_isolation_is_told_of_and_what_collides_is_repeated(
+    database: str, pooler: str, opened: Opened, server: Given, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.ask(f"ALTER DATABASE {database.rpartition('/')[2]} SET default_transaction_isolation = 'serializable'")
+    store = await opened(pooler, timeout_s=10.0)
+
+    assert [each for each in caplog.records if "default_transaction_isolation is serializable" in each.getMessage()]
+    await add(store, "task", next=wall_us() - S)
+    assert ["task"] == await taken(store)
+
+
+@pytest.mark.parametrize("collision", [asyncpg.SerializationError, asyncpg.DeadlockDetectedError])
+async def test_what_collides_is_repeated_on_the_same_connection(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch, collision: type[Exception]
+) -> None:
+    tries = []
+    execute, connection = store._link._execute, store._link._connection
+
+    async def collides(*given: Any) -> Any:
+        tries.append(given)
+        if len(tries) < 3:
+            raise collision("of two")
+        return await execute(*given)
+
+    monkeypatch.setattr(store._link, "_execute", collides)
+
+    assert [] == (await store.scan()).records
+    assert len(tries) == 3
+    assert store._link._connection is connection
 
 
 # --- locks ---
@@ -488,16 +603,12 @@ async def test_who_listens_does_so_again_after_the_connection_broke(store: Postg
 # --- secrets ---
 
 SECRET = "s3cr3t%2F%40word"
-URLS = {
-    "refused": f"postgresql://user:{SECRET}@127.0.0.1:1/db",
-    "in the query": f"postgresql://127.0.0.1:1/db?user=me&password={SECRET}",
-    "not an option": f"postgresql://user:{SECRET}@127.0.0.1:1/db?sslmode=nonsense",
-}
 
 
-@pytest.mark.parametrize("url", [*URLS.values(), ""], ids=[*URLS.keys(), "no such database"])
+@pytest.mark.parametrize(
+    "url", [f"postgresql://user:{SECRET}@127.0.0.1:1/db", f"postgresql://127.0.0.1:1/db?user=me&password={SECRET}"]
+)
 async def test_what_only_the_server_should_know_is_never_shown(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    url = url or the_database().replace("postgres@", f"postgres:{SECRET}@") + "-is-not-there"
     scheduler = Scheduler(url)
     scheduler.schedule_task(_nothing, 60, name="task", scope=Scope.CLUSTER)
     caplog.set_level(logging.DEBUG)
@@ -514,24 +625,6 @@ async def test_what_only_the_server_should_know_is_never_shown(url: str, caplog:
     assert not [each for each in shown if "s3cr3t" in each or "word" in each.replace("password", "")]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "mysql://user:s3cr3t@host/db",
-        "postgres//user:s3cr3t@host/db",
-        "postgresql://user:s3cr3t/word@host/db",
-        "postgresql://user:s3cr3t@word@host/db:x@y",
-        "postgresql://user:s3cr3t@host:port/db",
-        "postgresql://user:s3cr3t@one,two:port/db",
-    ],
-)
-def test_nor_when_the_url_is_refused(url: str) -> None:
-    with pytest.raises(InvalidArgument) as caught:
-        store_from_url(url)
-
-    assert "s3cr3t" not in str(caught.value)
-
-
 async def _nothing() -> None:
     pass
 
@@ -541,6 +634,136 @@ def test_a_url_names_a_database() -> None:
 
     assert isinstance(store, PostgresStore)
     assert ("postgresql://db.example:5433/app", "web") == (store.name, store.app)
+
+
+# --- what is refused at the start ---
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda dsn: f"{dsn}-is-not-there", "InvalidCatalogNameError: database .* does not exist"),
+        (lambda dsn: f"{dsn}?sslmode=nonsense", "`sslmode` parameter must be one of"),
+        (lambda dsn: f"{dsn}?nonsense=1", 'unrecognized configuration parameter "nonsense"'),
+        (lambda dsn: dsn.replace("postgres@", "nobody@"), 'role "nobody" does not exist'),
+    ],
+    ids=["database", "option", "setting", "user"],
+)
+async def test_what_the_server_refuses_is_refused_at_the_start(change: Callable[[str], str], said: str) -> None:
+    dsn = change(the_database())
+    scheduler = Scheduler(dsn.replace("@", f":{SECRET}@"))
+
+    with pytest.raises(
+        InvalidArgument, match=f"must be a database that can be used with this address.*{said}"
+    ) as caught:
+        await scheduler.start()
+
+    assert caught.value.argument == "store"
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.fixture
+def user(server: Given, database: str) -> Iterator[str]:
+    """The address of a database for a user who owns nothing in it."""
+    name = f"user_{uuid4().hex[:8]}"
+    server.ask(f"CREATE ROLE {name} LOGIN")
+    server.ask("REVOKE CREATE ON SCHEMA public FROM public", database.rpartition("/")[2])
+    yield database.replace("postgres@", f"{name}@")
+    server.drop_database(database.rpartition("/")[2])
+    server.ask(f"DROP ROLE {name}")
+
+
+async def test_who_can_neither_find_nor_make_the_tables_is_refused_at_the_start(user: str) -> None:
+    with pytest.raises(InvalidArgument, match=r"permission denied for schema public.*what the user is allowed"):
+        await Scheduler(user).start()
+
+
+async def test_who_is_refused_later_is_told_that_the_store_is_away(database: str, user: str, opened: Opened) -> None:
+    """As while a password is being changed: what was in order at the start comes right again."""
+    name = user.partition("//")[2].partition("@")[0]
+    await opened(database)
+    async with connected(database) as connection:
+        await connection.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON kaiju_schema, kaiju_task, kaiju_run, kaiju_instance TO {name}"
+        )
+        store = await opened(user)
+        await connection.execute(f"ALTER ROLE {name} NOLOGIN")
+        await connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", name)
+        for _ in range(2):  # The first may be told that the connection was ended.
+            with pytest.raises(StoreUnavailable) as caught:
+                await store.scan()
+        assert "is not permitted to log in" in str(caught.value)
+        await connection.execute(f"ALTER ROLE {name} LOGIN")
+
+        assert [] == (await store.scan()).records
+
+
+async def test_a_database_that_cannot_keep_every_text_is_refused(server: Given, opened: Opened) -> None:
+    name = f"kaiju_{uuid4().hex[:8]}"
+    server.ask(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    try:
+        with pytest.raises(InvalidArgument, match=r"whose encoding is UTF8, not LATIN1: CREATE DATABASE"):
+            await opened(server.dsn(name))
+    finally:
+        server.drop_database(name)
+
+
+async def test_a_server_that_is_too_old_is_refused(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = asyncpg.ServerVersion(12, 22, 0, "final", 0)
+    monkeypatch.setattr(asyncpg.Connection, "get_server_version", lambda self: old)
+
+    with pytest.raises(InvalidArgument, match=r"must be PostgreSQL 13 or newer, not 12.22: upgrade the server"):
+        await opened()
+
+
+# --- several hosts ---
+
+
+def _both(one: Server | Proxy, two: Server | Proxy, database: str) -> str:
+    return f"postgresql://postgres@127.0.0.1:{one.port},127.0.0.1:{two.port}/{database}"
+
+
+@pytest.fixture
+def between(database: str) -> Iterator[Proxy]:
+    """A proxy before the server."""
+    host, port = database.partition("@")[2].partition("/")[0].split(":")
+    with Proxy(host, int(port)) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("fault", ["silent", "dead"])
+async def test_a_host_that_is_gone_is_left_for_the_next_one(
+    database: str, between: Proxy, opened: Opened, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_postgres_link, "CONNECT_S", 2.0)
+    host, port = between.target
+    with Proxy(host, port) as gone:
+        store = await opened(_both(gone, between, database.rpartition("/")[2]), timeout_s=0.5)
+        assert (gone.connections > 0, between.connections) == (True, 0)
+        if fault == "dead":
+            gone.refuse(True)
+            gone.cut()
+        else:
+            gone.hold(to_server=True, to_client=True)
+        begin = time.monotonic()
+        assert [] == (await _patiently(store.scan)).records
+        assert time.monotonic() - begin < 4
+
+        tried = gone.connections
+        between.cut()
+        assert [] == (await _patiently(store.scan)).records
+        assert gone.connections == tried  # The one that was found is tried first.
+        await store.close()
+
+
+async def test_the_host_that_can_be_written_to_is_found(opened: Opened) -> None:
+    with Server(needed(find_programs())) as primary, primary.standby() as standby:
+        store = await opened(_both(standby, primary, "postgres"))
+
+        await add(store, "task", next=wall_us() - S)
+
+        assert ["task"] == await taken(store)
+        await store.close()
 
 
 # --- behind a pooler ---

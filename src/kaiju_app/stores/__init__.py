@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kaiju_app.errors import InvalidArgument
 
-from ._dsn import Address
+from ._dsn import Address, Unshown
 from ._store import Store
 from .memory import MemoryStore
 from .sqlite import SqliteStore
@@ -55,6 +55,6 @@ def store_from_url(url: str, app: str = "default") -> Store:
     scheme, separator, rest = url.partition("://") if isinstance(url, str) else ("", "", "")
     if not separator or scheme not in _SCHEMES:
         known = ", ".join(f"{each}://" for each in ("sqlite", "postgresql"))
-        shown = Address(url).name if isinstance(url, str) else url
+        shown = Unshown() if isinstance(url, str | bytes) else url
         raise InvalidArgument("store", shown, f"must be a URL that begins with one of {known}, or a Store")
     return _SCHEMES[scheme](rest, app)

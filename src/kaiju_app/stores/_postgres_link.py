@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol, TypeVar, cast
 
@@ -15,21 +16,31 @@ from asyncpg.connect_utils import SessionAttribute
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 
-from ._dsn import Address
+from ._dsn import Address, Host
+from ._postgres_schema import check_server, prepare_schema
 from ._sql import statements
 
 log = logging.getLogger("kaiju_app.scheduler")
 
 T = TypeVar("T")
 
-SCHEMA = statements("postgres_schema.sql")
 NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
-CONNECT_S = 10.0  # Some twenty ways there and back, of half a second.
+CONNECT_S = 10.0  # Some twenty ways there and back, of half a second; or as long for all hosts together.
 OFTEN = ("claim", "renew", "finish", "beat", "scan", "swap")
 READ_WRITE = SessionAttribute("read-write")
 ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+REFUSALS = (
+    asyncpg.ClientConfigurationError,  # What asyncpg says of options of its own.
+    asyncpg.InvalidAuthorizationSpecificationError,  # Of a wrong password, too.
+    asyncpg.InvalidCatalogNameError,  # No such database.
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedObjectError,  # No such setting.
+    asyncpg.InvalidParameterValueError,
+)
+COLLISIONS = asyncpg.SerializationError, asyncpg.DeadlockDetectedError
+TRIES = 5  # Where each transaction is serializable, one of five collides.
 
 
 class Answer(Protocol):
@@ -63,24 +74,41 @@ class Link:
         self._making: asyncio.Task[asyncpg.Connection] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self._turn: asyncio.Lock | None = None
+        self._first = 0  # The host that could be written to when a connection was made last.
         self._home: object = None
         self._working: set[asyncio.Task[Any]] = set()
         self._warned: set[str] = set()
         self.is_pooled = False
 
     async def open(self) -> None:
-        """Let statements be sent, and connect."""
+        """Let statements be sent, and connect.
+
+        Raises:
+            InvalidArgument: The server can be reached, and refuses, or is none that can be used.
+            StoreUnavailable: It cannot be reached.
+        """
         self._settle()
         self._turn = self._turn or asyncio.Lock()
-        await self.ask("facts")
+        error: Exception
+        try:
+            await self._answer("facts", {})
+        except REFUSALS as exc:
+            rule = f"must be a database that can be used with this address ({self.said(exc)})"
+            advice = "see to user, password, options, and what the user is allowed"
+            error = InvalidArgument(self.address.argument, self.address.name, f"{rule}: {advice}")
+        except ERRORS as exc:
+            error = self._unavailable(exc)
+        else:
+            return
+        raise error  # Not in a handler: what the driver has said would go with it.
 
     async def close(self) -> None:
-        """Send nothing more."""
+        """Send nothing more; return within the time of a statement."""
         self._settle()
         self._turn = None
-        for each in self._working:
-            each.cancel()
         while self._working:
+            for each in self._working:
+                each.cancel()
             await asyncio.wait(self._working)
         if self._connection is not None:
             connection, self._connection = self._connection, None
@@ -90,19 +118,17 @@ class Link:
         """Return the row that the statement *name* answers.
 
         Raises:
-            InvalidArgument: The tables were made by a newer version.
             StoreUnavailable: Nobody knows whether the statement was carried out.
         """
-        if self._turn is None:
-            raise StoreUnavailable(self.address.name, "it is not open")
         self._settle()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._ask(self._turn, name, values)
-        except TimeoutError:
-            raise StoreUnavailable(self.address.name, f"no answer within {self._timeout_s:g} s") from None
-        except ERRORS as exc:
-            raise StoreUnavailable(self.address.name, self.said(exc)) from None
+            return await self._answer(name, values)
+        except (*ERRORS, InvalidArgument) as exc:  # Also what is refused: it was in order once, and may be so again.
+            error = self._unavailable(exc)
+        raise error  # Not in the handler: what the driver has said would go with it.
+
+    def _unavailable(self, exc: Exception) -> StoreUnavailable:
+        return exc if isinstance(exc, StoreUnavailable) else StoreUnavailable(self.address.name, self.said(exc))
 
     def said(self, exc: BaseException) -> str:
         """Return what an error of the driver says, without what is secret."""
@@ -114,33 +140,67 @@ class Link:
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none.
         """
-        named = {} if "application_name=" in self.address.dsn else {"application_name": "kaiju_app"}
+        hosts = self.address.hosts
+        failure: Exception | None = None
+        for number in range(len(hosts)):
+            at = (self._first + number) % len(hosts)
+            try:
+                connection = await self._connect_to(hosts[at], CONNECT_S / len(hosts))
+            except (*ERRORS, TimeoutError) as exc:  # asyncpg would not leave one that says nothing.
+                failure = exc
+            else:
+                self._first = at
+                return connection
+        assert failure is not None, "an address has a host"
+        raise failure
+
+    async def _connect_to(self, host: Host, timeout_s: float) -> asyncpg.Connection:
+        name, port = host
+        named = {} if "application_name" in self.address.options else {"application_name": "kaiju_app"}
         # No cache of statements: it would name them, and behind a pooler a name is known to another session.
         try:
             return await asyncpg.connect(
-                self.address.dsn, timeout=CONNECT_S, statement_cache_size=0, target_session_attrs=READ_WRITE,
-                server_settings=named,
+                self.address.dsn, host=name or None, port=port, timeout=timeout_s, statement_cache_size=0,
+                target_session_attrs=READ_WRITE, server_settings=named,
             )  # fmt: skip
         except ValueError as exc:  # Some of what is wrong with an address asyncpg leaves to whatever it calls.
-            raise asyncpg.InterfaceError(str(exc)) from None
+            raise asyncpg.ClientConfigurationError(str(exc)) from None
+
+    async def _answer(self, name: str, values: dict[str, Any]) -> Answer:
+        turn = self._turn
+        if turn is None:
+            raise StoreUnavailable(self.address.name, "it is not open")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._ask(turn, name, values)
+        except TimeoutError:
+            raise StoreUnavailable(self.address.name, f"no answer within {self._timeout_s:g} s") from None
 
     async def _ask(self, turn: asyncio.Lock, name: str, values: dict[str, Any]) -> Answer:
         await turn.acquire()
         try:
+            if turn is not self._turn:
+                raise StoreUnavailable(self.address.name, "it was closed")
             connection = await self._ready()
         except BaseException:
             turn.release()
             raise
         # Whoever gives up waiting leaves it to itself: an answer that is late is no reason for another connection.
-        sending = self._own(self._send(turn, connection, name, values))
-        return await asyncio.shield(sending)
+        return await self._outcome(self._own(self._send(turn, connection, name, values)))
+
+    async def _outcome(self, work: asyncio.Task[T]) -> T:
+        """Wait for what goes on also if nobody waits for it; that it was cut does not mean that who waits is to end."""
+        await asyncio.wait([work])
+        if work.cancelled():
+            raise StoreUnavailable(self.address.name, "it was closed")
+        return work.result()
 
     async def _send(
         self, turn: asyncio.Lock, connection: asyncpg.Connection, name: str, values: dict[str, Any]
     ) -> Answer:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._execute(connection, name, values)
+                return await self._execute_again(connection, name, values)
         except asyncio.CancelledError:  # The store is closed, or the loop.
             connection.terminate()
             raise
@@ -149,6 +209,13 @@ class Link:
             raise
         finally:
             turn.release()
+
+    async def _execute_again(self, connection: asyncpg.Connection, name: str, values: dict[str, Any]) -> Answer:
+        """Execute it; at once again, if nothing was done as somebody else did something at that moment."""
+        for _ in range(TRIES - 1):
+            with suppress(*COLLISIONS):
+                return await self._execute(connection, name, values)
+        return await self._execute(connection, name, values)
 
     async def _execute(self, connection: asyncpg.Connection, name: str, values: dict[str, Any]) -> Answer:
         sql, names = parts(name, self._now, self._clock)
@@ -164,7 +231,7 @@ class Link:
         if self._connection is None or self._connection.is_closed():
             if self._making is None or self._making.done():
                 self._making = self._own(self._make())
-            return await asyncio.shield(self._making)
+            return await self._outcome(self._making)
         return self._connection
 
     async def _make(self) -> asyncpg.Connection:
@@ -182,6 +249,7 @@ class Link:
         self._prepared.clear()
         sql, _ = parts("facts", self._now, self._clock)
         (facts,) = await connection.fetch(sql)
+        check_server(self.address, connection.get_server_version(), facts["encoding"])
         # A pooler makes up the number by which its clients cancel; a server tells that of the process.
         self.is_pooled = facts["backend"] != connection.get_server_pid()
         if facts["durable"] == "off":
@@ -189,10 +257,19 @@ class Link:
                 "synchronous_commit is off: after a crash of the server a claim may be forgotten that it has "
                 "confirmed, and a tick run twice; set it to on for the user or the database"
             )
-        await prepare_schema(connection, self.address, known=facts["known"])
+        if self.is_pooled and facts["isolation"] != "read committed":
+            self._warn(
+                f"default_transaction_isolation is {facts['isolation']}: statements collide and have to be repeated; "
+                "set it to read committed for the user or the database"
+            )
         if not self.is_pooled:  # What is set for a pooler's session would be others', too.
             # What was given up and could not be cancelled ends all the same, before there are too many of it.
-            await connection.execute(f"SET statement_timeout = {CONNECT_S * 1000:.0f}; SET jit = off")
+            await connection.execute(
+                f"SET statement_timeout = {CONNECT_S * 1000:.0f}; SET jit = off; "
+                "SET default_transaction_isolation = 'read committed'"
+            )
+        await prepare_schema(connection, self.address, known=facts["known"])
+        if not self.is_pooled:
             for name in OFTEN:  # Now, so that each is one way there and back when somebody waits for it.
                 sql, _ = parts(name, self._now, self._clock)
                 self._prepared[name] = await connection.prepare(sql, name=f"kaiju_{name}")
@@ -205,7 +282,9 @@ class Link:
     def _drop(self, connection: asyncpg.Connection) -> None:
         if self._connection is connection:
             self._connection = None
-        if not connection.is_closed():
+        if self._turn is None:
+            connection.terminate()  # The store is being closed: nobody waits for good order.
+        elif not connection.is_closed():
             self._own(leave(connection, self._timeout_s))
 
     def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -247,28 +326,6 @@ async def leave(connection: asyncpg.Connection, timeout_s: float) -> None:
         await connection.close(timeout=timeout_s)
     except (*ERRORS, TimeoutError):
         connection.terminate()
-
-
-async def prepare_schema(connection: asyncpg.Connection, address: Address, *, known: bool) -> None:
-    """Make the tables, or take the steps that are missing; one instance at a time.
-
-    Raises:
-        InvalidArgument: They were made by a newer version.
-    """
-    taken = await connection.fetchval("SELECT version FROM kaiju_schema") if known else 0
-    if taken < len(SCHEMA):
-        async with connection.transaction():
-            # Without it two of twenty that start at once collide, although each asks IF NOT EXISTS.
-            await connection.execute("SELECT pg_advisory_xact_lock(hashtext('kaiju_schema'))")
-            await connection.execute("CREATE TABLE IF NOT EXISTS kaiju_schema (version integer NOT NULL)")
-            taken = await connection.fetchval("SELECT max(version) FROM kaiju_schema") or 0
-            for step in list(SCHEMA.values())[taken:]:
-                await connection.execute(step)
-            if taken < len(SCHEMA):
-                await connection.execute(f"DELETE FROM kaiju_schema; INSERT INTO kaiju_schema VALUES ({len(SCHEMA)})")
-    if taken > len(SCHEMA):
-        rule = f"must be a store of this version, whose schema is {len(SCHEMA)}, not {taken}"
-        raise InvalidArgument("store", address.name, f"{rule}: upgrade kaiju_app, or name another database")
 
 
 @cache

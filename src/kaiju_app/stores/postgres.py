@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from kaiju_app._arguments import key
 from kaiju_app.errors import InvalidArgument, WrongState
 
 from ._dsn import Address
@@ -62,22 +63,25 @@ class PostgresStore(Store):
         timeout_s: Seconds after which a statement is given up.
 
     Raises:
-        InvalidArgument: An address is none.
+        InvalidArgument: An address is none, or *app* no name.
     """
 
     def __init__(
         self, dsn: str, *, app: str = "default", listen: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._link = _link(dsn, timeout_s)
-        self._news = News(self._link if listen is None else _link(listen, timeout_s), self._tell, app)
-        self.app = app
+        self._link = Link(Address(dsn), timeout_s)
+        listening = self._link if listen is None else Link(Address(listen, "listen"), timeout_s)
+        self._news = News(listening, self._tell, app)
+        self.app = key("app", app)
         self.name = self._link.address.name
 
     async def open(self) -> None:
         """Get ready; without effect on a store that is open.
 
         Raises:
-            InvalidArgument: The tables were made by a newer version.
+            InvalidArgument: The server refuses, is too old or has not the encoding UTF8; or the tables were made by a
+                newer version.
+            StoreUnavailable: It cannot be reached; the store is open all the same, and tries again when it is asked.
         """
         self._news.open()  # Also if the server cannot be reached yet.
         await self._link.open()
@@ -85,8 +89,7 @@ class PostgresStore(Store):
 
     async def close(self) -> None:
         """Let go of the connections; without effect on a store that is closed."""
-        await self._news.close()
-        await self._link.close()
+        await asyncio.gather(self._news.close(), self._link.close())
 
     async def scan(self, names: Collection[str] | None = None, *, active: bool = False) -> Seen:
         """Return the records of *names*; None: all."""
@@ -251,12 +254,6 @@ class PostgresStore(Store):
 
     async def _ask(self, statement: str, **values: Any) -> Answer:
         return await self._link.ask(statement, app=self.app, **values)
-
-
-def _link(dsn: str, timeout_s: float) -> Link:
-    address = Address(dsn)
-    address.check()
-    return Link(address, timeout_s)
 
 
 class _Swap:

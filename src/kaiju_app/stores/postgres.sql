@@ -8,6 +8,7 @@
 -- name: facts
 SELECT
     pg_backend_pid() AS backend, current_setting('synchronous_commit') AS durable,
+    current_setting('server_encoding') AS encoding, current_setting('default_transaction_isolation') AS isolation,
     to_regclass('kaiju_schema') IS NOT NULL AS known;
 
 -- name: tell
