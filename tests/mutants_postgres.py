@@ -8,6 +8,7 @@ SQL = "stores/postgres.sql"
 CONTRACT = Suite(("tests/test_stores.py",), "postgres and not never_meet")
 ITS_OWN = Suite(("tests/test_postgres.py",))
 GUARDED = Suite(("tests/test_postgres.py",), "guard")
+LOCKED = Suite(("tests/test_postgres.py",), "nothing_waits")
 
 DUE = """    WHERE app = :app AND holder IS NULL AND holds = '{}' AND due <= :now + :ahead
         AND (due <= :now OR name <> ALL (:punctual::text[]))
@@ -217,7 +218,7 @@ POSTGRES = [
         "a claim waits for an extra run whose record is locked",
         "ORDER BY asked, name LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED",
         "ORDER BY asked, name LIMIT :limit FOR NO KEY UPDATE",
-        ITS_OWN,
+        LOCKED,
     ),
     instead(
         "scan-of-any-application",

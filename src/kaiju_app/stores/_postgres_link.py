@@ -74,7 +74,7 @@ class Link:
         self._making: asyncio.Task[asyncpg.Connection] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self._turn: asyncio.Lock | None = None
-        self._first = 0  # The host that could be written to when a connection was made last.
+        self._first = 0  # Which host is tried first: the one that was found last, unless it has said nothing since.
         self._home: object = None
         self._working: set[asyncio.Task[Any]] = set()
         self._warned: set[str] = set()
@@ -140,12 +140,11 @@ class Link:
         Raises:
             OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none.
         """
-        hosts = self.address.hosts
+        hosts, first = self.address.hosts, self._first
         failure: Exception | None = None
-        for number in range(len(hosts)):
-            at = (self._first + number) % len(hosts)
+        for at in range(first, first + len(hosts)):
             try:
-                connection = await self._connect_to(hosts[at], CONNECT_S / len(hosts))
+                connection = await self._connect_to(hosts[at % len(hosts)], CONNECT_S / len(hosts))
             except (*ERRORS, TimeoutError) as exc:  # asyncpg would not leave one that says nothing.
                 failure = exc
             else:
@@ -204,7 +203,8 @@ class Link:
         except asyncio.CancelledError:  # The store is closed, or the loop.
             connection.terminate()
             raise
-        except BaseException:
+        except BaseException as exc:
+            self._first += isinstance(exc, TimeoutError)  # Who says nothing would be waited for once more.
             self._drop(connection)
             raise
         finally:
@@ -253,12 +253,12 @@ class Link:
         # A pooler makes up the number by which its clients cancel; a server tells that of the process.
         self.is_pooled = facts["backend"] != connection.get_server_pid()
         if facts["durable"] == "off":
-            self._warn(
+            self.warn(
                 "synchronous_commit is off: after a crash of the server a claim may be forgotten that it has "
                 "confirmed, and a tick run twice; set it to on for the user or the database"
             )
         if self.is_pooled and facts["isolation"] != "read committed":
-            self._warn(
+            self.warn(
                 f"default_transaction_isolation is {facts['isolation']}: statements collide and have to be repeated; "
                 "set it to read committed for the user or the database"
             )
@@ -274,7 +274,8 @@ class Link:
                 sql, _ = parts(name, self._now, self._clock)
                 self._prepared[name] = await connection.prepare(sql, name=f"kaiju_{name}")
 
-    def _warn(self, what: str) -> None:
+    def warn(self, what: str) -> None:
+        """Say something once."""
         if what not in self._warned:
             self._warned.add(what)
             log.warning("store %s: %s", self.address.name, what)

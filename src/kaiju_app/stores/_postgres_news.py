@@ -12,7 +12,7 @@ from zlib import crc32
 
 import asyncpg
 
-from ._postgres_link import CONNECT_S, ERRORS, Link, disown, leave
+from ._postgres_link import CONNECT_S, ERRORS, REFUSALS, Link, disown, leave
 
 log = logging.getLogger("kaiju_app.scheduler")
 
@@ -88,7 +88,10 @@ class News:
         while not is_deaf:
             try:
                 is_deaf = not await self._listen_once()
-            except (*ERRORS, TimeoutError):
+            except (*ERRORS, TimeoutError) as exc:
+                if isinstance(exc, REFUSALS):
+                    said = self._link.said(exc)
+                    self._link.warn(f"cannot listen, changes of other instances are noticed at the next poll: {said}")
                 pause_ms = pause_of(self._nonce, self._failures)
                 self._failures += 1
                 await asyncio.sleep(pause_ms / 1000)

@@ -84,7 +84,11 @@ class PostgresStore(Store):
             StoreUnavailable: It cannot be reached; the store is open all the same, and tries again when it is asked.
         """
         self._news.open()  # Also if the server cannot be reached yet.
-        await self._link.open()
+        try:
+            await self._link.open()
+        except InvalidArgument:
+            await self.close()
+            raise
         await self._news.ready()
 
     async def close(self) -> None:
