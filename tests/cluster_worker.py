@@ -19,9 +19,13 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
+
 from kaiju_app._clock import epoch_us, steady_us
-from kaiju_app.errors import StoreUnavailable, SuspendLost, WrongState
+from kaiju_app.errors import LeaseLost, StoreUnavailable, SuspendLost, WrongState
 from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Scheduler, Scope, current_run
+
+LASTING_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Options:
         lease: The numbers of a LeaseTiming, in their order.
         tasks: Names of the shared tasks.
         run_s: How long a body takes; it acts every *act_s*.
-        policy: Name of an ExecPolicy.
+        lasting: Shared tasks that take seconds, each minute: "shielded", which is not cancelled, and "stubborn", which
+            does not mind.
+        writes: Each act is also a row of the table ``written`` in the store's database, by guard().
         local: There is also a local task of this name, which acts every *act_s*.
         wait: Start only when told to.
         shift_s: How far ahead its wall clock is.
@@ -49,7 +55,8 @@ class Options:
     interval_s: float = 0.5
     run_s: float = 0.3
     act_s: float = 0.02
-    policy: str = "WAIT"
+    lasting: Sequence[str] = ()
+    writes: bool = False
     local: str = ""
     wait: bool = False
     shift_s: float = 0
@@ -103,6 +110,7 @@ class Program:
         self._suspensions = 0
         self._doing: set[asyncio.Task[None]] = set()
         self._input = b""
+        self._tables: dict[str, asyncpg.Connection[Any]] = {}
         self._wall = Wall(options.shift_s)
         self.scheduler = Scheduler(options.store, lease=LeaseTiming(*options.lease))
         for name in options.tasks:
@@ -110,9 +118,13 @@ class Program:
                 self.body,
                 options.interval_s,
                 name=name,
-                policy=ExecPolicy[options.policy],
+                policy=ExecPolicy.WAIT,
                 scope=Scope.CLUSTER,
-                overlap_on_loss=True,
+            )
+        for name in options.lasting:
+            policy = ExecPolicy.SHIELD if name == "shielded" else ExecPolicy.WAIT
+            self.scheduler.schedule_task(
+                self.lasting, 60, name=name, policy=policy, scope=Scope.CLUSTER, overlap_on_loss=True
             )
         if options.local:
             self.scheduler.schedule_task(self.local, options.act_s, name=options.local)
@@ -132,15 +144,55 @@ class Program:
         self.say(event, run.task, run.fence or 0, epoch_us(run.scheduled_at), run.take, note)
 
     async def body(self) -> None:
+        await self.acting(self.options.run_s)
+
+    async def lasting(self) -> None:
+        await self.acting(LASTING_S, stubborn=current_run().task == "stubborn")
+
+    async def acting(self, for_s: float, *, stubborn: bool = False) -> None:
         self.of_run("begin")
         try:
-            for _ in range(round(self.options.run_s / self.options.act_s)):
-                await asyncio.sleep(self.options.act_s)
-                self.of_run("act", "lost" if current_run().lost.is_set() else "")
+            for _ in range(round(for_s / self.options.act_s)):
+                await self.pause(stubborn)
+                self.of_run("act", self.lost())
+                if self.options.writes:
+                    await self.write()
         except asyncio.CancelledError:
             self.of_run("end", "cut")
             raise
         self.of_run("end")
+
+    async def pause(self, stubborn: bool) -> None:
+        try:
+            await asyncio.sleep(self.options.act_s)
+        except asyncio.CancelledError:
+            if not stubborn:
+                raise
+
+    def lost(self) -> str:
+        """Return what the run is told of itself: both have to say the same."""
+        run = current_run()
+        told = ["lost"] if run.lost.is_set() else []
+        try:
+            run.check()
+        except LeaseLost:
+            return "".join(told) or "lost by check() alone"
+        return "lost by its event alone" if told else ""
+
+    async def write(self) -> None:
+        """Write what counts if the run was not replaced, and otherwise never was."""
+        run = current_run()
+        if run.task not in self._tables:
+            self._tables[run.task] = await asyncpg.connect(self.options.store)
+        table = self._tables[run.task]
+        try:
+            async with table.transaction():
+                await table.execute("INSERT INTO written (task, fence) VALUES ($1, $2)", run.task, run.fence)
+                await run.guard(table)
+        except LeaseLost:
+            self.of_run("refused")
+        else:
+            self.of_run("written")
 
     async def local(self) -> None:
         self.say("act", self.options.local)

@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -76,6 +77,69 @@ def test_a_process_whose_loop_is_blocked_is_replaced_and_what_it_does_late_has_a
     assert all(each.thaw and each.fence < again.fence for each in late)
     processes.check(processes.end())
     assert seconds(blocked, again.at) < FAILOVER_S
+
+
+def test_a_process_whose_loop_is_blocked_for_less_than_its_lease_goes_on_with_its_run(hosts: Make) -> None:
+    processes = hosts(interval_s=60.0, run_s=7.0)
+    processes.calm("a", "b", "c")
+    first = processes.acts()
+
+    blocked = steady_us()
+    processes.named(first.who).tell("block", LEASE.ttl_s / 2)
+    processes.beyond(blocked + us(MISSED_S))
+
+    end = processes.until(lambda each: each.event == "end")
+    assert (end.who, end.fence, end.note) == (first.who, first.fence, "")
+    ledger = processes.end()
+    assert [("SUCCEEDED", 1, first.fence)] == ledger.ended()
+    processes.check(ledger)
+
+
+@pytest.mark.parametrize("how", ["is cancelled", "is shielded", "has asked before, and is heard after"])
+def test_what_a_run_that_was_replaced_writes_by_guard_never_was(hosts: Make, figures: Figures, how: str) -> None:
+    """Of a table that is written to by guard() alone, the fences grow: what comes late is not in it."""
+    heard_late = how.startswith("has asked")
+    task = "task" if how == "is cancelled" else "shielded"
+    processes = hosts(writes=True, **LONG) if task == "task" else hosts(writes=True, tasks=(), lasting=[task])
+    processes.ask("CREATE TABLE written (id bigserial, task text, fence bigint)")
+    processes.calm("a", "b", "c")
+    now = steady_us()
+    first = processes.until(lambda each: (each.event, each.task) == ("written", task), since=now)
+    holder = processes.named(first.who)
+
+    if heard_late:
+        assert processes.way(first.who).trap("guard", to_server=True).wait(PATIENCE_S)
+        silent = steady_us()
+    else:
+        silent = holder.signal(signal.SIGSTOP)
+    again = processes.begins(silent, unlike=first.who, task=task)
+    counts = ("written", task, again.fence)
+    processes.until(lambda each: (each.event, each.task, each.fence) == counts)
+    went_on = steady_us()
+    if heard_late:
+        processes.way(first.who).hold()
+    else:
+        holder.signal(signal.SIGCONT)
+    ends = ("refused", "end")
+    processes.until(lambda each: (each.who, each.task) == (first.who, task) and each.event in ends, since=went_on)
+    processes.until(lambda each: (each.event, each.task, each.fence) == counts, since=went_on + us(1))
+
+    rows = processes.ask(f"SELECT json_agg(fence ORDER BY id)::text FROM written WHERE task = '{task}'")
+    written = json.loads(rows)
+    late = [each for each in processes.entries if (each.who, each.task) == (first.who, task) and each.at > went_on]
+    acts, refused = (sum(each.event == event for each in late) for event in ("act", "refused"))
+    figures(
+        failover_s=seconds(silent, again.at), bound_s=FAILOVER_S, late_acts=acts, refused=refused, written=len(written)
+    )
+    assert taken_over(first, again)
+    assert written == sorted(written)
+    assert {first.fence, again.fence} == set(written)
+    assert [] == [each for each in late if each.event == "written"]
+    if how == "is cancelled":
+        processes.check()
+    else:
+        assert refused >= acts > 0
+    assert seconds(silent, again.at) < FAILOVER_S
 
 
 # --- messages that are lost, or late ---

@@ -39,33 +39,6 @@ pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 AT_ONCE_S = 1.0
 
 
-# --- the holder ---
-
-
-def test_a_shielded_run_that_goes_on_beside_its_successor_is_told_and_its_ending_refused(group: Group) -> None:
-    processes = group(interval_s=60.0, run_s=0.6, policy="SHIELD")
-    processes.start("a")
-    processes.start("b")
-    first = processes.acts()
-    holder = processes.named(first.who)
-
-    holder.signal(signal.SIGSTOP)
-    again = processes.begins(first.at, unlike=first.who)
-    processes.until(lambda each: (each.event, each.fence) == ("end", again.fence))
-    went_on = holder.signal(signal.SIGCONT)
-    end = processes.until(lambda each: (each.event, each.fence) == ("end", first.fence))
-
-    assert (again.tick, again.take) == (first.tick, 2)
-    acts = [each for each in processes.entries if (each.event, each.fence) == ("act", first.fence)]
-    late = [each for each in acts if each.at > went_on]
-    assert len(late) > 10
-    assert all(each.note == "lost" for each in late if not each.thaw)
-    processes.beyond(end.at + us(2 * LEASE.renew_s))
-    ledger = processes.end()
-    assert [("LOST", 1, first.fence), ("SUCCEEDED", 2, again.fence)] == ledger.ended()
-    assert "does not count" in holder.errors.read_text()
-
-
 # --- who suspends ---
 
 
@@ -82,42 +55,6 @@ def test_what_a_killed_process_had_suspended_runs_again_within_a_second(group: G
     ledger = processes.end()
     processes.check(ledger)
     assert seconds(killed, again.at) < AT_ONCE_S
-
-
-# --- how processes begin ---
-
-
-def test_a_forked_child_is_another_instance_and_leaves_what_its_parent_has(group: Group) -> None:
-    processes = group(**LONG)
-    (parent,) = processes.started("a")
-    first = processes.acts()
-    parent.tell("fork")
-    child = processes.until(lambda each: (each.who, each.event) == ("a-child", "boot"))
-    pid, instance = child.note.split()
-    (other,) = processes.calm("b")  # Whoever would take the parent's lease away does so by now.
-    calm = steady_us()
-
-    boots = {each.who: each.note.split()[1] for each in processes.entries if each.event == "boot"}
-    assert 3 == len(set(boots.values()))
-    assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
-    assert first.who == processes.acts(since=calm).who == "a"
-
-    os.kill(int(pid), signal.SIGTERM)
-    processes.until(lambda each: (each.who, each.event) == ("a-child", "stopped"))
-    processes.beyond(steady_us() + us(LEASE.poll_s))
-    assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
-    parent.tell("fork")
-    again = processes.until(lambda each: (each.who, each.event) == ("a-child", "boot") and each.note != child.note)
-    assert instance != again.note.split()[1]
-
-    other.stop()
-    killed = parent.kill()  # The child has neither its lock nor its lease.
-    taken_over = processes.begins(killed)
-    assert ("a-child", 2) == (taken_over.who, taken_over.take)
-    assert seconds(killed, taken_over.at) < AT_ONCE_S
-    os.kill(int(again.note.split()[0]), signal.SIGTERM)
-    processes.until(lambda each: (each.who, each.event) == ("a-child", "stopped") and each.at > killed)
-    processes.check(processes.end())
 
 
 # --- the file ---

@@ -5,6 +5,7 @@ The bounds are those that are promised. The only slack is where it says so: thes
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -142,6 +143,49 @@ def test_a_process_that_is_stopped_for_longer_than_its_lease_is_replaced_and_act
     assert MISSED_S - LEASE.renew_s < seconds(stopped, again.at) < LEASE.failover_s
 
 
+def test_runs_that_go_on_beside_their_successors_are_told_and_their_endings_refused(
+    sharing: Sharing, figures: Figures
+) -> None:
+    """One is not cancelled, one does not mind; their process takes its share of the other tasks all the same."""
+    lasting = ("shielded", "stubborn")
+    processes = sharing.make(lasting=lasting, tasks=SEVERAL, **OFTEN)
+    (holder,) = processes.started("a")
+    first = {
+        task: processes.until(lambda each, task=task: (each.event, each.task) == ("act", task)) for task in lasting
+    }
+    processes.calm("b")
+
+    stopped = holder.signal(signal.SIGSTOP)
+    again = {task: processes.begins(stopped, unlike="a", task=task) for task in lasting}
+    went_on = holder.signal(signal.SIGCONT)
+    for run in (*first.values(), *again.values()):
+        end = ("end", run.task, run.fence)
+        processes.until(lambda each, end=end: (each.event, each.task, each.fence) == end)
+    ended = steady_us()
+    processes.beyond(ended + us(2 * LEASE.renew_s))
+    ledger = processes.end()
+
+    failover_s = max(seconds(stopped, each.at) for each in again.values())
+    late = {}
+    for task in lasting:
+        act = ("act", task, first[task].fence)
+        acts = [each for each in processes.entries if (each.event, each.task, each.fence) == act]
+        late[task] = [each for each in acts if each.at > went_on]
+        assert {""} == {each.note for each in acts if each.at < stopped}
+        assert all(each.note == "lost" for each in late[task] if not each.thaw)
+        assert (again[task].tick, again[task].take) == (first[task].tick, 2)
+        told = sorted((row.outcome, row.take, row.fence) for row in ledger.rows if row.name == task)
+        expected = [("LOST", 1, first[task].fence), ("SUCCEEDED", 2, again[task].fence)]
+        assert expected == told
+    figures(failover_s=failover_s, bound_s=LEASE.failover_s, late_acts=sum(map(len, late.values())))
+    assert min(map(len, late.values())) > 10
+    assert "task 'shielded'" in holder.errors.read_text()
+    assert "does not count" in holder.errors.read_text()
+    assert any((each.event, each.who) == ("begin", "a") for each in processes.entries if went_on < each.at < ended)
+    processes.check(ledger, tasks=SEVERAL)
+    assert failover_s < LEASE.failover_s
+
+
 # --- who suspends ---
 
 
@@ -218,6 +262,42 @@ def test_all_processes_may_suspend_at_once(sharing: Sharing, figures: Figures) -
 
 
 # --- how processes begin ---
+
+
+def test_a_forked_child_is_another_instance_and_leaves_what_its_parent_has(sharing: Sharing, figures: Figures) -> None:
+    processes = sharing.make(**LONG)
+    (parent,) = processes.started("a")
+    first = processes.acts()
+    parent.tell("fork")
+    child = processes.until(lambda each: (each.who, each.event) == ("a-child", "boot"))
+    pid, instance = child.note.split()
+    (other,) = processes.calm("b")  # Whoever would take the parent's lease away does so by now.
+    calm = steady_us()
+
+    boots = {each.who: each.note.split()[1] for each in processes.entries if each.event == "boot"}
+    assert 3 == len(set(boots.values()))
+    assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
+    assert first.who == processes.acts(since=calm).who == "a"
+
+    os.kill(int(pid), signal.SIGTERM)
+    processes.until(lambda each: (each.who, each.event) == ("a-child", "stopped"))
+    processes.beyond(steady_us() + us(LEASE.poll_s))
+    assert [first.fence] == [each.fence for each in processes.entries if each.event == "begin"]
+    parent.tell("fork")
+    again = processes.until(lambda each: (each.who, each.event) == ("a-child", "boot") and each.note != child.note)
+    assert instance != again.note.split()[1]
+
+    other.stop()
+    if sharing.by_lease:
+        processes.beyond(again.at + us(MISSED_S + LEASE.poll_s))
+    killed = parent.kill()  # The child has neither its lock nor its lease.
+    taken_over = processes.begins(killed)
+    figures(failover_s=seconds(killed, taken_over.at), bound_s=sharing.missed_within_s)
+    assert ("a-child", 2) == (taken_over.who, taken_over.take)
+    os.kill(int(again.note.split()[0]), signal.SIGTERM)
+    processes.until(lambda each: (each.who, each.event) == ("a-child", "stopped") and each.at > killed)
+    processes.check(processes.end())
+    assert sharing.missed_after_s < seconds(killed, taken_over.at) < sharing.missed_within_s
 
 
 @pytest.mark.timeout(120)
