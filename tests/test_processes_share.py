@@ -5,23 +5,15 @@ The bounds are those that are promised. The only slack is where it says so: thes
 
 from __future__ import annotations
 
-import asyncio
 import glob
-import multiprocessing
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine
 from contextlib import closing
-from multiprocessing.connection import Connection
 from pathlib import Path
-from random import Random
-from typing import Protocol
 
 import pytest
 from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Group, fill
@@ -29,9 +21,6 @@ from cluster_processes import LEASE, PATIENCE_S, Processes, local_gap, longest_g
 
 from kaiju_app._clock import steady_us, wall_us
 from kaiju_app.scheduler import LeaseTiming
-from kaiju_app.stores import MemoryStore, SqliteStore, Store
-from kaiju_app.stores._record import Coming, Record, StoredHold
-from kaiju_app.stores._transitions import Definition, hold, put, release, unhold
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 
@@ -304,158 +293,3 @@ def test_under_libfaketime_no_promise_is_broken(group: Group) -> None:
     assert 0.9 < ahead / us(HOUR_S) < 1.1
     assert 0.9 < -behind / us(HOUR_S) < 1.1
     processes.check(processes.end(), tasks=SEVERAL)
-
-
-# --- suspending races claiming ---
-
-RACES = 10_000
-HEAD_START_S = 100e-6  # At most: so that neither is always first where threads or processes take turns.
-FAR = us(3600)
-HOLD = f"{'5' * 32}#1"
-
-Side = Callable[[Store, "Gate"], Coroutine[None, None, list[int | None]]]
-
-
-class Gate(Protocol):
-    """Where two wait for each other."""
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-
-class Across:
-    """A gate between two processes."""
-
-    def __init__(self, other: Connection) -> None:
-        self._other = other
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._other.send_bytes(b".")
-        assert self._other.poll(timeout), "the other process does not come"
-        return len(self._other.recv_bytes())
-
-
-def line_up(gate: Gate, rng: Random) -> None:
-    gate.wait(60)
-    time.sleep(rng.uniform(0, HEAD_START_S))
-
-
-async def claiming(store: Store, gate: Gate) -> list[int | None]:
-    """Claim the task in each race; return the fences."""
-    await store.open()
-    found: list[int | None] = []
-    rng = Random("claiming")
-    for _ in range(RACES):
-        line_up(gate, rng)
-        claimed = (await store.claim("c" * 32, ttl=FAR, limit=1)).records
-        gate.wait(60)
-        found.append(claimed[0].fence if claimed else None)
-    await store.close()
-    return found
-
-
-async def suspending(store: Store, gate: Gate) -> list[int | None]:
-    """Hold the task in each race; return the fences of the runs that were going on then."""
-    await store.open()
-    found: list[int | None] = []
-    rng = Random("suspending")
-    for _ in range(RACES):
-        line_up(gate, rng)
-        changed = await store.change("task", holding)
-        gate.wait(60)
-        assert changed.new is not None
-        found.append(changed.new.fence if changed.new.holder else None)
-        assert (await store.change("task", as_before)).done  # The next race begins after it.
-    await store.close()
-    return found
-
-
-def due_for_ever(old: Record | None, now: int) -> tuple[Record, tuple[()]] | None:
-    first = Coming(0, 0)
-    new = put(old, now, Definition("task", "{}", (1,), first, first))
-    return None if new is None else (new, ())
-
-
-def holding(old: Record | None, now: int) -> tuple[Record, tuple[()]] | None:
-    return None if old is None else (hold(old, now, HOLD, StoredHold("they", None, now + FAR)), ())
-
-
-def as_before(old: Record | None, now: int) -> tuple[Record, tuple[()]] | None:
-    new = None if old is None else unhold(old, now, HOLD)
-    if new is not None and new.holder is not None:
-        new = release(new, now, new.holder, new.fence)
-    return None if new is None else (new, ())
-
-
-def in_threads(store: Store) -> dict[str, list[int | None]]:
-    """Race two loops in two threads."""
-    gate = threading.Barrier(2)
-    found: dict[str, list[int | None]] = {}
-
-    def run(side: Side) -> None:
-        try:
-            found[side.__name__] = asyncio.run(side(store, gate))
-        except BaseException:
-            gate.abort()
-            raise
-
-    threads = [threading.Thread(target=run, args=(side,)) for side in (claiming, suspending)]
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # So that one thread comes between what another one reads and what it writes.
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(usual)
-    return found
-
-
-def race(path: Path, side: Side, other: Connection, answer: Connection) -> None:
-    """Take one side, in a process."""
-    answer.send(asyncio.run(side(SqliteStore(path), Across(other))))
-
-
-def in_processes(path: Path) -> dict[str, list[int | None]]:
-    """Race two processes with a store each."""
-    context = multiprocessing.get_context("spawn")
-    sides = dict(zip((claiming, suspending), context.Pipe(), strict=True))
-    answers = {}
-    processes = []
-    for side, other in sides.items():
-        answers[side.__name__], answer = context.Pipe(duplex=False)
-        processes.append(context.Process(target=race, args=(path, side, other, answer)))
-        processes[-1].start()
-        answer.close()
-        other.close()
-    found = {name: answer.recv() for name, answer in answers.items()}
-    for process in processes:
-        process.join()
-    return found
-
-
-@pytest.mark.timeout(180)  # Ten thousand times two processes wait for each other, and for a processor.
-@pytest.mark.parametrize("where", ["memory", "sqlite"])
-def test_a_claim_and_a_hold_that_race_never_both_come_first(tmp_path: Path, figures: Figures, where: str) -> None:
-    """A suspender who is told that nobody runs the task is right, ten thousand times: no claim is made beside it."""
-    path = tmp_path / "store.db"
-    store = MemoryStore() if where == "memory" else SqliteStore(path)
-    began = time.monotonic()
-
-    async def prepare() -> None:
-        await store.open()
-        assert (await store.change("task", due_for_ever)).done
-        await store.close()
-
-    asyncio.run(prepare())
-    found = in_threads(store) if where == "memory" else in_processes(path)
-    claimed, seen = found["claiming"], found["suspending"]
-
-    won = Counter("claim" if fence else "hold" for fence in claimed)
-    figures(races=len(claimed), **won, took_s=time.monotonic() - began)
-    assert RACES == len(claimed) == len(seen)
-    assert claimed == seen  # Whoever claims is seen by who holds; who is not seen has not claimed.
-    fences = [fence for fence in claimed if fence]
-    assert fences == sorted(set(fences))
-    assert won["claim"] > RACES / 50
-    assert won["hold"] > RACES / 50

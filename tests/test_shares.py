@@ -5,16 +5,22 @@ The bounds are those that are promised. The only slack is where it says so: thes
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cluster_fixtures import LONG, OFTEN, SEVERAL, Figures, Sharing, taken_over
 from cluster_processes import LEASE, seconds, us
+from cluster_races import Races, in_processes, in_threads, prepare
 from cluster_storm import Storm
 
 from kaiju_app._clock import steady_us
 from kaiju_app.scheduler import LeaseTiming
+from kaiju_app.stores import MemoryStore, store_from_url
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 
@@ -328,3 +334,50 @@ def test_twenty_processes_may_start_at_once_where_there_is_no_store_yet(sharing:
     assert [("SUCCEEDED", 1)] == [(row.outcome, row.take) for row in ledger.rows]
     assert [] == list(processes.directory.glob("*.corrupt*"))
     processes.check(ledger)
+
+
+# --- suspending races claiming ---
+
+RACES = {
+    "memory": Races(10_000),
+    "sqlite": Races(10_000),
+    "postgres": Races(1_000, tasks=10, apart_s=2e-3),  # Statements take their rows one after the other.
+    "pooler": Races(200, tasks=5, apart_s=2e-3),
+}
+
+
+@pytest.mark.timeout(180)  # Ten thousand times two processes wait for each other, and for a processor.
+@pytest.mark.parametrize("where", RACES)
+def test_a_claim_and_a_hold_that_race_never_both_come_first(
+    request: pytest.FixtureRequest, tmp_path: Path, figures: Figures, where: str
+) -> None:
+    """A suspender who is told that nobody runs the task is right, ten thousand times: no claim is made beside it."""
+    races = RACES[where]
+    if where == "memory":
+        store = MemoryStore()
+        asyncio.run(prepare(store, races))
+        began = steady_us()
+        found = in_threads(store, races)
+    else:
+        url = f"sqlite:///{tmp_path / 'store.db'}"
+        if where != "sqlite":
+            hosts = request.getfixturevalue("hosts")()
+            url = hosts.url
+        if where == "pooler":
+            port = request.getfixturevalue("pooler")(hosts)
+            url = urlsplit(url)._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()
+        asyncio.run(prepare(store_from_url(url), races))
+        began = steady_us()
+        found = in_processes(url, races)
+    claimed, seen = found["claiming"], found["suspending"]
+
+    number = races.times * races.tasks
+    won = Counter("claim" if fence else "hold" for fences in claimed.values() for fence in fences)
+    figures(races=won.total(), **won, took_s=seconds(began, steady_us()))
+    assert number == won.total()
+    assert claimed == seen  # Whoever claims is seen by who holds; who is not seen has not claimed.
+    for fences in claimed.values():
+        won_by_claim = [fence for fence in fences if fence]
+        assert won_by_claim == sorted(set(won_by_claim))
+    assert won["claim"] > number / 50
+    assert won["hold"] > number / 50
