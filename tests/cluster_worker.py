@@ -21,9 +21,11 @@ from typing import Any
 
 import asyncpg
 
+from kaiju_app import _belonging
 from kaiju_app._clock import epoch_us, steady_us
 from kaiju_app.errors import LeaseLost, StoreUnavailable, SuspendLost, WrongState
 from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Scheduler, Scope, current_run
+from kaiju_app.stores import _postgres_link
 
 LASTING_S = 6.0
 
@@ -45,6 +47,9 @@ class Options:
         local: There is also a local task of this name, which acts every *act_s*.
         wait: Start only when told to.
         shift_s: How far ahead its wall clock is.
+        version: Of the application.
+        step: A step of the store's schema, in SQL, which is one more than there are.
+        unseen_s: After so long a task that nobody knows is forgotten, which is looked at as often as that.
     """
 
     who: str
@@ -60,6 +65,9 @@ class Options:
     local: str = ""
     wait: bool = False
     shift_s: float = 0
+    version: int = 0
+    step: str = ""
+    unseen_s: float = 0
 
 
 class Turns(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
@@ -112,7 +120,11 @@ class Program:
         self._input = b""
         self._tables: dict[str, asyncpg.Connection[Any]] = {}
         self._wall = Wall(options.shift_s)
-        self.scheduler = Scheduler(options.store, lease=LeaseTiming(*options.lease))
+        if options.step:
+            _postgres_link.SCHEMA[str(len(_postgres_link.SCHEMA) + 1)] = options.step
+        if options.unseen_s:
+            _belonging.UNSEEN_FOR = _belonging.HOUR = _belonging.FIRST_CLEARING = round(options.unseen_s * 1e6)
+        self.scheduler = Scheduler(options.store, lease=LeaseTiming(*options.lease), version=options.version)
         for name in options.tasks:
             self.scheduler.schedule_task(
                 self.body,

@@ -8,6 +8,7 @@ import ctypes
 import importlib.util
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -318,6 +319,11 @@ class Server(Given):
         self._guard.communicate()
         for each in self._removed:
             shutil.rmtree(each)
+
+    def connections(self, since_s: float) -> list[float]:
+        """Return when connections were made, by the wall clock, with ``log_connections``."""
+        lines = re.findall(r"^(\d+\.\d+) LOG:  connection authorized", self._log.read_text(), re.MULTILINE)
+        return [at for at in map(float, lines) if at >= since_s]
 
     # --- who follows it ---
 

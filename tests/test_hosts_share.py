@@ -12,10 +12,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
@@ -140,6 +144,106 @@ def test_what_a_run_that_was_replaced_writes_by_guard_never_was(hosts: Make, fig
     else:
         assert refused >= acts > 0
     assert seconds(silent, again.at) < FAILOVER_S
+
+
+# --- versions of the application ---
+
+
+@pytest.mark.parametrize(("old_s", "new_s"), [(1.0, 0.5), (0.5, 1.0)])
+def test_of_two_versions_the_newer_one_says_when_though_the_older_one_starts_again_beside_it(
+    hosts: Make, figures: Figures, old_s: float, new_s: float
+) -> None:
+    """One after the other is replaced; ticks go over to the new rule once, and none is missing for longer than that."""
+    processes = hosts(tasks=SEVERAL, run_s=0.1)
+    old, new = {"interval_s": old_s, "version": 1}, {"interval_s": new_s, "version": 2}
+    processes.started("a", "b", "c", **old)
+    processes.begins(steady_us())
+
+    processes.named("a").stop()
+    processes.started("a2", **new)
+    came = steady_us()
+    processes.beyond(came + us(1.5))
+    for name, next_name, version in ("b", "b2", old), ("b2", "b3", new), ("c", "c2", new):
+        processes.named(name).stop()
+        processes.started(next_name, **version)
+        processes.beyond(steady_us() + us(1.5))
+    end = steady_us()
+
+    begun = [each for each in processes.entries if each.event == "begin"]
+    after = [each for each in begun if each.at > came + us(max(old_s, new_s))]
+    of = {task: [each for each in after if (each.task, each.take) == (task, 1)] for task in SEVERAL}
+    steps = [later.tick - earlier.tick for ticks in of.values() for earlier, later in pairwise(ticks)]
+    silence_s = max(longest_gap([each for each in begun if each.task == task], came, end) for task in SEVERAL)
+    bound_s = 2 * new_s + LAG_S
+    figures(silence_s=silence_s, bound_s=bound_s, ticks=len(after), missed=sum(step > us(new_s) for step in steps))
+    assert {each.who for each in after} >= {"a2", "b2", "b3", "c2"}
+    assert set(steps) <= {us(new_s), us(2 * new_s)}
+    processes.end()
+    processes.check(tasks=SEVERAL)
+    assert silence_s < bound_s
+
+
+def test_a_task_that_no_version_knows_any_more_is_forgotten_but_not_its_history_and_its_fences_grow(
+    hosts: Make, figures: Figures
+) -> None:
+    processes = hosts(unseen_s=1.5, **OFTEN)
+    (first,) = processes.started("a", tasks=("task", "old"))
+    known = processes.until(lambda each: (each.event, each.task) == ("end", "old"))
+    first.stop()
+    processes.started("b", tasks=("task",))
+
+    without = steady_us()
+    while processes.ask("SELECT count(*) FROM kaiju_task WHERE name = 'old'"):
+        assert seconds(without, steady_us()) < PATIENCE_S, processes.told("it is not forgotten")
+        time.sleep(0.05)
+    gone = steady_us()
+    processes.begins(gone, task="task")
+    rows = processes.ask("SELECT count(*) FROM kaiju_run WHERE name = 'old' AND outcome = 'SUCCEEDED'")
+    processes.started("c", tasks=("task", "old"))
+    again = processes.begins(gone, task="old")
+
+    figures(forgotten_after_s=seconds(without, gone), rows_kept=rows)
+    assert rows >= 1
+    assert again.fence > max(each.fence for each in processes.entries if each.task == "old" and each.at < gone)
+    assert again.tick > known.tick
+    assert again.take == 1
+    processes.end()
+    processes.check(tasks=("task", "old"))
+
+
+@pytest.mark.timeout(120)
+def test_twenty_processes_whose_store_is_one_step_behind_take_it_once_while_an_older_one_goes_on(
+    hosts: Make, figures: Figures
+) -> None:
+    step = "CREATE TABLE kaiju_second (one integer); INSERT INTO kaiju_second VALUES (7)"
+    processes = hosts(tasks=SEVERAL, **OFTEN)
+    processes.started("old")
+    processes.acts("old")
+    before = processes.ask("SELECT version FROM kaiju_schema")
+    names = [f"p{number}" for number in range(20)]
+    for who in names:
+        processes.start(who, store=processes.url, wait=True, step=step)
+    for who in names:
+        processes.until(lambda each, who=who: (each.who, each.event) == (who, "ready"), within_s=40)
+
+    told = steady_us()
+    for process in processes.all[1:]:
+        process.tell("go")
+    for who in names:
+        processes.until(lambda each, who=who: (each.who, each.event) == (who, "boot"))
+    booted = steady_us()
+    processes.until(lambda each: each.event == "end" and each.who in names, since=booted)
+    processes.until(lambda each: each.event == "end" and each.who == "old", since=booted)
+
+    versions = processes.ask("SELECT json_agg(version)::text FROM kaiju_schema")
+    silence_s = max(
+        longest_gap([each for each in processes.entries if each.task == task], told, booted) for task in SEVERAL
+    )
+    figures(all_started_s=seconds(told, booted), longest_silence_s=silence_s)
+    assert [before + 1] == json.loads(versions)
+    assert 1 == processes.ask("SELECT count(*) FROM kaiju_second")
+    processes.check(tasks=SEVERAL)
+    assert seconds(told, booted) < 5
 
 
 # --- messages that are lost, or late ---
@@ -599,6 +703,68 @@ def test_a_server_that_crashes_and_comes_back_remembers_who_has_what(
             processes.until(lambda each, task=task: (each.event, each.task) == ("act", task), since=steady_us())
         processes.check(processes.end(), tasks=("task", "other"))
         assert seconds(crashed, back) < 10
+
+
+LIGHT_CLIENTS = """
+import asyncio, json, os, sys
+from contextlib import AsyncExitStack
+from kaiju_app._clock import steady_us
+from kaiju_app.scheduler import LeaseTiming, Scheduler, Scope
+
+url, lease, place = json.loads(sys.argv[1])
+
+async def main():
+    async with AsyncExitStack() as stack:
+        for number in range(10):
+            scheduler = Scheduler(url, lease=LeaseTiming(*lease))
+            async def tick(name=f"{place}{number}"):
+                print(steady_us(), name, flush=True)
+            scheduler.schedule_task(tick, 0.5, name=f"{place}{number}", scope=Scope.CLUSTER)
+            await stack.enter_async_context(scheduler)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+def test_thirty_clients_that_lose_the_server_at_once_spread_their_connections_and_tick_soon(
+    hosts: Make, figures: Figures, programs: Programs, tmp_path: Path
+) -> None:
+    """Ten in each of three processes, each with a task that only it has; the server is away for two seconds."""
+    settings = {"log_connections": "on", "log_line_prefix": "%n "}
+    with Server(programs, settings=settings) as server, ExitStack() as stack:
+        processes = hosts(server)
+        given = [processes.url, list(asdict(LEASE).values())]
+        journals = {place: tmp_path / f"light-{place}" for place in "abc"}
+        for place, journal in journals.items():
+            command = [sys.executable, "-c", LIGHT_CLIENTS, json.dumps([*given, place])]
+            with journal.open("wb") as written:
+                client = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=written, stderr=subprocess.DEVNULL)
+            stack.callback(client.communicate)
+            stack.callback(client.kill)
+
+        def first_ticks(since: int) -> dict[str, int]:
+            whole = [line.split() for each in journals.values() for line in each.read_text().split("\n")[-2::-1]]
+            return {name: int(at) for at, name in whole if int(at) > since}
+
+        def ticking(since: int) -> dict[str, int]:
+            while len(found := first_ticks(since)) < 30:
+                assert seconds(since, steady_us()) < PATIENCE_S, found
+                time.sleep(0.02)
+            return found
+
+        ticking(steady_us())
+        down = steady_us()
+        server.stop_hard()
+        processes.beyond(down + us(2))
+        server.start()
+        up = steady_us()
+        late_s = seconds(up, max(ticking(up).values()))
+        made = server.connections(since_s=wall_us() / 1e6 - seconds(up, steady_us()))
+        most = max(sum(at <= other < at + 0.1 for other in made) for at in made)
+        figures(down_s=seconds(down, up), all_tick_s=late_s, bound_s=10.0, connections=len(made), most_in_100_ms=most)
+        assert late_s < 10
+        assert most <= len(made) / 2
 
 
 # --- servers that follow ---
