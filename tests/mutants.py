@@ -78,16 +78,16 @@ SIMULATED = [
         "no-challenge-no-grace",
         "a lease that is over is taken away at first sight",
         TAKEOVER,
-        "new = expire(old, now) or challenge(old, now, grace) or old",
-        "new = expire(replace(old, suspect=True), now) or old",
+        "new = expire(old, over) or challenge(old, now, grace) or old",
+        "new = expire(replace(old, suspect=True), over) or old",
         times("cut off"),
     ),
     mutant(
         "expiry-without-challenge",
         "a lease is taken away when it has been over for the grace; its holder is not asked",
         TAKEOVER,
-        "new = expire(old, now) or challenge(old, now, grace) or old",
-        "new = expire(replace(old, suspect=True, until=(old.until or now) + grace), now) or old",
+        "new = expire(old, over) or challenge(old, now, grace) or old",
+        "new = expire(replace(old, suspect=True, until=(old.until or now) + grace), over) or old",
         times("late orders", "set again"),
     ),
     mutant(
@@ -102,9 +102,9 @@ SIMULATED = [
         "hold-expiry-without-challenge",
         "a hold whose lease is over is taken away at first sight",
         TAKEOVER,
-        "new = expire_hold(new, now, key) or challenge_hold(new, now, key, grace) or new",
+        "new = expire_hold(new, over, key) or challenge_hold(new, now, key, grace) or new",
         "held = {**new.holds, key: replace(new.holds[key], suspect=True)}\n"
-        "                new = expire_hold(replace(new, holds=held), now, key) or new",
+        "                new = expire_hold(replace(new, holds=held), over, key) or new",
         times("cut off inside"),
     ),
     mutant(
@@ -114,6 +114,14 @@ SIMULATED = [
         "challenge_hold(new, now, key, grace) or new",
         "challenge_hold(new, now, key, 0) or new",
         times("cut off inside"),
+    ),
+    mutant(
+        "takeover-by-the-later-clock",
+        "what was not over when it was seen is taken away, if the clock of the store was set since",
+        TAKEOVER,
+        "over = min(at, now)",
+        "over = now",
+        times("two inside"),
     ),
     mutant(
         "grace-too-short",

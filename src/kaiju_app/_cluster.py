@@ -186,7 +186,7 @@ class Coordinator(Claiming):
             self._claim_at = min(self._claim_at, max(due or self._claim_at, now + LINGER))
         if len(claimed.records) == room:
             self._claim_at = 0
-        await self._observe(claimed.stale)
+        await self._observe(claimed.stale, claimed.now)
 
     async def _claim_extras(self) -> None:
         for name in self.extras - self.claims.keys():
@@ -277,12 +277,12 @@ class Coordinator(Claiming):
 
     # --- others' leases ---
 
-    async def _observe(self, stale: Sequence[Record]) -> None:
-        """Challenge whose lease is over, and take it away from who does not answer; end pauses that are over."""
+    async def _observe(self, stale: Sequence[Record], at: int) -> None:
+        """Challenge whose lease was over *at* that time, and take it away from who does not answer; end pauses, too."""
         calm = self.clock.is_calm(self._steady())
         paused = {each.name for each in stale if any(not held.leased for held in each.holds.values())}
         moved = {
-            each.name: take_over(each, self.me, (), self.grace, calm=calm)
+            each.name: take_over(each, at, self.me, self.grace, calm=calm)
             for each in stale
             if calm or each.name in paused
         }
@@ -306,7 +306,9 @@ class Coordinator(Claiming):
                     "task %r: what instance %s had of it is free again, as its process is dead",
                     record.name, ", ".join(sorted(dead[0])),
                 )  # fmt: skip
-                await self._change(record.name, take_over(record, self.me, dead[0], self.grace))
+                # By their death alone: nothing is known of the clock here.
+                bury = take_over(record, seen[0].now, self.me, self.grace, dead[0], calm=False)
+                await self._change(record.name, bury)
                 self._alone = True  # What falls free is claimed here, whosever it is otherwise.
                 self._claim_by(0)
         for each in dead[0]:
