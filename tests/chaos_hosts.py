@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster_fixtures import ASKED_AGAIN_S, SEVERAL, Figures
+from cluster_fixtures import ASKED_AGAIN_S, SEVERAL, Clock, Figures, find_libfaketime
 from cluster_hosts import Hosts
-from cluster_processes import LEASE, local_gap, seconds, us
+from cluster_processes import LEASE, PATIENCE_S, local_gap, seconds, us
 from cluster_storm import Storm
-from postgres_server import Server, find_programs, needed
+from postgres_server import Missing, Server, find_programs, needed
 from tcp_proxy import Proxy
 
 from kaiju_app._clock import steady_us
@@ -33,23 +33,46 @@ SERVER = "server"  # Where a fault is, beside the places of processes.
 SESSIONS = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'kaiju_app'"
 
 
-class Chaos(Storm):
-    """Faults of every kind, at most one at a time in each place; one process and its way are left alone."""
+GUST_S = 20.0
+# Then everything of before is over: who failed is back, and whoever watches has seen a calm clock for long enough.
+CALM_S = ASKED_AGAIN_S + 2 * MISSED_S + LEASE.poll_s
 
-    def __init__(self, processes: Hosts, seed: int) -> None:
+
+class Chaos(Storm):
+    """Faults of every kind, at most one at a time in each place; one process and its way are left alone.
+
+    They come in gusts. In the calm after each a process is killed, and nothing else happens: there the bound of a
+    failover holds. While a server or ways are gone it cannot, and who takes over may be the next who is cut off.
+
+    Args:
+        clock: Of the server, if it can be set.
+    """
+
+    def __init__(self, processes: Hosts, seed: int, clock: Clock | None) -> None:
         super().__init__(processes, SEVERAL, seed, witness=True)
         self.hosts = processes
+        self.clock = clock
+        self.in_calm: list[tuple[int, str]] = []
         self._disturbed: set[str] = set()
         self._healings: list[tuple[int, int, str, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._of_processes = {"kill": self._kill, "pause": self._pause, "long pause": self._long_pause}
+        self._of_processes |= {"stop": self._stop_in_order, "block": self._block}
         self._of_ways = {"cut": self._cut, "hold": self._hold, "drop": self._drop, "delay": self._delay}
         self._of_server = {"end sessions": self._end_sessions, "freeze": self._freeze, "restart": self._restart}
+        if clock is not None:
+            self._of_server["clock"] = self._set_clock
 
     def rage(self, for_s: float) -> None:
         """Let it happen, for so long; then see that all tasks go on, and stop all in order."""
         self.begin()
         end = self.began + us(for_s)
+        while steady_us() < end:
+            self._gust(min(end, steady_us() + us(GUST_S)))
+            self._kill_in_calm()
+        self.end(within_s=2 * (ASKED_AGAIN_S + LEASE.failover_s))
+
+    def _gust(self, end: int) -> None:
         while steady_us() < end:
             self._heal_until(steady_us() + us(self.rng.uniform(0.1, 1.5)))
             if self.rng.random() < 0.3:
@@ -57,7 +80,15 @@ class Chaos(Storm):
             self._befall()
         while self._healings:
             self._heal_until(self._healings[0][0])
-        self.end(within_s=2 * (ASKED_AGAIN_S + LEASE.failover_s))
+
+    def _kill_in_calm(self) -> None:
+        self.all_up()
+        self.processes.beyond(steady_us() + us(CALM_S))
+        of = {process.who: place for place, process in self.living.items() if place != self.witness}
+        runs = self.processes.until(lambda each: (each.event, each.who in of) == ("act", True), since=steady_us())
+        self.kill(of[runs.who])
+        self.in_calm.append(self.kills[-1])
+        self.processes.beyond(self.kills[-1][0] + us(LEASE.failover_s))
 
     def _befall(self) -> None:
         kinds = self.rng.choices([self._of_processes, self._of_ways, self._of_server], [5, 6, 1])[0]
@@ -101,6 +132,22 @@ class Chaos(Storm):
         process.signal(signal.SIGSTOP)
         self._for(least_s, most_s, place, lambda: process.signal(signal.SIGCONT))
 
+    def _stop_in_order(self, place: str) -> None:
+        """And have another one in its place; what it asks of a server that is silent meanwhile takes a while."""
+        process = self.living[place]
+        process.signal(signal.SIGTERM)
+
+        def heal() -> None:
+            assert process.running.wait(PATIENCE_S) == 0, process.errors.read_text()
+            self.boot(place)
+
+        self._for(0.1, 2.0, place, heal)
+
+    def _block(self, place: str) -> None:
+        for_s = self.rng.uniform(0.1, 2 * MISSED_S)
+        self.living[place].tell("block", for_s)
+        self._for(for_s, for_s, place, lambda: None)
+
     def _cut(self, place: str) -> None:
         self._way(place).cut()
 
@@ -135,10 +182,24 @@ class Chaos(Storm):
         self.rng.choice([server.stop_hard, server.kill, server.stop])()
         self._for(0.1, MISSED_S, place, server.start)
 
+    def _set_clock(self, place: str) -> None:
+        """Mostly ahead: set back, nothing is due for as long."""
+        assert self.clock is not None
+        self.clock.set(self.clock.ahead_s + self.rng.choice([-1.0, 0.5, 3.0, 600.0]))
+
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Hosts]:
-    with Server(needed(find_programs())) as server:
+def server_clock(request: pytest.FixtureRequest) -> Clock | None:
+    if isinstance(find_libfaketime(), Missing):
+        print("\nNOT TESTED: clocks of the server that jump; there is no libfaketime")
+        return None
+    clock: Clock = request.getfixturevalue("clock")
+    return clock
+
+
+@pytest.fixture
+def processes(tmp_path: Path, server_clock: Clock | None) -> Iterator[Hosts]:
+    with Server(needed(find_programs()), environment=server_clock.environment if server_clock else None) as server:
         processes = Hosts(tmp_path, server, tasks=SEVERAL, interval_s=0.4, run_s=0.3)
         try:
             yield processes
@@ -146,16 +207,22 @@ def processes(tmp_path: Path) -> Iterator[Hosts]:
             processes.close()
 
 
-def test_minutes_of_chaos_break_nothing(processes: Hosts, figures: Figures) -> None:
-    chaos = Chaos(processes, SEED)
+def test_minutes_of_chaos_break_nothing(processes: Hosts, server_clock: Clock | None, figures: Figures) -> None:
+    chaos = Chaos(processes, SEED, server_clock)
     print(f"\n{MINUTES:g} minutes, seed {SEED}")
 
     chaos.rage(MINUTES * 60)
 
     told = chaos.figures()
+    in_calm = chaos.failovers_of(chaos.in_calm)
     print(", ".join(f"{kind} {count}" for kind, count in sorted(chaos.faults.items())))
-    figures(**told, took_s=seconds(chaos.began, chaos.over), bound_s=LEASE.failover_s)
+    figures(
+        **told, took_s=seconds(chaos.began, chaos.over), cut_in_calm=len(in_calm),
+        failover_in_calm_max_s=max(in_calm, default=0.0), bound_s=LEASE.failover_s,
+    )  # fmt: skip
     chaos.check()
+    assert in_calm
+    assert max(in_calm, default=0.0) < LEASE.failover_s
 
 
 def test_a_server_that_is_frozen_for_a_minute_ends_what_is_shared_until_it_is_not(

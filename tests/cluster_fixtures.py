@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ import pytest
 from cluster_hosts import Hosts
 from cluster_processes import LEASE, Processes
 from pgbouncer import PgBouncer, find_pgbouncer
-from postgres_server import Programs, Server, find_programs, needed
+from postgres_server import Missing, Programs, Server, find_programs, needed
 from simulated_journal import Entry
 
 LONG = {"interval_s": 60.0, "run_s": 30.0}  # One run, which is there for as long as anything is looked at.
@@ -84,6 +87,46 @@ def behind(pooler: Callable[[Hosts], int], processes: Hosts) -> Hosts:
     for who in "abc":
         processes.way(who).target = "127.0.0.1", port
     return processes
+
+
+def find_libfaketime() -> str | Missing:
+    """Return the path of the library."""
+    places = [os.environ.get("LIBFAKETIME", ""), *glob.glob("/usr/lib/*/faketime/libfaketime.so.1")]
+    places += ["/usr/lib/faketime/libfaketime.so.1", "/usr/local/lib/faketime/libfaketime.so.1"]
+    found = next((place for place in places if place and os.path.exists(place)), None)
+    return found or Missing("libfaketime is not installed, or LIBFAKETIME does not say where libfaketime.so.1 is")
+
+
+class Clock:
+    """The wall clock of a server, as libfaketime shows it, by a file in a directory of everybody's."""
+
+    def __init__(self, library: str, directory: Path) -> None:
+        directory.chmod(0o755)
+        self._file = directory / "clock"
+        self.environment = {
+            "LD_PRELOAD": library,
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+        }
+        self.set(0)
+
+    def set(self, ahead_s: float) -> None:
+        """Have it be ahead by so much from now on."""
+        self.ahead_s = ahead_s
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{ahead_s:+.3f}\n")
+        new.chmod(0o644)
+        new.rename(self._file)  # It is read at every look at the clock: never half of it.
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    """By which the clock of a server can be set, where there is libfaketime."""
+    library = needed(find_libfaketime())
+    with tempfile.TemporaryDirectory(prefix="kaiju-clock-") as directory:
+        yield Clock(library, Path(directory))
 
 
 @dataclass(frozen=True)

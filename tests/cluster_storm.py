@@ -102,11 +102,12 @@ class Storm:
     @cached_property
     def failovers(self) -> list[float]:
         """Seconds from each kill that cut a run to the next run of that task elsewhere."""
+        return self.failovers_of(self.kills)
+
+    def failovers_of(self, kills: Sequence[tuple[int, str]]) -> list[float]:
         entries = self.processes.entries
         return [
-            took
-            for task in self.tasks
-            for took in failovers([each for each in entries if each.task == task], self.kills)
+            took for task in self.tasks for took in failovers([each for each in entries if each.task == task], kills)
         ]
 
     @property

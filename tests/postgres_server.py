@@ -58,7 +58,7 @@ rm -rf "$@"
 
 @dataclass(frozen=True)
 class Missing:
-    """There is no PostgreSQL here, and why."""
+    """What a test needs is not here, and why."""
 
     reason: str
 

@@ -7,16 +7,13 @@ not answered. The bounds are those that are promised. The only slack is where it
 from __future__ import annotations
 
 import asyncio
-import glob
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from itertools import pairwise
@@ -24,7 +21,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Make, behind, fill, taken_over
+from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Clock, Figures, Make, behind, fill, taken_over
 from cluster_hosts import Hosts, Statements
 from cluster_processes import LEASE, PATIENCE_S, local_gap, longest_gap, seconds, us
 from postgres_server import Programs, Server
@@ -644,6 +641,9 @@ def test_a_server_that_is_frozen_for_longer_than_leases_last_ends_what_is_shared
         lost=len(lost), longest_local_gap_s=local_gap(processes, frozen, late),
     )  # fmt: skip
     assert [] == [each for each in silent if each.event in ("begin", "act")]
+    again = [each for each in processes.entries if (each.event, each.take > 1) == ("begin", True) and each.at > thawed]
+    assert [] == [each for each in again if seconds(thawed, each.at) < LEASE.grace_s]  # Nobody was taken for dead.
+    assert len(again) == len({(each.task, each.tick) for each in again}) <= len(SEVERAL)
     processes.check(ledger, tasks=SEVERAL)
     assert local_gap(processes, frozen, late) < 1
     assert seconds(thawed, late) < bound_s
@@ -855,42 +855,6 @@ def overlapped(processes: Hosts, task: str, since: int) -> list[float]:
 
 
 # --- clocks ---
-
-
-@pytest.fixture
-def clock(tmp_path: Path) -> Iterator[Clock]:
-    """A file by which the clock of a server can be set, where there is libfaketime."""
-    places = [os.environ.get("LIBFAKETIME", ""), *glob.glob("/usr/lib/*/faketime/libfaketime.so.1")]
-    places += ["/usr/lib/faketime/libfaketime.so.1", "/usr/local/lib/faketime/libfaketime.so.1"]
-    library = next((place for place in places if place and os.path.exists(place)), None)
-    if library is None:
-        pytest.skip("NOT TESTED: libfaketime; install it, or say in LIBFAKETIME where libfaketime.so.1 is")
-    directory = Path(tempfile.mkdtemp(prefix="kaiju-clock-"))
-    directory.chmod(0o755)
-    yield Clock(library, directory / "clock")
-    shutil.rmtree(directory)
-
-
-class Clock:
-    """The wall clock of a server, as libfaketime shows it."""
-
-    def __init__(self, library: str, file: Path) -> None:
-        self._file = file
-        self.environment = {
-            "LD_PRELOAD": library,
-            "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-        }
-        self.set(0)
-
-    def set(self, ahead_s: float) -> None:
-        """Have it be ahead by so much from now on."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{ahead_s:+.3f}\n")
-        new.chmod(0o644)
-        new.rename(self._file)  # It is read at every look at the clock: never half of it.
 
 
 JUMPS = {"an hour ahead": [3600], "ten minutes back": [-600], "here and there": [3600, -600, 1800, 0]}

@@ -5,7 +5,6 @@ The bounds are those that are promised. The only slack is where it says so: thes
 
 from __future__ import annotations
 
-import glob
 import os
 import signal
 import sqlite3
@@ -16,8 +15,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Group, fill
+from cluster_fixtures import ASKED_AGAIN_S, HOUR_S, LONG, OFTEN, SEVERAL, Figures, Group, fill, find_libfaketime
 from cluster_processes import LEASE, PATIENCE_S, Processes, local_gap, longest_gap, seconds, us
+from postgres_server import needed
 
 from kaiju_app._clock import steady_us, wall_us
 from kaiju_app.scheduler import LeaseTiming
@@ -274,11 +274,7 @@ def test_under_libfaketime_no_promise_is_broken(group: Group) -> None:
     Nothing is said of when: libfaketime 0.9.10 itself stops the threads of a Python process for up to seconds, also
     inside a transaction, where everybody waits for it.
     """
-    places = [os.environ.get("LIBFAKETIME", ""), *glob.glob("/usr/lib/*/faketime/libfaketime.so.1")]
-    places += ["/usr/lib/faketime/libfaketime.so.1", "/usr/local/lib/faketime/libfaketime.so.1"]
-    library = next((place for place in places if place and os.path.exists(place)), None)
-    if library is None:
-        pytest.skip("NOT TESTED: libfaketime; install it, or say in LIBFAKETIME where libfaketime.so.1 is")
+    library = needed(find_libfaketime())
     preload = {"LD_PRELOAD": library, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     processes = group(tasks=SEVERAL, **OFTEN)
     processes.started("a", "b")
