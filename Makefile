@@ -1,14 +1,14 @@
 # Every target sets up what it needs from uv.lock first: Python >= 3.11 and make are all that has to be there.
 # Another interpreter: make PYTHON=/path/to/python TARGET. More arguments for what is started: make TARGET ARGS="...".
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint simulate chaos mutants smoke bench clean
+.PHONY: help setup run test lint simulate chaos mutants smoke bench bench-together clean
 export PYTHON
 
 python := .venv/bin/python
 typed := src examples bench
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv what uv.lock says
 	@tools/bootstrap
@@ -20,6 +20,9 @@ run: setup ## run the example
 
 bench: setup ## run the benchmarks
 	@exec $(python) -m bench $(ARGS)
+
+bench-together: setup ## run instances that share 1,000 tasks (make bench-together ARGS="--postgres --ahead 0")
+	@exec $(python) -m bench.together $(ARGS)
 
 test: lint ## lint, all tests, then the smoke tests on the other CPythons
 	@echo "test: all tests"

@@ -1,4 +1,6 @@
-"""W8: 1,000 tasks at 1 s, shared by three processes over one store: ``python -m bench.together``.
+"""W8: 1,000 tasks at 1 s, shared by three processes over one store: ``make bench-together ARGS=--postgres``.
+
+With ``--ahead 0`` nothing is claimed before its tick; ``--tasks 10000 --interval 60 --seconds 60`` is the wide form.
 
 Every process registers every task. Each body notes its tick and when it began; what all of them noted is put together
 here: how many of the ticks ran, how many ran twice, how late they began, and how often the store was asked. On
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import sqlite3
@@ -18,7 +21,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -37,19 +41,25 @@ def main() -> int:
     if options.worker:
         asyncio.run(work(options.store, options))
         return 0
-    with tempfile.TemporaryDirectory() as folder:
-        url = options.store or f"sqlite:///{folder}/w8.db"
+    with ExitStack() as stack:
+        url = options.store or (stack.enter_context(postgres()) if options.postgres else None)
+        url = url or f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/w8.db"
         begin = time.time() + START_S + options.tasks / 1_000
         found = [json.loads(each) for each in run(options, url, begin)]
     figures = summary(found, options)
     print(json.dumps(figures, indent=1))
+    if options.json:
+        given = {name: getattr(options, name) for name in ("tasks", "interval", "processes", "seconds", "ahead")}
+        options.json.write_text(json.dumps({"store": url.partition(":")[0], **given, **figures}, indent=1) + "\n")
     return 1 if figures["duplicates"] or figures["missing"] else 0
 
 
 def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser("python -m bench.together", description=__doc__)
-    parser.add_argument("--store", help="URL of the store (a new SQLite file)")
+    parser.add_argument("--store", metavar="URL", help="the store (a new SQLite file)")
+    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL from the wheel, without fsync")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures there as well")
     parser.add_argument("--tasks", type=int, default=1_000, metavar="N")
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="of each task")
     parser.add_argument("--processes", type=int, default=3, metavar="N")
@@ -58,6 +68,18 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--begin", type=float, help=argparse.SUPPRESS)
     return parser
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Start the server that the tests have, which waits for no disk, and return its address."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    module = importlib.import_module("postgres_server")
+    programs = module.find_programs()
+    if isinstance(programs, module.Missing):
+        sys.exit(f"bench.together: no PostgreSQL: {programs.reason}; name one by --store postgresql://...")
+    with module.Server(programs) as server:
+        yield server.dsn()
 
 
 def run(options: argparse.Namespace, url: str, begin: float) -> list[str]:

@@ -31,8 +31,9 @@ import pytest
 
 T = TypeVar("T")
 
-GIVEN = "KAIJU_TEST_POSTGRES"  # The DSN of a server to test with, of a user that may create databases.
+GIVEN = "KAIJU_TEST_POSTGRES"  # postgresql://USER@HOST/DATABASE to test with, of a user that may create databases.
 NOBODY = 65534
+USUAL_PORT = 5432
 PATIENCE_S = 20.0  # Far beyond what anything here takes.
 
 SETTINGS = {
@@ -166,7 +167,9 @@ class Given:
     """A server of which no more than its DSN is known."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
+        parts = urlsplit(dsn)
+        # Tests that put something in between want to know it.
+        self._dsn = dsn if parts.port else parts._replace(netloc=f"{parts.netloc}:{USUAL_PORT}").geturl()
 
     def dsn(self, database: str | None = None) -> str:
         """Return the DSN of a database, by default of the one that is always there."""

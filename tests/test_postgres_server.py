@@ -219,6 +219,11 @@ def test_all_tests_share_one_server_which_is_the_given_one_if_there_is_one(monke
     assert "postgresql://me:secret@db.example:5433/other?sslmode=disable" == given.dsn("other")
 
 
+def test_a_given_server_without_a_port_is_at_the_usual_one() -> None:
+    assert "postgresql://me@db.example:5432/mine" == Given("postgresql://me@db.example/mine").dsn()
+    assert "postgresql://me:secret@[::1]:5432/other?a=b" == Given("postgresql://me:secret@[::1]/mine?a=b").dsn("other")
+
+
 def test_where_there_is_none_the_test_says_so() -> None:
     with pytest.raises(pytest.skip.Exception, match="NOT TESTED: no PostgreSQL: it rained"):
         needed(Missing("it rained"))
