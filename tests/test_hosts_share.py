@@ -945,6 +945,34 @@ def test_the_wall_clock_of_an_instance_has_no_effect_on_what_is_shared(hosts: Ma
     processes.check(processes.end(), tasks=SEVERAL)
 
 
+@pytest.mark.parametrize(("holder_rate", "other_rate"), [(0.8, 1.2), (1.2, 0.8)])
+def test_runs_do_not_overlap_though_the_steady_clocks_of_instances_go_by_a_fifth_too_fast_or_slow(
+    hosts: Make, figures: Figures, holder_rate: float, other_rate: float
+) -> None:
+    """A process that is cut off ends its run by its own clock, and the other one waits by the server's."""
+    processes = hosts(**LONG)
+    processes.started("a", rate=holder_rate)
+    first = processes.acts("a")
+    processes.calm("b", rate=other_rate)
+    processes.beyond(steady_us() + us(MISSED_S / 4))  # By a slow clock it is calm so much later.
+
+    off = steady_us()
+    processes.way("a").hold(to_server=True, to_client=True)
+    again = processes.begins(off, unlike="a")
+    ended = cut(processes, first)
+
+    bound_s = MISSED_S + 2 * 1.2 * LEASE.poll_s / min(1, other_rate)
+    figures(
+        cut_s=seconds(off, ended.at), cut_bound_s=LEASE.ttl_s / holder_rate, failover_s=seconds(off, again.at),
+        bound_s=bound_s,
+    )  # fmt: skip
+    assert taken_over(first, again)
+    assert ended.at < again.at
+    assert seconds(off, ended.at) < LEASE.ttl_s / holder_rate + LAG_S
+    processes.check()
+    assert seconds(off, again.at) < bound_s
+
+
 # --- the disk ---
 
 
