@@ -243,6 +243,25 @@ def test_twenty_processes_whose_store_is_one_step_behind_take_it_once_while_an_o
     assert seconds(told, booted) < 5
 
 
+@pytest.mark.xfail(strict=True, reason="each try is logged with a traceback, as a bug of the store")
+def test_an_older_process_that_has_to_connect_again_after_a_step_is_told_so_once_and_not_as_a_bug(hosts: Make) -> None:
+    processes = hosts(**OFTEN)
+    (old,) = processes.started("old")
+    processes.acts()
+    processes.ask("UPDATE kaiju_schema SET version = version + 1")
+
+    processes.cut()
+    cut_at = steady_us()
+    while "whose schema is" not in old.errors.read_text():
+        assert seconds(cut_at, steady_us()) < PATIENCE_S, processes.told("it is not told")
+        time.sleep(0.01)
+    processes.beyond(steady_us() + us(1))
+
+    said = old.errors.read_text()
+    assert "a bug in" not in said
+    assert 1 == said.count("does not answer")
+
+
 # --- messages that are lost, or late ---
 
 
