@@ -23,7 +23,7 @@ from test_stores import ME, NEVER, TTL, YOU, S, add, held, record, simply, taken
 from kaiju_app._clock import wall_us
 from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, WrongState
 from kaiju_app.scheduler import Scheduler, Scope, current_run
-from kaiju_app.stores import _postgres_link, _postgres_schema, store_from_url
+from kaiju_app.stores import _postgres_hosts, _postgres_link, _postgres_schema, store_from_url
 from kaiju_app.stores._postgres_news import pause_of
 from kaiju_app.stores._record import Coming, Record, StoredHold
 from kaiju_app.stores._store import Ending
@@ -736,7 +736,7 @@ def between(database: str) -> Iterator[Proxy]:
 async def test_a_host_that_is_gone_is_left_for_the_next_one(
     database: str, between: Proxy, opened: Opened, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_postgres_link, "CONNECT_S", 6.0)
+    monkeypatch.setattr(_postgres_hosts, "CONNECT_S", 6.0)
     host, port = between.target
     with Proxy(host, port) as gone:
         both = _both(gone, between, database.rpartition("/")[2])

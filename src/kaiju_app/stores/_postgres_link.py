@@ -12,11 +12,11 @@ from functools import cache
 from typing import Any, Protocol, TypeVar, cast
 
 import asyncpg
-from asyncpg.connect_utils import SessionAttribute
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 
-from ._dsn import Address, Host
+from ._dsn import Address
+from ._postgres_hosts import CONNECT_S, ERRORS, REFUSALS, Hosts
 from ._postgres_schema import check_server, prepare_schema
 from ._sql import statements
 
@@ -27,18 +27,7 @@ T = TypeVar("T")
 NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
-CONNECT_S = 10.0  # Some twenty ways there and back, of half a second; or as long for all hosts together.
 OFTEN = ("claim", "renew", "finish", "beat", "scan", "swap")
-READ_WRITE = SessionAttribute("read-write")
-ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-REFUSALS = (
-    asyncpg.ClientConfigurationError,  # What asyncpg says of options of its own.
-    asyncpg.InvalidAuthorizationSpecificationError,  # Of a wrong password, too.
-    asyncpg.InvalidCatalogNameError,  # No such database.
-    asyncpg.InsufficientPrivilegeError,
-    asyncpg.UndefinedObjectError,  # No such setting.
-    asyncpg.InvalidParameterValueError,
-)
 COLLISIONS = asyncpg.SerializationError, asyncpg.DeadlockDetectedError
 TRIES = 5  # Where each transaction is serializable, one of five collides.
 
@@ -67,6 +56,7 @@ class Link:
 
     def __init__(self, address: Address, timeout_s: float, now: str = NOW, clock: str = CLOCK) -> None:
         self.address = address
+        self._hosts = Hosts(address)
         self._timeout_s = timeout_s
         self._now = now
         self._clock = clock
@@ -74,7 +64,6 @@ class Link:
         self._making: asyncio.Task[asyncpg.Connection] | None = None
         self._prepared: dict[str, asyncpg.prepared_stmt.PreparedStatement] = {}
         self._turn: asyncio.Lock | None = None
-        self._first = 0  # Which host is tried first: the one that was found last, unless it has said nothing since.
         self._home: object = None
         self._working: set[asyncio.Task[Any]] = set()
         self._warned: set[str] = set()
@@ -135,35 +124,12 @@ class Link:
         return self.address.without_secrets(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__)
 
     async def connect(self) -> asyncpg.Connection:
-        """Return a new connection, to a node that can be written to.
+        """Return a new connection, to a host that can be written to.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none.
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: There is none.
         """
-        hosts, first = self.address.hosts, self._first
-        failure: Exception | None = None
-        for at in range(first, first + len(hosts)):
-            try:
-                connection = await self._connect_to(hosts[at % len(hosts)], CONNECT_S / len(hosts))
-            except (*ERRORS, TimeoutError) as exc:  # asyncpg would not leave one that says nothing.
-                failure = exc
-            else:
-                self._first = at
-                return connection
-        assert failure is not None, "an address has a host"
-        raise failure
-
-    async def _connect_to(self, host: Host, timeout_s: float) -> asyncpg.Connection:
-        name, port = host
-        named = {} if "application_name" in self.address.options else {"application_name": "kaiju_app"}
-        # No cache of statements: it would name them, and behind a pooler a name is known to another session.
-        try:
-            return await asyncpg.connect(
-                self.address.dsn, host=name or None, port=port, timeout=timeout_s, statement_cache_size=0,
-                target_session_attrs=READ_WRITE, server_settings=named,
-            )  # fmt: skip
-        except ValueError as exc:  # Some of what is wrong with an address asyncpg leaves to whatever it calls.
-            raise asyncpg.ClientConfigurationError(str(exc)) from None
+        return await self._hosts.connect()
 
     async def _answer(self, name: str, values: dict[str, Any]) -> Answer:
         turn = self._turn
@@ -204,7 +170,8 @@ class Link:
             connection.terminate()
             raise
         except BaseException as exc:
-            self._first += isinstance(exc, TimeoutError)  # Who says nothing would be waited for once more.
+            if isinstance(exc, TimeoutError):
+                self._hosts.leave()
             self._drop(connection)
             raise
         finally:

@@ -12,7 +12,8 @@ from zlib import crc32
 
 import asyncpg
 
-from ._postgres_link import CONNECT_S, ERRORS, REFUSALS, Link, disown, leave
+from ._postgres_hosts import CONNECT_S, ERRORS, REFUSALS
+from ._postgres_link import Link, disown, leave
 
 log = logging.getLogger("kaiju_app.scheduler")
 
