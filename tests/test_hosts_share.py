@@ -243,7 +243,6 @@ def test_twenty_processes_whose_store_is_one_step_behind_take_it_once_while_an_o
     assert seconds(told, booted) < 5
 
 
-@pytest.mark.xfail(strict=True, reason="each try is logged with a traceback, as a bug of the store")
 def test_an_older_process_that_has_to_connect_again_after_a_step_is_told_so_once_and_not_as_a_bug(hosts: Make) -> None:
     processes = hosts(**OFTEN)
     (old,) = processes.started("old")

@@ -11,7 +11,7 @@ from zlib import crc32
 from ._events import log
 from ._store_clock import StoreClock
 from ._timing import LeaseTiming
-from .errors import StoreUnavailable
+from .errors import KaijuError, StoreUnavailable
 from .stores._record import Record, Row
 from .stores._store import Changed, Store, Transition
 from .stores._transitions import ask
@@ -63,7 +63,7 @@ class Asking:
             async with asyncio.timeout(self.every / 1e6):
                 answer = await question
         except Exception as exc:  # An engine that has a bug is no better than one that is away, and no reason to end.
-            if not isinstance(exc, StoreUnavailable | TimeoutError):
+            if not isinstance(exc, KaijuError | TimeoutError):
                 log.exception("store %s: a bug in its %s()", self._store.name, kind)
             self._failing.add(kind if kind in ASKED_ALWAYS else "beat")
             self._on_failure(exc)
