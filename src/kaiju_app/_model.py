@@ -51,7 +51,11 @@ class Scope(StrEnum):
     LOCAL = "LOCAL"
     """Each of them, by itself."""
     CLUSTER = "CLUSTER"
-    """One of them for each tick: those agree on it that share the scheduler's store."""
+    """One of them for each tick: those agree on it that share the scheduler's store.
+
+    A process that was frozen for longer than its lease and the grace may act once more all the same; for that there is
+    ``current_run().fence``.
+    """
 
 
 class OnLost(StrEnum):
