@@ -191,9 +191,10 @@ class Coordinator(Claiming):
     async def _claim_extras(self) -> None:
         for name in self.extras - self.claims.keys():
             extra = simply(lambda old, now: claimed_by(old, now, self.me, self.ttl, extra=True))
-            answered = await self._ask(self._store.change(name, extra))
-            if answered is not None and answered[0].new is not None:
-                self._take(answered[0].new, answered[1])
+            answered = await self._ask(self._store.change_each({name: extra}))
+            changed = None if answered is None else answered[0].get(name)
+            if answered is not None and changed is not None and changed.new is not None:
+                self._take(changed.new, answered[1])
 
     # --- leases ---
 
