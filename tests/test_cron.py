@@ -345,6 +345,28 @@ def test_ten_thousand_rules_agree_with_another_library() -> None:
         assert Cron(expression).after(moment) == second_opinion.get_next(), (expression, moment)
 
 
+def test_in_any_zone_rules_agree_with_another_library_but_for_a_few_hours_around_a_change_of_the_clocks() -> None:
+    """There, the other one runs what ``*`` has in a gap at its end, and what a certain time has in a fold once more."""
+    draw = random.Random(2)
+    near = differing = 0
+    for _ in range(4_000):
+        expression, zone = f"{a_field(draw, 0, 59)} {a_field(draw, 0, 4)} * * *", draw.choice(ZONES)
+        year = draw.randint(1970, 2099)
+        days = changes(zone, year) or [datetime(year, 1, 1, tzinfo=UTC) + DAY * draw.randrange(365)]
+        moment = draw.choice(days) + timedelta(seconds=draw.randint(-3 * 3_600, 24 * 3_600))
+        other = croniter(expression, moment.astimezone(ZoneInfo(zone)), ret_type=datetime)
+        ours, theirs = Cron(expression, zone).after(moment), other.get_next().astimezone(UTC)
+
+        assert ours is not None
+        around = (min(ours, theirs) + timedelta(hours=by) for by in range(-3, 4))
+        is_near = len({each.astimezone(ZoneInfo(zone)).utcoffset() for each in around}) > 1
+        assert ours == theirs or is_near, (zone, expression, moment, ours, theirs)
+        near += is_near
+        differing += ours != theirs
+    assert near > 500
+    assert 0 < differing < near / 10
+
+
 @pytest.mark.parametrize(
     ("expression", "part"),
     [
