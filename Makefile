@@ -25,10 +25,7 @@ bench-together: setup ## run instances that share 1,000 tasks (make bench-togeth
 	@exec $(python) -m bench.together $(ARGS)
 
 test: lint ## lint, all tests, then the smoke tests on the other CPythons
-	@echo "test: all tests"
-	@$(python) -m pytest $(ARGS)
-	@echo "test: what needs a loop and no real clock once more, in asyncio's debug mode"
-	@PYTHONASYNCIODEBUG=1 $(python) -m pytest -q -m "not realtime and not pure" $(ARGS)
+	@tools/suite $(ARGS)
 	@tools/smoke
 
 lint: setup ## ruff, mypy and the import contracts
