@@ -25,7 +25,7 @@ from kaiju_app import _belonging, _clock
 from kaiju_app._clock import epoch_us
 from kaiju_app.errors import LeaseLost, StoreUnavailable, SuspendLost, WrongState
 from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Scheduler, Scope, current_run
-from kaiju_app.stores import _postgres_link
+from kaiju_app.stores import _postgres_schema
 
 LASTING_S = 6.0
 
@@ -147,7 +147,7 @@ class Program:
         self._tables: dict[str, asyncpg.Connection[Any]] = {}
         self._wall = Wall(options.shift_s)
         if options.step:
-            _postgres_link.SCHEMA[str(len(_postgres_link.SCHEMA) + 1)] = options.step
+            _postgres_schema.SCHEMA[str(len(_postgres_schema.SCHEMA) + 1)] = options.step
         if options.unseen_s:
             _belonging.UNSEEN_FOR = _belonging.HOUR = _belonging.FIRST_CLEARING = round(options.unseen_s * 1e6)
         self.scheduler = Scheduler(options.store, lease=LeaseTiming(*options.lease), version=options.version)
