@@ -317,7 +317,7 @@ SIMULATED = [
         "        for claim in list(self.claims.values()):\n            if claim.state is State.CLAIMED:\n"
         "                self._give_back(claim)\n        self._wake.set()\n",
         "        self._wake.set()\n",
-        times("orderly"),
+        Suite(("tests/test_shared.py",), "stop_gives_back"),
     ),
     mutant(
         "skip-ahead",

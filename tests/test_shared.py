@@ -1027,9 +1027,13 @@ async def test_stop_gives_back_what_was_claimed_ahead(made: Made, store: MemoryS
     a, b = made(), made()
     share(a, journal.body("a"))
     async with a:
-        await asyncio.sleep(9.8)
+        await asyncio.sleep(9.95)
         share(b, journal.body("b"))
         await b.start()
+        assert a._life.sharing is not None
+        assert a._life.sharing.member.coordinator.claims
+        began = now()
+    assert now() == pytest.approx(began, abs=0.01)  # Without waiting for the tick.
     await asyncio.sleep(4)
     found = told(await b.history("job"))
     await b.stop()
