@@ -308,6 +308,9 @@ BAD_WEEK: Script = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
+@pytest.mark.pure  # Many ticks, which debug mode makes three times as long.
+@pytest.mark.timeout(300)
 async def test_a_year_of_bad_weeks_in_four_zones_has_every_tick_once_under_every_policy(loop: VirtualLoop) -> None:
     """Runs are short, or longer than an hour, or longer than a day; what is late or overlaps is in the book as well."""
     scheduler = Scheduler(clock=loop.clock, history=10_000)

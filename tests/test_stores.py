@@ -1457,6 +1457,8 @@ async def test_what_people_read_is_kept_whatever_is_in_it(store: Store, text: st
 # --- races ---
 
 
+@pytest.mark.slow
+@pytest.mark.pure  # Its threads have loops of their own, and take four times as long in debug mode.
 @pytest.mark.timeout(300)
 def test_ten_thousand_holds_and_as_many_claims_as_there_is_time_for_never_meet(kind: str, tmp_path: Path) -> None:
     """Judged by revs: between the rev of a hold and that of its end there is no claim."""
