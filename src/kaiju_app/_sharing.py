@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import socket
 from contextlib import suppress
@@ -251,14 +250,14 @@ class Sharing:
         life.coordinator.reopen()
         self._go_on(life, loop, again=True)
 
-    async def _close_store(self, until: float = math.inf) -> None:
+    async def _close_store(self, until: float | None = None) -> None:
         if self._in_use or self._going or any(each.claim is not None for each in self.entries.values()):
             return
         loop = asyncio.get_running_loop()
         if self._closing is None or self._closing.done() or self._closing.get_loop() is not loop:
             self.store.take_back(self)
             self._closing = loop.create_task(self._let_go_of_store())
-        await asyncio.wait([self._closing], timeout=None if until == math.inf else max(0.0, until - loop.time()))
+        await asyncio.wait([self._closing], timeout=None if until is None else max(0.0, until - loop.time()))
 
     async def _let_go_of_store(self) -> None:
         try:
