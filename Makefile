@@ -1,31 +1,34 @@
-# Every target sets up what it needs from uv.lock first: Python >= 3.11 and make are all that has to be there.
-# Another interpreter: make PYTHON=/path/to/python TARGET. More arguments for what is started: make TARGET ARGS="...".
+# Every target first installs what it needs from uv.lock: only Python >= 3.11 and make have to be there.
+# Another interpreter: make PYTHON=/path/to/python TARGET. Arguments for the program: make TARGET ARGS="...".
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint simulate chaos mutants smoke bench bench-together clean
+.PHONY: help setup run test test-slow lint simulate chaos mutants mistakes smoke bench bench-together clean
 export PYTHON
 
 python := .venv/bin/python
-typed := src examples bench
+typed := src examples bench tests/docs/typing_api.py
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s  %s\n", $$1, $$2 }' Makefile
 
-setup: ## make .venv what uv.lock says
+setup: ## install what uv.lock pins into .venv
 	@tools/bootstrap
 
-# exec, in both: the program itself gets the signals, no shell stands between it and make.
+# exec: signals reach the program itself, with no shell between it and make.
 run: setup ## run the example
-	@echo "run: examples/host_monitor.py (Ctrl-C ends it)"
+	@echo "run: examples/host_monitor.py (stop it with Ctrl-C)"
 	@exec $(python) examples/host_monitor.py $(ARGS)
 
-bench: setup ## run the benchmarks
+bench: setup ## run the benchmarks (make bench ARGS="--only W1,W8-sqlite --rounds 1"; --help lists all options)
 	@exec $(python) -m bench $(ARGS)
 
-bench-together: setup ## run instances that share 1,000 tasks (make bench-together ARGS="--postgres --ahead 0")
+bench-together: setup ## benchmark instances that share 1,000 tasks (make bench-together ARGS="--postgres --ahead 0")
 	@exec $(python) -m bench.together $(ARGS)
 
-test: lint ## lint, all tests, then the smoke tests on the other CPythons
-	@tools/suite $(ARGS)
+test: lint ## lint, then one test of every mechanism (some minutes)
+	@tools/suite short $(ARGS)
+
+test-slow: setup ## the rest: all faults, repetitions on uvloop and in debug mode, long properties, other CPythons
+	@tools/suite slow $(ARGS)
 	@tools/smoke
 
 lint: setup ## ruff, mypy and the import contracts
@@ -37,18 +40,21 @@ lint: setup ## ruff, mypy and the import contracts
 	@echo "lint: import contracts"
 	@.venv/bin/lint-imports --no-logo
 
-hard := tests/test_mutants.py::test_nothing_is_broken_in_hard_times
+hard := tests/simulation/test_mutants.py::test_nothing_is_broken_in_hard_times
 
-simulate: setup ## several instances under SEEDS plans of faults, 300 virtual seconds each (make simulate SEEDS=1000)
-	@SEEDS=$(or $(SEEDS),500) $(python) -m pytest tests/test_simulation.py $(hard) --timeout 36000 $(ARGS)
+simulate: setup ## simulate instances under SEEDS plans of faults, 300 virtual seconds each (make simulate SEEDS=1000)
+	@SEEDS=$(or $(SEEDS),500) $(python) -m pytest tests/simulation/test_simulation.py $(hard) --timeout 36000 $(ARGS)
 
-chaos: setup ## MINUTES of random faults to processes, their ways to PostgreSQL and the server (make chaos MINUTES=60 SEED=7)
-	@MINUTES=$(or $(MINUTES),5) SEED=$(or $(SEED),1) $(python) -m pytest -s tests/chaos_hosts.py --timeout 360000 $(ARGS)
+chaos: setup ## MINUTES of random faults in processes, connections and a PostgreSQL server (make chaos MINUTES=60 SEED=7)
+	@MINUTES=$(or $(MINUTES),5) SEED=$(or $(SEED),1) $(python) -m pytest -s tests/processes/chaos.py --timeout 360000 $(ARGS)
 
-mutants: setup ## leave out each line that keeps a promise between instances, and see that something notices (an hour)
+mutants: setup ## remove each line that keeps a promise between instances, and check that a test notices (an hour)
 	@exec tools/mutants $(ARGS)
 
-smoke: setup ## the smoke tests on every other CPython that is installed
+mistakes: setup ## print typical mistakes and what the error tells of each
+	@cd tests && exec ../$(python) -m behaviour.test_mistakes
+
+smoke: setup ## run the smoke tests on every other CPython that is installed
 	@tools/smoke
 
 clean: ## remove environments and caches

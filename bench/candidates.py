@@ -1,28 +1,30 @@
-"""What is measured: the scheduler and the floors behind one small interface."""
+"""What is measured: the scheduler, the floors and other schedulers behind one small interface."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
-from time import monotonic
 from typing import Any, Protocol
 
-from bench import floors
+from bench import floors, timers
+from bench.clocks import wall_time
 from bench.floors import NEXT, NOW, Body
+from bench.peers import Digonio
 
 CANDIDATE = "kaiju"
+PEER = "digonio"
 POLICIES = ("CANCEL", "WAIT", "SKIP", "SHIELD")
 
 FLOORS: dict[str, Callable[[], Candidate]] = {
-    "F2": floors.F2,
-    "F3": floors.F3,
+    "F2": timers.F2,
+    "F3": timers.F3,
     "F4": floors.F4,
     "F4y": floors.F4y,
     "F5": floors.F5,
     "F4e": floors.F4e,
     "F5e": floors.F5e,
 }
+PEERS: dict[str, Callable[[], Candidate]] = {PEER: Digonio}
 EAGER_FLOORS = ("F4e", "F5e")
 
 KEPT_ENDINGS = 1_000  # Enough for every ending of a task in W6, so that none is pushed out before it is counted.
@@ -38,6 +40,10 @@ class Candidate(Protocol):
     @property
     def runs_every_tick(self) -> bool:
         """Whether a late tick is run all the same, or left out for the latest one."""
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether the rest of the loop gets a turn while much is due."""
 
     def add(self, func: Body, interval_s: float, first_due_s: float) -> Any:
         """Register *func*; return a handle for `remove`.
@@ -63,6 +69,7 @@ class Kaiju:
 
     synchronous = False
     runs_every_tick = False
+    gives_way = True
 
     def __init__(self, policy: str = "CANCEL", **options: Any) -> None:
         # Imported here: workers measure floors also where the package or its dependencies are missing.
@@ -91,20 +98,16 @@ class Kaiju:
         return sum(run.count for run in handle.history())  # Consecutive skips for one cause are one record.
 
 
-def wall_time(monotonic_s: float) -> datetime:
-    """Name an instant of the monotonic clock as an aware datetime."""
-    return datetime.now(UTC) + timedelta(seconds=monotonic_s - monotonic())
-
-
 def maker(who: str) -> Callable[[], Candidate]:
-    """Return what makes the candidate called *who*: a floor's name, `kaiju`, or `kaiju:` and a policy.
+    """Return what makes the candidate called *who*: a floor's or a peer's name, `kaiju`, or `kaiju:` and a policy.
 
     Raises:
         ValueError: There is no such candidate.
     """
     name, _, policy = who.partition(":")
-    if name in FLOORS and not policy:
-        return FLOORS[name]
+    others = FLOORS | PEERS
+    if name in others and not policy:
+        return others[name]
     if name == CANDIDATE and policy in ("", *POLICIES):
         return partial(Kaiju, policy, history=KEPT_ENDINGS) if policy else Kaiju
     raise ValueError(f"a candidate is one of {', '.join(names())}, got {who!r}")
@@ -112,4 +115,4 @@ def maker(who: str) -> Callable[[], Candidate]:
 
 def names() -> tuple[str, ...]:
     """List every candidate."""
-    return (CANDIDATE, *(f"{CANDIDATE}:{policy}" for policy in POLICIES), *FLOORS)
+    return (CANDIDATE, *(f"{CANDIDATE}:{policy}" for policy in POLICIES), *FLOORS, *PEERS)

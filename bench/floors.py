@@ -1,7 +1,7 @@
 """The floors: periodic tasks in bare asyncio, as fast as one can honestly write them by hand.
 
-A floor keeps no history, no policy, no outcome and no name, and a run that fails or lasts too long is nobody's
-business. It does keep the grid (due += interval, never now + interval), and it can add, remove, start and stop.
+A floor keeps no history, no policy, no outcome and no name, and ignores runs that fail or last too long. It does keep
+the grid (due += interval, never now + interval), and it can add, remove, start and stop.
 
 | floor | what fires a run |
 |---|---|
@@ -74,88 +74,12 @@ async def end_runs() -> None:
     await asyncio.gather(*runs, return_exceptions=True)
 
 
-class F3:
-    """A `loop.call_at` per task that re-arms itself, and `loop.create_task` per run."""
-
-    synchronous = False
-    runs_every_tick = True
-
-    def __init__(self) -> None:
-        self._timers: set[_Timer] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def add(self, func: Body, interval_s: float, first_due_s: float) -> _Timer:
-        timer = _Timer(func, interval_s, first_due(interval_s, first_due_s))
-        self._timers.add(timer)
-        if self._loop:
-            timer.arm(self._loop, self._launcher(self._loop))
-        return timer
-
-    def remove(self, timer: _Timer) -> None:
-        timer.disarm()
-        self._timers.remove(timer)
-
-    async def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        launch = self._launcher(self._loop)
-        for timer in self._timers:
-            timer.arm(self._loop, launch)
-
-    async def stop(self) -> None:
-        self._loop = None
-        for timer in self._timers:
-            timer.disarm()
-        await end_runs()
-
-    def _launcher(self, loop: asyncio.AbstractEventLoop) -> Launch | None:
-        return loop.create_task
-
-
-class F2(F3):
-    """A `loop.call_at` per task that re-arms itself, and a synchronous function: what a timer costs at all."""
-
-    synchronous = True
-
-    def _launcher(self, loop: asyncio.AbstractEventLoop) -> Launch | None:
-        return None
-
-
-class _Timer:
-    """One task of F2 and F3."""
-
-    __slots__ = ("_call_at", "_due_s", "_func", "_handle", "_interval_s", "_launch")
-
-    def __init__(self, func: Body, interval_s: float, due_s: float) -> None:
-        self._func = func
-        self._interval_s = interval_s
-        self._due_s = due_s
-        self._handle: asyncio.TimerHandle | None = None
-
-    def arm(self, loop: asyncio.AbstractEventLoop, launch: Launch | None) -> None:
-        self._call_at = loop.call_at
-        self._launch: Any = launch
-        self._handle = loop.call_at(self._due_s, self._call if launch is None else self._spawn)
-
-    def disarm(self) -> None:
-        if self._handle:
-            self._handle.cancel()
-
-    def _call(self) -> None:
-        self._due_s += self._interval_s
-        self._handle = self._call_at(self._due_s, self._call)
-        self._func()
-
-    def _spawn(self) -> None:
-        self._due_s += self._interval_s
-        self._handle = self._call_at(self._due_s, self._spawn)
-        self._launch(self._func())
-
-
 class _OneTimer:
     """What F4 and F5 share: a single `call_at`, armed for the earliest due time."""
 
     synchronous = False
     runs_every_tick = True
+    gives_way = False
     launcher = staticmethod(plain_launch)
 
     def __init__(self) -> None:
@@ -246,6 +170,8 @@ class F4(_OneTimer):
 
 class F4y(F4):
     """F4, giving the loop back after every millisecond of dispatching."""
+
+    gives_way = True
 
     def _dispatch(self) -> None:
         heap, launch, now = self._heap, self._launch, self._begin()

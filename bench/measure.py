@@ -81,7 +81,7 @@ class Window:
 
 
 class Heartbeat:
-    """Measures the longest time in which the loop served nobody else.
+    """Measures the longest time in which the loop served no other callback.
 
     The beat is a socket that is always readable: its callback comes once a turn, behind everything that was ready
     before, which is where an application's own request would stand. A chain of `call_soon` keeps a place in the queue

@@ -6,19 +6,19 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isnan
+from math import isfinite
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.plan import Figure, Work
-from bench.reach import Verdict, short
 from bench.runner import Figures, Interpreter, Rounds
+from bench.targets import Verdict, short
+from bench.work import Figure, Work
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one workload came to on one interpreter."""
+    """The result of one workload on one interpreter."""
 
     work: Work
     interpreter: Interpreter
@@ -26,32 +26,32 @@ class Result:
     judged: bool
 
     def verdicts(self, figure: Figure) -> list[tuple[str, Verdict]]:
-        """Hold a figure of each candidate against its reach."""
+        """Compare a figure of each candidate with its targets."""
         if not self.judged:
             return []
-        reaches = [reach for reach in figure.reaches if reach.eager in (None, self.interpreter.eager)]
+        targets = [target for target in figure.targets if target.eager in (None, self.interpreter.eager)]
         return [
             (who, verdict)
             for who in self.work.candidates
-            for reach in reaches
-            if (verdict := reach.judge(figure.key, self.rounds.get(who, ()), self.rounds))
+            for target in targets
+            if (verdict := target.judge(figure.key, self.rounds.get(who, ()), self.rounds))
         ]
 
 
 def table(result: Result) -> str:
-    """Write one workload: a row a figure, a column a candidate, then the reach and how far it is met."""
+    """Format one workload: a row per figure, a column per candidate, then the targets and the verdicts."""
     work, rounds = result.work, result.rounds
-    rows = [["", *rounds, "reach"]]
+    rows = [["", *rounds, "target"]]
     for figure in work.figures:
         several = len(work.candidates) > 1
-        reach = [f"{who} {verdict}" if several else str(verdict) for who, verdict in result.verdicts(figure)]
-        rows.append([figure.label, *(cell(figure.key, rounds[who]) for who in rounds), *reach[:1]])
-        rows.extend([*[""] * (len(rounds) + 1), further] for further in reach[1:])
+        target = [f"{who} {verdict}" if several else str(verdict) for who, verdict in result.verdicts(figure)]
+        rows.append([figure.label, *(cell(figure.key, rounds[who]) for who in rounds), *target[:1]])
+        rows.extend([*[""] * (len(rounds) + 1), further] for further in target[1:])
     return f"{work.name}  {work.title}  [{result.interpreter.name}]\n{aligned(rows)}\n"
 
 
 def cell(key: str, rounds: Sequence[Figures]) -> str:
-    """Write the median of a figure and, where rounds differ, its least and greatest value."""
+    """Format the median of a figure and, if rounds differ, its least and greatest value."""
     values = [figures[key] for figures in rounds if key in figures]
     if not values:
         return "-"
@@ -73,7 +73,7 @@ def padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def write_json(path: Path, results: Sequence[Result], failures: Sequence[str], settings: dict[str, Any]) -> None:
-    """Write all rounds and verdicts, so that another day's figures can be held against them."""
+    """Write all rounds and verdicts, for comparison with later measurements."""
     document = {
         "platform": platform.platform(),
         "settings": settings,
@@ -85,7 +85,7 @@ def write_json(path: Path, results: Sequence[Result], failures: Sequence[str], s
 
 
 def record(result: Result) -> dict[str, Any]:
-    """Make plain values of a result."""
+    """Return a result as plain values for JSON."""
     return {
         "work": result.work.name,
         "title": result.work.title,
@@ -101,5 +101,5 @@ def record(result: Result) -> dict[str, Any]:
 
 
 def plain(figures: Figures) -> dict[str, float | None]:
-    """Write what could not be measured as null: JSON has no NaN."""
-    return {key: None if isnan(value) else value for key, value in figures.items()}
+    """Replace NaN (not measured) and infinity (given up) by None, because JSON has neither."""
+    return {key: value if isfinite(value) else None for key, value in figures.items()}

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.peers import install
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300.0  # Registering a million tasks takes the slowest known scheduler a minute.
 UNCLEAN = ("was destroyed but it is pending", "was never awaited", "was never retrieved", "Exception in callback")
-SHARED = 0.03  # A worker that waits for its core longer than this share of the time shares it with something.
-SAID_LINES = 20  # How much of what a failed worker said is shown: the end, where the error is.
+SHARED = 0.03  # A worker that waits for its core for a larger share of the time shares it with another program.
+SAID_LINES = 20  # Lines of a failed worker's output that are shown: the end, where the error is.
 
 Figures = dict[str, float]
 Rounds = dict[str, list[Figures]]  # By candidate, one entry a round.
@@ -23,12 +25,21 @@ Rounds = dict[str, list[Figures]]  # By candidate, one entry a round.
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement: a workload, its size, the kind of loop, and the seconds after which it is given up."""
+    """One measurement.
+
+    Attributes:
+        workload: Its name.
+        size: Its arguments.
+        loop: The kind of loop, `asyncio` or `uvloop`.
+        patience_s: The seconds after which it is given up.
+        pinned: Whether it runs on one core; not, if it consists of several processes.
+    """
 
     workload: str
     size: dict[str, Any]
     loop: str = "asyncio"
     patience_s: float = PATIENCE_S
+    pinned: bool = True
 
 
 # A plan yields the jobs of one round of one candidate, is sent their figures, and returns those of the round.
@@ -36,15 +47,15 @@ Plan = Generator[Job, Figures, Figures]
 
 
 class WorkerFailed(Exception):
-    """A measurement did not come about."""
+    """A measurement failed."""
 
     def __init__(self, who: str, job: Job, said: str) -> None:
         end = "\n".join(said.strip().splitlines()[-SAID_LINES:])
-        super().__init__(f"{who}, {job.workload} {job.size} on {job.loop}: {end or 'it said nothing'}")
+        super().__init__(f"{who}, {job.workload} {job.size} on {job.loop}: {end or 'no output'}")
 
 
 class GivenUp(WorkerFailed):
-    """A measurement was not over in time."""
+    """A measurement did not end in time."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ print(json.dumps([platform.python_implementation(), platform.python_version(), s
 
 
 def interpreter(path: str) -> Interpreter:
-    """Ask the Python at *path* what it is."""
+    """Return the implementation and version of the Python at *path*."""
     said = subprocess.run([path, "-c", ASK], capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
     implementation, version, (major, minor) = json.loads(said)
     return Interpreter(path, f"{implementation} {version}", (major, minor))
@@ -83,7 +94,7 @@ def last_core() -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """Give workers of any interpreter this source tree; nothing else has to be installed there."""
+    """Return an environment in which any interpreter finds this source tree; nothing else need be installed."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -94,6 +105,7 @@ class Workers:
 
     interpreter: Interpreter
     core: int | None
+    peers: tuple[str, ...] = ()  # Candidates that have an environment of their own.
 
     def run(self, who: str, job: Job) -> Figures:
         """Measure *who*.
@@ -102,10 +114,10 @@ class Workers:
             GivenUp: It was not over after the job's patience.
             WorkerFailed: The worker failed, or left tasks behind.
         """
-        argument = json.dumps({**vars(job), "who": who, "core": self.core})
+        argument = json.dumps({**vars(job), "who": who, "core": self.core if job.pinned else None})
         try:
             ended = subprocess.run(
-                [self.interpreter.path, "-m", "bench.worker", argument],
+                [self._python(who, job), "-m", "bench.worker", argument],
                 env=environment(),
                 capture_output=True,
                 text=True,
@@ -116,18 +128,26 @@ class Workers:
         if ended.returncode or any(sign in ended.stderr for sign in UNCLEAN):
             raise WorkerFailed(who, job, ended.stderr)
         answer = json.loads(ended.stdout)
-        if answer["waited"] > SHARED:
-            note = f"  {who}, {job.workload}: waited for its core {answer['waited']:.0%} of the time, others use it"
+        if job.pinned and answer["waited"] > SHARED:
+            note = f"  {who}, {job.workload}: waited for its core {answer['waited']:.0%} of the time; others use it"
             print(note, file=sys.stderr, flush=True)
         figures: Figures = answer["figures"]
         return figures
+
+    def _python(self, who: str, job: Job) -> str:
+        if who not in self.peers:
+            return self.interpreter.path
+        try:
+            return install(who, self.interpreter.path, self.interpreter.name.split()[-1])
+        except (OSError, subprocess.SubprocessError) as error:
+            raise WorkerFailed(who, job, f"its environment cannot be made: {error}") from error
 
 
 def take_turns(plans: dict[str, Plan], run: Callable[[str, Job], Figures], failures: list[str]) -> dict[str, Figures]:
     """Carry out the plans of several candidates job by job, each in its turn.
 
     Returns:
-        The figures of those whose plan could be carried out; what became of the others is appended to *failures*.
+        The figures of the candidates whose plan succeeded. The errors of the others are appended to *failures*.
     """
     figures: dict[str, Figures] = {}
     jobs = {who: next(plan) for who, plan in plans.items()}

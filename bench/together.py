@@ -1,11 +1,10 @@
-"""W8: 1,000 tasks at 1 s, shared by three processes over one store: ``make bench-together ARGS=--postgres``.
+"""W8: 1,000 tasks at 1 s, shared by three processes through one store: ``make bench-together ARGS=--postgres``.
 
 With ``--ahead 0`` nothing is claimed before its tick; ``--tasks 10000 --interval 60 --seconds 60`` is the wide form.
 
-Every process registers every task. Each body notes its tick and when it began; what all of them noted is put together
-here: how many of the ticks ran, how many ran twice, how late they began, and how often the store was asked. On
-PostgreSQL a claim, a renewal, an ending and a beat are one statement each; on SQLite each is several, which are counted
-too.
+Every process registers every task. Each body records its tick and when it began. The parent combines the records: how
+many of the ticks ran, how many ran twice, how late they began, how many questions the store got, how many statements
+the database executed for them, and what CPU a run cost in these processes and in the server that the parent started.
 """
 
 from __future__ import annotations
@@ -21,18 +20,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any
+
+import asyncpg
+import psutil
+from asyncpg.prepared_stmt import PreparedStatement
 
 from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Scheduler, Scope, current_run
 from kaiju_app.stores import Store, store_from_url
 
-ASKED = ("claim", "renew", "finish", "scan", "swap", "change", "change_each", "beat", "history", "dead", "tidy")
-START_S = 6.0  # Registration is over by then, and everybody there.
+ASKED = ("claim", "renew", "finish", "scan", "swap", "change_each", "heartbeat", "history", "dead", "prune")
+START_S = 6.0  # By then all processes have started and registered their tasks.
 
 
 def main() -> int:
@@ -41,63 +45,119 @@ def main() -> int:
     if options.worker:
         asyncio.run(work(options.store, options))
         return 0
-    with ExitStack() as stack:
-        url = options.store or (stack.enter_context(postgres()) if options.postgres else None)
-        url = url or f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/w8.db"
-        begin = time.time() + START_S + options.tasks / 1_000
-        found = [json.loads(each) for each in run(options, url, begin)]
-    figures = summary(found, options)
+    figures = figures_of(options)
     print(json.dumps(figures, indent=1))
     if options.json:
-        given = {name: getattr(options, name) for name in ("tasks", "interval", "processes", "seconds", "ahead")}
-        options.json.write_text(json.dumps({"store": url.partition(":")[0], **given, **figures}, indent=1) + "\n")
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 1 if figures["duplicates"] or figures["missing"] else 0
 
 
 def arguments() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser("python -m bench.together", description=__doc__)
-    parser.add_argument("--store", metavar="URL", help="the store (a new SQLite file)")
-    parser.add_argument("--postgres", action="store_true", help="a PostgreSQL from the wheel, without fsync")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write all figures there as well")
+    parser.add_argument("--store", metavar="URL", help="URL of the store (default: a new SQLite file)")
+    parser.add_argument("--postgres", action="store_true", help="use a PostgreSQL from the wheel, without fsync")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write all figures to this file")
     parser.add_argument("--tasks", type=int, default=1_000, metavar="N")
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="of each task")
+    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="interval of each task")
     parser.add_argument("--processes", type=int, default=3, metavar="N")
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long ticks are counted")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long to count ticks")
     parser.add_argument("--ahead", type=float, default=LeaseTiming().ahead_s, metavar="S")
+    parser.add_argument("--start", type=float, default=START_S, metavar="S", help="time for the processes to start")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--begin", type=float, help=argparse.SUPPRESS)
     return parser
 
 
+def measure(
+    *, store: str, tasks: int, interval_s: float, processes: int, seconds: float, start_s: float
+) -> dict[str, float]:
+    """W8 as a workload: *store* is `postgresql` or `sqlite`.
+
+    Returns:
+        Runs expected, missing and done twice; lateness in milliseconds; statements a second; microseconds of CPU a run
+        in the processes and in the server (NaN without one).
+    """
+    sizes = f"--tasks={tasks} --interval={interval_s} --processes={processes} --seconds={seconds} --start={start_s}"
+    found = figures_of(arguments().parse_args([*sizes.split(), *(["--postgres"] if store == "postgresql" else [])]))
+    server_us = found["server_cpu_us_a_run"]
+    return {
+        "expected": found["expected"],
+        "missing": found["missing"],
+        "duplicates": found["duplicates"],
+        "p50_ms": found["late_ms_p50"],
+        "p99_ms": found["late_ms_p99"],
+        "longest_ms": found["late_ms_max"],
+        "statements": found["statements_a_second"],
+        "cpu_us": found["cpu_us_a_run"],
+        "server_us": nan if server_us is None else server_us,
+    }
+
+
+def figures_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Start the store, run the processes, and return all figures."""
+    with ExitStack() as stack:
+        url, server = options.store, None
+        if url is None and options.postgres:
+            server = stack.enter_context(postgres())
+            url = server.dsn()
+        url = url or f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/w8.db"
+        begin = time.time() + options.start + options.tasks / 1_000
+        processes = start(options, url, begin)
+        server_cpu_s = None if server is None else server_cpu(server, begin + 1, begin + 1 + options.seconds)
+        said = [process.communicate(timeout=options.seconds + 60)[0] for process in processes]
+    if any(process.returncode for process in processes):
+        sys.exit("bench.together: a process failed, see above")
+    found = [json.loads(each) for each in said]
+    given = {name: getattr(options, name) for name in ("tasks", "interval", "processes", "seconds", "ahead")}
+    return {"store": url.partition(":")[0], **given, **summary(found, server_cpu_s, options)}
+
+
 @contextmanager
-def postgres() -> Iterator[str]:
-    """Start the server that the tests have, which waits for no disk, and return its address."""
+def postgres() -> Iterator[Any]:
+    """Start the test suite's server, without fsync."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
-    module = importlib.import_module("postgres_server")
+    module = importlib.import_module("support.postgres_server")
     programs = module.find_programs()
     if isinstance(programs, module.Missing):
-        sys.exit(f"bench.together: no PostgreSQL: {programs.reason}; name one by --store postgresql://...")
+        sys.exit(f"bench.together: no PostgreSQL: {programs.reason}; choose one with --store postgresql://...")
     with module.Server(programs) as server:
-        yield server.dsn()
+        yield server
 
 
-def run(options: argparse.Namespace, url: str, begin: float) -> list[str]:
-    """Return what each process prints."""
+def start(options: argparse.Namespace, url: str, begin: float) -> list[subprocess.Popen[str]]:
+    """Start the processes. Each prints its records when it ends."""
     command = [
         sys.executable, "-m", "bench.together", "--worker", "--store", url, "--tasks", str(options.tasks),
         "--seconds", str(options.seconds), "--interval", str(options.interval), "--begin", str(begin),
         "--ahead", str(options.ahead),
     ]  # fmt: skip
-    processes = [
+    return [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
         for _ in range(options.processes)
     ]
-    return [process.communicate(timeout=options.seconds + 60)[0] for process in processes]
+
+
+def server_cpu(server: Any, from_s: float, until_s: float) -> float:
+    """Return the CPU seconds of all the server's processes from *from_s* until *until_s* by the wall clock."""
+    time.sleep(max(0.0, from_s - time.time()))
+    before_s = tree_cpu(server.processes())
+    time.sleep(max(0.0, until_s - time.time()))
+    return tree_cpu(server.processes()) - before_s
+
+
+def tree_cpu(processes: list[psutil.Process]) -> float:
+    """Return the CPU seconds of a process and its children, those of children that have ended included."""
+    used_s = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # It ended just now: its time is that of its parent's children.
+            times = process.cpu_times()
+            used_s += times.user + times.system + times.children_user + times.children_system
+    return used_s
 
 
 async def work(url: str, options: argparse.Namespace) -> None:
-    """Be one process: run what comes, and print what it was."""
+    """Run as one process, and print the records of its runs."""
     tasks, begin, seconds = options.tasks, options.begin, options.seconds
     store = store_from_url(url)
     asked, stated = counted(store), counted_statements()
@@ -116,6 +176,8 @@ async def work(url: str, options: argparse.Namespace) -> None:
             first_run=first + timedelta(seconds=number / tasks * options.interval),
         )  # fmt: skip
     async with scheduler:
+        if (late_s := time.time() - begin) > 0:  # Ticks that nobody could claim yet would count as missing.
+            sys.exit(f"bench.together: this process started {late_s:.1f} s too late; raise --start")
         await asyncio.sleep(begin + 1 - time.time())
         asked.clear()
         stated.clear()
@@ -127,7 +189,7 @@ async def work(url: str, options: argparse.Namespace) -> None:
 
 
 def counted(store: Store) -> Counter[str]:
-    """Return a count of the questions that are put to *store* from now on."""
+    """Return a counter of the calls to *store* from now on."""
     asked: Counter[str] = Counter()
     for name in ASKED:
         setattr(store, name, _counting(getattr(store, name), name, asked))
@@ -143,7 +205,7 @@ def _counting(method: Callable[..., Any], name: str, asked: Counter[str]) -> Cal
 
 
 def counted_statements() -> Counter[str]:
-    """Return a count of the statements, by their first word, of SQLite's connections that are made from now on."""
+    """Return a counter, by first word, of the statements that this process has a database execute from now on."""
     stated: Counter[str] = Counter()
 
     class Counting(sqlite3.Connection):
@@ -151,12 +213,31 @@ def counted_statements() -> Counter[str]:
             stated.update(sql.split(None, 1)[:1])
             return super().execute(sql, *values)
 
+        def executemany(self, sql: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
+            each = list(rows)
+            stated[sql.split(None, 1)[0]] += len(each)
+            return super().executemany(sql, each)
+
     sqlite3.connect = partial(sqlite3.connect, factory=Counting)  # type: ignore[assignment]
+    for name in ("fetch", "fetchval", "fetchrow", "execute"):
+        _count_queries(asyncpg.Connection, name, lambda _, sql, *values: sql, stated)
+    for name in ("fetch", "fetchval", "fetchrow"):
+        _count_queries(PreparedStatement, name, lambda statement, *values: statement.get_query(), stated)
     return stated
 
 
-def summary(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures, of the ticks within the time that is counted."""
+def _count_queries(owner: type, name: str, sql_of: Callable[..., str], stated: Counter[str]) -> None:
+    method = getattr(owner, name)
+
+    async def counting(self: Any, *args: Any, **options: Any) -> Any:
+        stated.update(sql_of(self, *args).split(None, 1)[:1])
+        return await method(self, *args, **options)
+
+    setattr(owner, name, counting)
+
+
+def summary(found: list[dict[str, Any]], server_cpu_s: float | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the figures for the ticks within the measured time."""
     first = min(tick for each in found for _, tick, _ in each["runs"]) + 1
     last = first + options.seconds
     runs = [(task, tick, late) for each in found for task, tick, late in each["runs"] if first <= tick < last]
@@ -165,7 +246,8 @@ def summary(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[st
     asked, stated = (sum((Counter(each[what]) for each in found), Counter()) for what in ("asked", "stated"))
     expected = round(options.tasks * options.seconds / options.interval)
     return {
-        "done": f"{len(ticks)} of {expected}",
+        "expected": expected,
+        "done": len(ticks),
         "missing": expected - len(ticks),
         "duplicates": sum(number - 1 for number in ticks.values()),
         "questions_a_second": round(asked.total() / options.seconds, 1),
@@ -176,7 +258,8 @@ def summary(found: list[dict[str, Any]], options: argparse.Namespace) -> dict[st
         "late_ms_p99": round(late[len(late) * 99 // 100] * 1e3, 2),
         "late_ms_max": round(late[-1] * 1e3, 2),
         "runs_by_process": [sum(first <= tick < last for _, tick, _ in each["runs"]) for each in found],
-        "cpu_ms_per_1000_runs": round(sum(each["cpu_s"] for each in found) / len(runs) * 1e6, 1),
+        "cpu_us_a_run": round(sum(each["cpu_s"] for each in found) / len(runs) * 1e6, 1),
+        "server_cpu_us_a_run": None if server_cpu_s is None else round(server_cpu_s / len(runs) * 1e6, 1),
     }
 
 

@@ -20,8 +20,13 @@ def main(argument: str) -> None:
     """Do the job and print its figures."""
     job: dict[str, Any] = json.loads(argument)
     pin(job["core"])
-    with asyncio.Runner(loop_factory=loop_factory(job["loop"])) as runner:
-        figures = runner.run(measure(job["who"], job["workload"], job["size"]))
+    if job["workload"] == "together":
+        from bench import together  # Needs the package with its stores, which floors and peers do without.
+
+        figures = together.measure(**job["size"])
+    else:
+        with asyncio.Runner(loop_factory=loop_factory(job["loop"])) as runner:
+            figures = runner.run(measure(job["who"], job["workload"], job["size"]))
     print(json.dumps({"figures": figures, "waited": waited_share()}))
 
 
@@ -31,7 +36,7 @@ async def measure(who: str, workload: str, size: dict[str, Any]) -> Figures:
 
 
 def waited_share() -> float:
-    """Return how much of the time this process wanted the core it had to wait for it; 0 where nobody counts.
+    """Return the share of its runnable time that this process waited for its core; 0 where that is not counted.
 
     The first two figures of ``/proc/self/schedstat`` are time on the core and time in the run queue (kernel document
     scheduler/sched-stats).

@@ -15,16 +15,15 @@ from typing import Any
 from bench.candidates import Candidate, Kaiju
 from bench.floors import NEXT, NOW
 from bench.measure import Probe, SlowProbe, Window, collections, heartbeat, quantile, resident_bytes, sleep_until
+from bench.overload import overload, recovery
+from bench.timing import LEAD_S, first_tick, phases, start_before
 
 Figures = dict[str, float]
 Workload = Callable[..., Awaitable[Figures]]
 
 HOUR_S = 3600.0  # An interval that does not come round while anything is measured.
-LEAD_S = 0.3  # Between the start and the first tick: nothing of the start is measured as lateness.
-LEAD_PER_TASK_S = 50e-6  # Time to register a task before the first tick; several times what any candidate needs.
 PATIENCE_S = 30.0  # How long to wait for the last of many runs before they count as lost.
-POLL_S = 0.01  # How often that is looked at.
-GOLDEN = (5**0.5 - 1) / 2
+POLL_S = 0.01  # The interval of these checks.
 BATCH = 1_000  # Calls between two turns of the loop, so that work put off by a candidate is measured as well.
 
 
@@ -158,6 +157,19 @@ async def churn(candidate: Candidate, *, registered: int, churn_s: float) -> Fig
     return {"pairs_per_s": pairs / window.lasted_s}
 
 
+async def removal(candidate: Candidate, *, tasks: int) -> Figures:
+    """W5: remove tasks whose first run is due and has not begun; returns microseconds for each."""
+    await candidate.start()
+    handles = [candidate.add(nothing, HOUR_S, NOW) for _ in range(tasks)]
+    remove = candidate.remove
+    with Window() as window:
+        for handle in handles:
+            remove(handle)
+    await asyncio.sleep(0)
+    await candidate.stop()
+    return {"us": window.lasted_s / tasks * 1e6}
+
+
 async def slow_bodies(
     candidate: Candidate, *, tasks: int, interval_s: float, body_s: float, warm_up: int, ticks: int
 ) -> Figures:
@@ -203,7 +215,8 @@ async def slow_bodies(
 
 
 WORKLOADS: dict[str, Workload] = {
-    workload.__name__: workload for workload in (spread, idle, ran_once, herd, churn, slow_bodies)
+    workload.__name__: workload
+    for workload in (spread, idle, ran_once, herd, churn, removal, slow_bodies, overload, recovery)
 }
 
 
@@ -211,36 +224,10 @@ async def nothing() -> None:
     """Do nothing: the body of tasks that are not meant to run."""
 
 
-def first_tick(tasks: int) -> float:
-    """Choose the first due time far enough ahead for *tasks* to be registered before it."""
-    return monotonic() + lead(tasks)
-
-
-def lead(tasks: int) -> float:
-    """Return the seconds that *tasks* may take to register and start."""
-    return LEAD_S + tasks * LEAD_PER_TASK_S
-
-
-def phases(tasks: int) -> list[float]:
-    """Spread *tasks* phases over [0, 1), in order.
-
-    Multiples of the golden ratio fill the interval evenly, yet are no multiples of a millisecond: with an equal
-    distance of 1 ms, how loops round their timers would meet every task alike, by the chance of the first phase.
-    """
-    return sorted(number * GOLDEN % 1 for number in range(tasks))
-
-
 def add_probe(candidate: Candidate, late_s: array[float], interval_s: float, due_s: float) -> None:
     """Register a body that appends its lateness, in seconds, to *late_s*."""
     probe = Probe(late_s.append, interval_s, due_s, runs_every_tick=candidate.runs_every_tick)
     candidate.add(probe.call if candidate.synchronous else probe.run, interval_s, due_s)
-
-
-async def start_before(candidate: Candidate, first_tick_s: float) -> None:
-    """Start *candidate*; a start that is not over before the first tick would be measured as lateness."""
-    await candidate.start()
-    if (late_s := monotonic() - first_tick_s) > 0:
-        raise TimeoutError(f"registering and starting took {late_s:.3f} s too long: raise LEAD_PER_TASK_S")
 
 
 async def all_noted(noted: array[Any], expected: int) -> None:

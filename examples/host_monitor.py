@@ -1,25 +1,26 @@
-"""Watch this machine: sample it every second, check what it depends on, keep the history in a SQLite file.
+"""Monitor this machine: sample it every second, check what it depends on, keep the history in a SQLite file.
 
     python examples/host_monitor.py --check tcp://localhost:5432 --check http://localhost:8000/health
 
-An ``Application`` of five services, which schedule its tasks; the table on the screen shows these tasks at work.
-What there is to learn, by class:
+It is an ``Application`` of five services that schedule its tasks. The table on the screen shows these tasks at work.
+What each class demonstrates:
 
-* ``Database``: blocking code, which knows nothing of services and tasks.
-* ``Store``: a whole life. ``init()`` may have to wait, and leaves nothing open if it is cancelled; ``health()`` tries
-  what the others rely on; ``post_init()`` takes its time; ``close()`` has the last word. A trigger (every full minute)
-  instead of an interval; ``async with task.suspend():`` keeps a task quiet while what it works on is changed.
-* ``Sampler``: ``service()`` for a store that is open before it and closed after it. Plain functions, which run in
-  threads; SKIP for a reading that comes too late to matter, SHIELD for a write that must not be torn;
+* ``Database``: blocking code that knows nothing about services and tasks.
+* ``Store``: all phases of a service. ``init()`` closes what it opened if it is cancelled, ``health()`` tries what other
+  services rely on, ``post_init()`` does slow work in the background, ``close()`` writes what is left. A trigger (every
+  full minute) instead of an interval. ``async with task.suspend():`` stops a task while its data is changed.
+* ``Sampler``: ``service()`` for a store that opens before it and closes after it. Plain functions, which run in
+  threads. SKIP for a reading that is useless when it is late, SHIELD for a write that must not be interrupted.
   ``current_run()`` for the time that a sample belongs to.
-* ``Table``: what can be seen of a task from outside, and ``subscribe()`` to hear how every run ended.
-* ``StatusPage``: an optional service, without which the others go on; ``app.inspect()`` is under ``/json``.
-* ``Checks``: one task each, with retries and a deadline; one that fails, or hangs, disturbs no other.
+* ``Table``: what can be read from a task, and ``subscribe()`` to be called at the end of every run.
+* ``StatusPage``: an optional service; the application runs without it if the port is taken. ``/json`` is
+  ``app.inspect()``.
+* ``Checks``: one task for each check, with retries and a deadline. A check that fails or hangs does not affect others.
 
-``run_app()`` does the rest. Ctrl-C or SIGTERM ends it in order, during its start too: shielded work is finished, the
-last table is shown, what was collected is written. The exit status is then 0, because it did what it was asked to do. A
-second signal cuts that short: 128 + its number. If it cannot start, or not end in order, a line says why: 1. What went
-wrong inside, with tracebacks, is in a log beside the database.
+``run_app()`` does the rest. Ctrl-C or SIGTERM stops the program cleanly, during its start, too: it finishes shielded
+runs, shows the last table, writes the last samples, and exits with status 0. A second signal cuts that short, with
+status 128 + its number. If it fails to start or does not stop cleanly, it prints why and exits with status 1. Details
+and tracebacks go to a log file beside the database.
 """
 
 from __future__ import annotations
@@ -48,20 +49,21 @@ from urllib.parse import SplitResult, urlsplit
 import psutil
 
 from kaiju_app import Application, Health, Service, ServiceState, run_app, service
+from kaiju_app.application import ApplicationContext
 from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Outcome, Reason, Run, ScheduledTask, current_run
 
-SAVE_S = 5.0  # What a power cut may cost. A transaction writes whole pages, however few the numbers in it.
+SAVE_S = 5.0  # A power cut loses this much. Not less: a transaction writes whole pages, however little it contains.
 REFRESH_S = 5.0
 PRUNE_S = 60.0
 CHECK_S = 5.0
-ATTEMPT_S = 1.0  # Three attempts of a second and two pauses fit into the deadline, and that into the interval.
+ATTEMPT_S = 1.0  # Three attempts and two pauses fit into the deadline, and the deadline into the interval.
 CHECK_DEADLINE_S = 4.5
-BUSY_S = 1.0  # What another program may take with the file; less than what a service has that is asked to give way.
-STALE_S = 4 * SAVE_S  # Nothing written for so long: several writes in a row have failed.
-SAMPLES_KEPT_S = 2 * 3600.0  # Single samples; after that the minutes tell enough. The table needs one hour of them.
-NOTES = 5  # Lines about what changed, under the table.
+BUSY_S = 1.0  # How long another program may lock the file. Less than the grace of a service that is cancelled.
+STALE_S = 4 * SAVE_S  # If the newest row is older, several writes in a row have failed.
+SAMPLES_KEPT_S = 2 * 3600.0  # After that the minutes are detailed enough. The table needs one hour of samples.
+NOTES = 5  # Lines under the table about what has changed.
 
-METRICS = {  # and how each is shown
+METRICS = {  # Name and format.
     "cpu %": ".1f", "memory %": ".1f", "load": ".2f", "disk %": ".1f",
     "in kB/s": ",.1f", "out kB/s": ",.1f", "processes": ",.0f",
 }  # fmt: skip
@@ -75,7 +77,7 @@ CREATE TABLE IF NOT EXISTS minute (
 ) WITHOUT ROWID;
 """
 
-# The latest minute is computed again: samples of it may have been written since.
+# The latest minute is computed again, because more of its samples may have been written since.
 ROLL_UP = """
 INSERT OR REPLACE INTO minute
 SELECT CAST(at AS INTEGER) / 60 * 60, metric, min(value), avg(value), max(value), count(*) FROM sample
@@ -87,17 +89,17 @@ Spread = tuple[float, float, float]  # min, avg, max
 
 
 def soon(seconds: float) -> datetime:
-    """Return a first tick that lets each task find what the one before it left: read, saved, summed up, shown."""
+    """Return a first tick in *seconds*. Each task starts after the one whose data it needs: sample, save, show."""
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 class Database:
-    """The SQLite file. Every method blocks, is one transaction, and may be called from any thread."""
+    """The SQLite file. Every method is one transaction, blocks, and may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)  # The lock sees to that.
+        self._db = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)  # We have a lock.
 
     def prepare(self) -> None:
         with self._lock:
@@ -113,7 +115,7 @@ class Database:
             return f"{db.execute(ROLL_UP).rowcount} rows"
 
     def prune(self, samples_before: float, minutes_before: float) -> int:
-        """Delete what is older, by whole minutes; return the number of rows. A sample goes once its minute is kept."""
+        """Delete older rows, by whole minutes; return how many. Samples of a minute stay until it is rolled up."""
         kept = "min(?, (SELECT max(at) FROM minute))"
         with self._lock, self._db as db:
             samples = db.execute(f"DELETE FROM sample WHERE at < {kept}", [samples_before // 60 * 60])
@@ -126,7 +128,7 @@ class Database:
             return {metric: (low, mean, high) for metric, low, mean, high in db.execute(query, [since])}
 
     def contents(self) -> str:
-        """Return how much there is and since when, in words."""
+        """Describe how much there is, and since when."""
         with self._lock, self._db as db:
             samples, sampled = db.execute("SELECT count(DISTINCT at), min(at) FROM sample").fetchone()
             minutes, rolled = db.execute("SELECT count(DISTINCT at), min(at) FROM minute").fetchone()
@@ -136,16 +138,16 @@ class Database:
         return f"samples: {samples:,}, minutes: {minutes:,}, since {since:%Y-%m-%d %H:%M}"
 
     def newest(self) -> float:
-        """Return when the latest sample was taken, 0 if there is none; raise if the file cannot be written."""
+        """Return the time of the newest sample, 0 if there is none. Raise if the file cannot be written."""
         with self._lock, self._db as db:
             db.execute("BEGIN IMMEDIATE")
             (newest,) = db.execute("SELECT coalesce(max(at), 0) FROM sample").fetchone()
             return float(newest)
 
     def damage(self, give_up: Callable[[], bool]) -> str:
-        """Return "ok" or what is damaged. On a connection of its own: in a large file it takes minutes."""
+        """Return "ok" or what is damaged. This takes minutes for a large file, so it has its own connection."""
         with closing(sqlite3.connect(self._path)) as db:
-            db.set_progress_handler(give_up, 10_000)  # Nobody can cancel a thread, but SQLite asks every now and then.
+            db.set_progress_handler(give_up, 10_000)  # A thread cannot be cancelled, but SQLite asks now and then.
             return str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
 
     def close(self) -> None:
@@ -155,7 +157,7 @@ class Database:
 
 @dataclass
 class Store(Service):
-    """What is kept: all of it in the file, and the last hour summed up in memory, so that a redraw costs no query."""
+    """The history in the file, and a summary of the last hour in memory, so that drawing the table needs no query."""
 
     path: Path
     keep_s: float
@@ -180,7 +182,7 @@ class Store(Service):
         try:
             await asyncio.to_thread(self.db.prepare)
             await asyncio.to_thread(self.refresh)
-        except BaseException:  # Cancelled, too: an init() that does not return gets no close().
+        except BaseException:  # Including cancellation: close() is not called if init() does not return.
             await asyncio.to_thread(self.db.close)
             raise
 
@@ -193,10 +195,10 @@ class Store(Service):
             raise sqlite3.DatabaseError(f"{self.path}: {found}")
 
     async def close(self) -> None:
-        try:  # Whoever writes is closed already: now it is complete.
+        try:  # The services that write are closed already, so the data is complete.
             await asyncio.to_thread(self.db.roll_up)
             await asyncio.to_thread(self.refresh)
-            say(self.app, f"ended; kept {self.contents} in {self.path}")
+            say(self.app, f"stopped; kept {self.contents} in {self.path}")
         finally:
             await asyncio.to_thread(self.db.close)
 
@@ -206,7 +208,7 @@ class Store(Service):
         return f"{len(self.hour)} metrics"
 
     async def prune(self) -> str:
-        """Delete old rows and rewrite the cache; no refresh may bring back what it read halfway."""
+        """Delete old rows and refresh the cache. A refresh that ran meanwhile could bring deleted rows back."""
         now = time.time()
         async with self._cache.suspend("old rows are being deleted"):
             before = now - min(SAMPLES_KEPT_S, self.keep_s), now - self.keep_s
@@ -215,16 +217,16 @@ class Store(Service):
         return f"{deleted} rows deleted"
 
     def check(self) -> str:
-        """Return how fresh the rows are; raise if they are stale or the file cannot be written."""
+        """Return the age of the newest row. Raise if it is stale, or if the file cannot be written."""
         newest, now = self.db.newest(), time.time()
-        if now - max(newest, self._opened_at) > STALE_S:  # Rows of an earlier start may be old.
+        if now - max(newest, self._opened_at) > STALE_S:  # Rows from before this start may be old.
             raise OSError(f"newest row is {now - newest:.0f} s old" if newest else "nothing was ever written")
         return f"newest row {now - newest:.1f} s old" if newest else "no rows yet"
 
 
 @dataclass
 class Sampler(Service):
-    """Reads the machine every second, and keeps in memory what is not written yet."""
+    """Samples the machine every second, and keeps samples in memory until they are saved."""
 
     store: Store = service()
     latest: dict[str, float] = field(default_factory=dict, init=False)
@@ -232,14 +234,14 @@ class Sampler(Service):
     async def init(self) -> None:
         self._pending: dict[float, dict[str, float]] = {}
         self._traffic = (time.monotonic(), psutil.net_io_counters())
-        psutil.cpu_percent()  # The next call tells the load since this one.
+        psutil.cpu_percent()  # The next call returns the load since this one.
         plan = self.app.scheduler.schedule_task
-        # Not at once: rates need a while to be measured over. SKIP: a reading right after a slow one measures nothing.
+        # Not at once: a rate needs an interval. SKIP: a reading right after a slow one would measure nothing.
         plan(self.sample, 1, name="sample", policy=ExecPolicy.SKIP, first_run=soon(0.5))
         plan(self.save, SAVE_S, name="save", policy=ExecPolicy.SHIELD, first_run=soon(0.6))
 
     async def health(self) -> Health:
-        """Tell what a power cut would cost."""
+        """Report how many samples a power cut would lose."""
         count = len(self._pending)
         return Health([f"{count} samples are not saved yet"] if count > STALE_S else [], {"not saved yet": count})
 
@@ -247,24 +249,24 @@ class Sampler(Service):
         await asyncio.to_thread(self.save)
 
     def sample(self) -> str:
-        at = current_run().scheduled_at.timestamp()  # The tick, not now(): a late reading belongs to its second.
+        at = current_run().scheduled_at.timestamp()  # Not now(): a late reading belongs to its second.
         received, sent = self._rates()
         values = (
             psutil.cpu_percent(), psutil.virtual_memory().percent, psutil.getloadavg()[0],
             psutil.disk_usage(str(self.store.path.parent)).percent, received, sent, float(len(psutil.pids())),
         )  # fmt: skip
         self.latest = self._pending[at] = dict(zip(METRICS, values, strict=True))
-        return f"{len(self._pending)} to be saved"
+        return f"{len(self._pending)} to save"
 
     def save(self) -> str:
         batch = self._pending.copy()
         self.store.db.add(batch)
-        for at in batch:  # Only now: what could not be written is tried again the next time.
+        for at in batch:  # After the write: if it fails, the next run tries again.
             self._pending.pop(at, None)
         return f"{len(batch)} samples"
 
     def _rates(self) -> tuple[float, float]:
-        """Return kB/s received and sent since the last call."""
+        """Return kB/s received and sent since the previous call."""
         (then, before), (now, after) = self._traffic, (time.monotonic(), psutil.net_io_counters())
         self._traffic = (now, after)
         scale = 1000 * (now - then)
@@ -273,7 +275,7 @@ class Sampler(Service):
 
 @dataclass
 class Table(Service):
-    """The figures and the tasks, redrawn in place on a terminal, printed every few seconds elsewhere."""
+    """The metrics and the tasks, redrawn in place on a terminal, otherwise printed every few seconds."""
 
     live: bool
     store: Store = service()
@@ -286,7 +288,7 @@ class Table(Service):
         self._notes: deque[str] = deque(maxlen=NOTES)
         self._unsubscribe = self.app.scheduler.subscribe(self.count)
         self.app.scheduler.schedule_task(self.draw, 1 if self.live else 5, name="draw table", first_run=soon(0.8))
-        if self.live:  # Let what is on the screen scroll away instead of writing over it.
+        if self.live:  # Scroll away what is on the screen instead of overwriting it.
             say(self.app, "\n" * shutil.get_terminal_size().lines, end="")
         self.note(f"found {self.store.contents} in {self.store.path}")
 
@@ -295,19 +297,19 @@ class Table(Service):
         await self.draw(whole=True)
         for task in self.app.scheduler.tasks.values():
             if task.running:
-                say(self.app, f"{task.name} still hangs in a thread: once more Ctrl-C ends it")
+                say(self.app, f"{task.name} still hangs in a thread: press Ctrl-C again to kill it")
 
     def note(self, text: str) -> None:
-        """Say something once: under the table, or as a line of its own."""
+        """Show *text* once, with the time: under the table, or as a line of its own."""
         line = f"{datetime.now(UTC).astimezone():%H:%M:%S}  {text}"
         self._notes.append(line)
         if not self.live:
             say(self.app, line)
 
     def count(self, run: Run) -> None:
-        """Listen to how every run ends; note what changes."""
+        """Count the run that has ended; note what has changed."""
         if run.outcome is Outcome.SKIPPED and run.reason is Reason.HUNG and run.finished_at is None:
-            self.note(f"{run.task}: hangs; it is not started again before it ends")
+            self.note(f"{run.task}: hangs; no new run starts before this one ends")
         if run.started_at is None or run.reason is Reason.SHUTDOWN:
             return
         failed = run.outcome is not Outcome.SUCCEEDED
@@ -315,19 +317,21 @@ class Table(Service):
         self._failures[run.task] += failed
         if failed != (run.task in self._failing):
             self._failing ^= {run.task}
-            self.note(f"{run.task}: {ending(run)} ({run.attempts} attempts)" if failed else f"{run.task}: works again")
+            self.note(
+                f"{run.task}: {describe(run)} ({run.attempts} attempts)" if failed else f"{run.task}: works again"
+            )
 
     async def draw(self, *, whole: bool = False) -> None:
-        """Show it as it is now; *whole* even if the terminal is not high enough, which then scrolls.
+        """Draw the table as it is now. If *whole*, draw all of it, even if that scrolls the terminal.
 
-        Async, although it awaits nothing: tasks are looked at in the loop, not in a thread.
+        It is async although it awaits nothing, because tasks must be read in the loop, not in a thread.
         """
         if not self.live:
             say(self.app, self.text())
             return
         width, height = shutil.get_terminal_size()
         lines = [*self._lines(), "", *self._notes][: None if whole else height - 1]
-        # Each line erases the rest of the old one: there is no moment at which the screen is blank.
+        # Each line erases the rest of the old one, so the screen does not flicker.
         say(self.app, "\x1b[H" + "".join(f"{line[:width]}\x1b[K\n" for line in lines) + "\x1b[J", end="")
 
     def text(self) -> str:
@@ -357,30 +361,30 @@ class Table(Service):
         wait = "-" if due is None else f"{max(0.0, (due - now).total_seconds()):.1f}"
         late = "-" if run is None or run.lateness_s is None else f"{1000 * run.lateness_s:,.1f}"
         runs, failures = self._runs[task.name], self._failures[task.name]
-        last = "-" if run is None else ending(run, task.result)
+        last = "-" if run is None else describe(run, task.result)
         return f"{name:<30} {task.state:<9} {wait:>6} {late:>8} {runs:>6,} {failures:>6,}  {last}"
 
 
-def ending(run: Run, result: object = None) -> str:
+def describe(run: Run, result: object = None) -> str:
     """Return how *run* ended, in a few words."""
     if run.outcome is Outcome.SUCCEEDED:
         return f"{1000 * (run.duration_s or 0):,.1f} ms: {result or 'ok'}"
     return f"{run.outcome}: {run.reason or run.error}"
 
 
-def say(app: Application, text: str, end: str = "\n") -> None:
-    """Print *text*. If nobody reads it any more, as after ``| head``, end in order."""
+def say(app: ApplicationContext, text: str, end: str = "\n") -> None:
+    """Print *text*. If nobody reads it any more, as after ``| head``, stop cleanly."""
     try:
         print(text, end=end, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if app.state is not ServiceState.CLOSING:  # It would be a second signal, which cuts the end short.
+        if app.state is not ServiceState.CLOSING:  # A second signal would cut the stop short.
             signal.raise_signal(signal.SIGTERM)
 
 
 @dataclass
 class StatusPage(Service):
-    """Answers HTTP on a loopback port: the table as text, and under /json what the application knows."""
+    """Answers HTTP on a loopback port: the table as text, and ``app.inspect()`` as /json."""
 
     port: int
     table: Table = service()
@@ -393,19 +397,19 @@ class StatusPage(Service):
             self.table.note(f"no status page: {exc}")
             raise
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
-        self.table.note(f"status page: {self.url}, all that is known: {self.url}json")
+        self.table.note(f"status page: {self.url}, as JSON: {self.url}json")
 
     async def close(self) -> None:
         self._server.close()
         await self._server.wait_closed()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A client that goes away, or says nothing for a while, or no HTTP, is its own concern.
+        # A client that disconnects, is silent or does not speak HTTP gets no answer.
         with suppress(OSError, EOFError, asyncio.LimitOverrunError):
             async with asyncio.timeout(ATTEMPT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                full = head.startswith(b"GET /json ")
-                body = json.dumps(await self.app.inspect(ATTEMPT_S / 2), indent=2) if full else self.table.text()
+                as_json = head.startswith(b"GET /json ")
+                body = json.dumps(await self.app.inspect(ATTEMPT_S / 2), indent=2) if as_json else self.table.text()
                 writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n" + body.encode())
                 await writer.drain()
         writer.close()
@@ -420,7 +424,7 @@ async def talk(host: str | None, port: int | None, request: bytes = b"") -> str:
             return (await reader.readline()).decode("latin-1").strip() if request else "connected"
         finally:
             writer.close()
-            with suppress(OSError):  # How the other side takes leave is no concern of a check.
+            with suppress(OSError):  # The check does not depend on how the other side closes.
                 await writer.wait_closed()
 
 
@@ -445,7 +449,8 @@ def check_file(url: SplitResult) -> str:
         return "readable" if file.read(1) else "empty"
 
 
-# What blocks is no coroutine: it gets a thread. One that hangs, on a dead network drive say, costs that thread only.
+# Checks that block are plain functions, so they run in threads. One that hangs, e.g. on a network drive that is gone,
+# occupies only its thread.
 KINDS: dict[str, Callable[[SplitResult], Any]] = {
     "tcp": check_tcp, "http": check_http, "name": check_name, "file": check_file,
 }  # fmt: skip
@@ -454,17 +459,17 @@ ALWAYS = ["name://localhost", *(f"file://{path}" for path in ("/proc/loadavg", "
 
 
 def check_url(text: str) -> str:
-    """Return *text* if it names something that can be checked; for argparse."""
+    """Return *text* if it is a URL that can be checked; a type for argparse."""
     url = urlsplit(text)
     target = url.path if url.scheme == "file" else url.hostname
     if url.scheme not in KINDS or not target or (url.scheme == "tcp" and not url.port):
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {FORMS}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {FORMS}")
     return text
 
 
 @dataclass
 class Checks(Service):
-    """Is what this machine offers and needs there? The answer of a check is the result of its task."""
+    """Checks what this machine serves and what it depends on. What a check returns is the result of its task."""
 
     urls: Sequence[str]
     page: StatusPage | None = service(required=False)
@@ -480,44 +485,44 @@ class Checks(Service):
                 max_timeout_s=CHECK_DEADLINE_S,
                 retries=2,
                 retry_interval_s=0.5,
-                retry_on=OSError,  # TimeoutError is one, and so is whatever a socket or a file raises.
+                retry_on=OSError,  # Includes TimeoutError and all errors of sockets and files.
             )
 
 
 class Line(logging.Formatter):
-    """For the terminal: what happened, without where in the program it was."""
+    """For the terminal: the first line of a message, without its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return record.getMessage().partition("\n")[0]
 
 
-async def end() -> None:
-    """End the program. Async: Python delivers signals in the thread of the loop."""
+async def stop() -> None:
+    """Stop the program. Async, so that the signal is raised in the main thread."""
     signal.raise_signal(signal.SIGTERM)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Watch this machine; Ctrl-C ends it.")
+    parser = argparse.ArgumentParser(description="Monitor this machine; Ctrl-C stops it.")
     parser.add_argument("--database", type=Path, default="host_monitor.db", help="SQLite file (%(default)s)")
-    parser.add_argument("--seconds", type=float, help="end after so many seconds")
+    parser.add_argument("--seconds", type=float, help="stop after this many seconds")
     parser.add_argument(
         "--check", type=check_url, action="append", default=[], metavar="URL", help=f"{FORMS}; repeatable"
     )
-    parser.add_argument("--keep-hours", type=float, default=168, help="hours that minutes are kept (%(default)s)")
-    parser.add_argument("--plain", action="store_true", help="one table after the other, on a terminal too")
-    parser.add_argument("--port", type=int, default=0, help="of the status page (any that is free)")
+    parser.add_argument("--keep-hours", type=float, default=168, help="hours to keep the minutes (%(default)s)")
+    parser.add_argument("--plain", action="store_true", help="print one table after the other, even on a terminal")
+    parser.add_argument("--port", type=int, default=0, help="port of the status page (default: any free one)")
     options = parser.parse_args()
     if not options.keep_hours > 0:
         parser.error("--keep-hours must be more than 0")
     if not os.access(options.database.parent, os.W_OK):
-        parser.error(f"--database {options.database}: nothing can be written into {options.database.parent}")
+        parser.error(f"--database {options.database}: {options.database.parent} is not writable")
 
-    log = logging.FileHandler(options.database.with_suffix(".log"), delay=True)  # Made when there is something to say.
+    log = logging.FileHandler(options.database.with_suffix(".log"), delay=True)  # Created with the first line.
     logging.basicConfig(handlers=[log], level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.ERROR)
     terminal.setFormatter(Line())
-    logging.getLogger("kaiju_app.app").addHandler(terminal)  # Of services; how tasks fail is in the table.
+    logging.getLogger("kaiju_app.app").addHandler(terminal)  # Services only: the table shows how tasks fail.
 
     services = [
         Store(options.database, 3600 * options.keep_hours), Sampler(), Table(not options.plain and sys.stdout.isatty()),
@@ -525,7 +530,7 @@ def main() -> None:
     ]  # fmt: skip
     app = Application("host monitor", services, optional_services=["StatusPage"])
     if options.seconds is not None:
-        app.scheduler.schedule_task(end, max(0.001, options.seconds), name="end", first_run=FirstRun.NEXT)
+        app.scheduler.schedule_task(stop, max(0.001, options.seconds), name="stop", first_run=FirstRun.NEXT)
     run_app(app)
 
 

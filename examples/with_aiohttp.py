@@ -1,8 +1,8 @@
-"""aiohttp with a cache that is refreshed in the background: its services live inside a cleanup context.
+"""aiohttp with a cache that is refreshed in the background. The services start and stop in a cleanup context.
 
     PORT=8000 python examples/with_aiohttp.py
 
-Then look at http://127.0.0.1:8000/rates and http://127.0.0.1:8000/health.
+Then open http://127.0.0.1:8000/rates and http://127.0.0.1:8000/health.
 """
 
 import logging
@@ -25,8 +25,8 @@ class Rates(Service):
         self.app.scheduler.schedule_task(self.refresh, interval_s=1)
 
     async def refresh(self) -> None:
-        self.refreshes += 1  # Your program asks a bank here.
-        as_of = current_run().scheduled_at  # The tick, not now(): a late answer belongs to its second.
+        self.refreshes += 1  # A real program would ask a bank here.
+        as_of = current_run().scheduled_at  # Not now(): even if the run is late, the data is of this tick.
         self.latest = {"EUR/USD": 1.08, "refreshes": self.refreshes, "as_of": as_of.isoformat()}
 
     async def close(self) -> None:

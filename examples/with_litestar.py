@@ -1,8 +1,8 @@
-"""Litestar with a cache that is refreshed in the background: the application is a lifespan as it is.
+"""Litestar with a cache that is refreshed in the background. An Application can be a lifespan as it is.
 
     PORT=8000 python examples/with_litestar.py
 
-Then look at http://127.0.0.1:8000/rates and http://127.0.0.1:8000/health.
+Then open http://127.0.0.1:8000/rates and http://127.0.0.1:8000/health.
 """
 
 import logging
@@ -26,8 +26,8 @@ class Rates(Service):
         self.app.scheduler.schedule_task(self.refresh, interval_s=1)
 
     async def refresh(self) -> None:
-        self.refreshes += 1  # Your program asks a bank here.
-        as_of = current_run().scheduled_at  # The tick, not now(): a late answer belongs to its second.
+        self.refreshes += 1  # A real program would ask a bank here.
+        as_of = current_run().scheduled_at  # Not now(): even if the run is late, the data is of this tick.
         self.latest = {"EUR/USD": 1.08, "refreshes": self.refreshes, "as_of": as_of.isoformat()}
 
     async def close(self) -> None:
@@ -49,7 +49,7 @@ async def health() -> Response[dict[str, object]]:
     return Response(found, status_code=200 if found["healthy"] else 503)
 
 
-# Litestar's root logger writes in a thread, and its last lines get lost when uvicorn dies of the signal that ended it.
+# Litestar's root logger writes in a thread and would lose its last lines: uvicorn raises the signal again at its end.
 logs = LoggingConfig(configure_root_logger=False)
 app = Litestar([show_rates, health], lifespan=[background], logging_config=logs)
 

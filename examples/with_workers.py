@@ -1,10 +1,10 @@
-"""Four worker processes, one schedule: each report is made once, by one of them, and by none while somebody restores.
+"""Four worker processes with one schedule: each report is made once, by one of them, and by none during a restore.
 
     PORT=8000 python examples/with_workers.py
 
-Look at http://127.0.0.1:8000/ again and again: another worker answers, and tells the same story. Hold the reports in
-all workers for five seconds with ``curl -X POST 'http://127.0.0.1:8000/restore?seconds=5'``. Kill the worker that makes
-one: another goes on.
+Open http://127.0.0.1:8000/ several times: different workers answer and show the same runs. Suspend the reports in all
+workers for five seconds with ``curl -X POST 'http://127.0.0.1:8000/restore?seconds=5'``. Kill the worker that is making
+a report: another worker makes it again.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ class Reports(Service):
         self.task = self.app.scheduler.schedule_task(self.report, interval_s=1, name="report", scope=Scope.CLUSTER)
 
     async def report(self) -> None:
-        await asyncio.sleep(0.3)  # Your program makes a report here.
+        await asyncio.sleep(0.3)  # A real program would make a report here.
 
     async def restore(self, seconds: float) -> None:
-        async with self.task.suspend("restoring the database"):  # No worker makes a report meanwhile.
+        async with self.task.suspend("restoring the database"):  # In here, no worker makes a report.
             await asyncio.sleep(seconds)
 
 

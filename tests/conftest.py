@@ -1,4 +1,4 @@
-"""Async tests run in virtual time, but for those marked ``realtime``, which run on every kind of loop there is."""
+"""Async tests run in virtual time. Those marked ``realtime`` run on a real clock instead, on asyncio and on uvloop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
-from virtual import VirtualLoop, finish
 
 from kaiju_app.scheduler import Run, Scheduler
+from kaiju_app.scheduler._never_started import drop_all
+from support.virtual import VirtualLoop, close_loop
 
-pytest_plugins = ["cluster_fixtures"]
+pytest_plugins = ["processes.fixtures"]
 
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -28,6 +29,7 @@ def _uvloop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+ON_UVLOOP = [pytest.mark.slow, pytest.mark.uvloop]  # A test that passes on asyncio's own loop rarely fails on uvloop.
 REAL_LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop, "uvloop": _uvloop}
 
 
@@ -35,12 +37,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     realtime = metafunc.definition.get_closest_marker("realtime") is not None
     if realtime and inspect.iscoroutinefunction(metafunc.function):
         metafunc.fixturenames.append("loop_kind")
-        metafunc.parametrize("loop_kind", list(REAL_LOOPS), indirect=True)
+        kinds = ["asyncio", pytest.param("uvloop", marks=ON_UVLOOP)]
+        metafunc.parametrize("loop_kind", kinds, indirect=True)
 
 
 def pytest_collection_finish() -> None:
     gc.collect()
-    gc.freeze()  # The suite itself is not to be collected again after every test.
+    gc.freeze()  # Keep the modules of the suite out of the collection after each test.
+
+
+def pytest_runtest_teardown() -> None:
+    drop_all()  # Many tests never start their scheduler; the log of another test must not say so.
 
 
 @pytest.fixture
@@ -50,14 +57,14 @@ def loop_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def loop(loop_kind: str) -> Iterator[asyncio.AbstractEventLoop]:
-    """The loop of the test; whatever it would have logged as an error fails the test."""
+    """The loop of the test. An error that it would have logged fails the test."""
     loop = VirtualLoop() if loop_kind == "virtual" else REAL_LOOPS[loop_kind]()
     complaints: list[Any] = []
     loop.set_exception_handler(lambda _, context: complaints.append(context))
     loop.set_debug(DEBUG)
     yield loop
-    finish(loop)
-    gc.collect()  # "never retrieved" and "destroyed but pending" are said when the objects go.
+    close_loop(loop)
+    gc.collect()  # asyncio reports "never retrieved" and "destroyed but pending" when the objects are collected.
     assert not complaints
 
 
@@ -68,8 +75,8 @@ def scheduler(loop: asyncio.AbstractEventLoop) -> Scheduler:
 
 
 @pytest.fixture
-def heard(scheduler: Scheduler) -> list[Run]:
-    """Every Run that a listener of the scheduler hears of."""
+def reported(scheduler: Scheduler) -> list[Run]:
+    """Every Run that the scheduler reports to a listener."""
     runs: list[Run] = []
     scheduler.subscribe(runs.append)
     return runs

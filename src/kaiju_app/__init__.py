@@ -1,9 +1,30 @@
 """Periodic work inside an asyncio application, and the life cycle around it."""
 
-from ._serve import run_app
-from .app import Application
-from .scheduler import ExecPolicy, ScheduledTask, Scheduler
-from .service import Health, Service, ServiceState, service
+from typing import TYPE_CHECKING
+
+from ._core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .application import Application, Health, Service, ServiceState, cron, every, run_app, service, task
+    from .scheduler import ExecPolicy, ScheduledTask, Scheduler
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            ".application": (
+                "Application",
+                "Health",
+                "Service",
+                "ServiceState",
+                "cron",
+                "every",
+                "run_app",
+                "service",
+                "task",
+            ),
+            ".scheduler": ("ExecPolicy", "ScheduledTask", "Scheduler"),
+        },
+    )
 
 __all__ = [
     "Application",
@@ -13,6 +34,9 @@ __all__ = [
     "Scheduler",
     "Service",
     "ServiceState",
+    "cron",
+    "every",
     "run_app",
     "service",
+    "task",
 ]

@@ -1,144 +1,216 @@
-"""What can go wrong, in words for the person who has to act. One base; leaves take facts and build their message."""
+"""All errors of the package. Each takes facts, builds its message, and says what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from ._words import shown
+
+def safe_repr(value: object) -> str:
+    """Return ``repr(value)``, cut to fit into a log line; a repr that fails must not hide the real error."""
+    try:
+        text = repr(value)
+    except BaseException as exc:
+        text = f"<{type(value).__name__} whose repr() raises {type(exc).__name__}>"
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 class KaijuError(Exception):
-    """Base of every error that this package raises on its own account."""
+    """Base of all errors that this package raises."""
 
 
 class InvalidArgument(KaijuError, ValueError):
-    """An argument was refused at the door; nothing was registered or changed.
+    """An argument was refused; nothing was registered or changed.
 
     Args:
         argument: Name of the argument.
-        value: What was given.
-        rule: What it must be, and the way out.
+        value: The value that was given.
+        rule: What it must be instead.
     """
 
     def __init__(self, argument: str, value: object, rule: str) -> None:
-        super().__init__(f"{argument} {rule}, got {shown(value)}")
+        super().__init__(f"{argument} {rule}, got {safe_repr(value)}")
         self.argument = argument
         self.value = value
         self.rule = rule
 
 
-class SearchTooLong(KaijuError, RuntimeError):
-    """A search for a tick that exceptions do not cover was given up: there may be one further on.
+class WrongCall(InvalidArgument, TypeError):
+    """A call does not fit the signature: an argument is unknown, missing, given twice or too much.
+
+    It is a TypeError, as Python itself raises.
+    """
+
+
+class UnknownTask(KaijuError, KeyError):
+    """There is no task of this name.
 
     Args:
-        asked: Aware datetime from which on it was searched, or back from which.
-        reached: Aware datetime as far as which there is none.
+        name: The name that was asked for.
+        advice: Names that are near, or all names.
+    """
+
+    def __init__(self, name: object, advice: str) -> None:
+        super().__init__(f"there is no task {safe_repr(name)}: {advice}")
+        self.name = name
+
+    def __str__(self) -> str:  # KeyError would show the repr of the text.
+        return str(self.args[0])
+
+
+class SearchTooLong(KaijuError, RuntimeError):
+    """The search for a tick was stopped: too many consecutive ticks are excluded. One may exist further on.
+
+    Args:
+        asked: Aware datetime at which the search began, forward or backward.
+        reached: Aware datetime up to which there is no tick.
     """
 
     def __init__(self, asked: datetime, reached: datetime) -> None:
         super().__init__(
-            f"no tick is left between {asked.isoformat()} and {reached.isoformat()}, where the search was given up: "
-            "ask again from there, or exclude a pair of datetimes in place of what covers little each time"
+            f"all ticks between {asked.isoformat()} and {reached.isoformat()} are excluded, and the search stopped "
+            "there: search again from there, or exclude one pair of datetimes instead of many short stretches"
         )
         self.asked = asked
         self.reached = reached
 
 
 class WrongState(KaijuError, RuntimeError):
-    """The scheduler or task is not in a state in which this call makes sense."""
+    """The scheduler or task is in a state that does not allow this call."""
 
 
 class WrongThread(KaijuError, RuntimeError):
-    """A started scheduler was touched from a thread other than its loop's."""
+    """A started scheduler was used outside its event loop: in another thread, or in another loop.
 
-    def __init__(self, call: str) -> None:
+    Args:
+        call: What was called, such as ``task.disable``.
+        here: Where it was called.
+        home: Where the scheduler was started.
+        coroutine: What to pass to ``asyncio.run_coroutine_threadsafe()``; None for a plain call.
+    """
+
+    def __init__(self, call: str, here: str, home: str, coroutine: str | None = None) -> None:
+        way_out = (
+            f"asyncio.run_coroutine_threadsafe({coroutine}, loop), with that loop"
+            if coroutine is not None
+            else f"loop.call_soon_threadsafe({call}, ...), with that loop; if you need what it returns, call it in a "
+            "coroutine, and use asyncio.run_coroutine_threadsafe(coroutine, loop)"
+        )
+        super().__init__(f"{call}() was called in {here}, but its scheduler was started in {home}: use {way_out}")
+
+
+class NothingRan(KaijuError, TypeError):
+    """A function returned something that would do its work, such as a generator, and nobody has used it.
+
+    Args:
+        what: What it returned.
+        advice: What to do.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"the function returned {what}, so nothing ran: {advice}")
+
+
+class SelfWait(KaijuError, RuntimeError):
+    """A run tried to wait for its own end."""
+
+    def __init__(self, task: str, call: str) -> None:
         super().__init__(
-            f"{call} was called outside the event loop's thread: use loop.call_soon_threadsafe({call}, ...)"
+            f"task {task!r}: {call} in its own run would wait for itself; call it from another asyncio task"
         )
 
 
-class OwnRun(KaijuError, RuntimeError):
-    """A run asked to wait for its own end."""
-
-    def __init__(self, task: str, call: str) -> None:
-        super().__init__(f"task {task!r}: {call} inside its own run would wait for itself; call it from another task")
-
-
 class TaskBusy(KaijuError, RuntimeError):
-    """``run_now()`` met a run that is going on and the policy does not let it wait."""
+    """``run_now()`` found a run in progress, and the policy does not let a tick wait for its end."""
 
     def __init__(self, task: str, why: str) -> None:
         super().__init__(f"task {task!r} is busy: {why}; await task.wait() first")
 
 
-class TaskHeld(KaijuError, RuntimeError):
-    """``run_now()`` met a hold: the task is suspended or paused."""
+class TaskSuspended(KaijuError, RuntimeError):
+    """``run_now()`` was called while the task is suspended or paused."""
 
     def __init__(self, task: str, holders: str) -> None:
-        super().__init__(f"task {task!r} is held by {holders}; leave the suspension or await task.resume() first")
+        super().__init__(f"task {task!r} is suspended by {holders}; leave the suspension or await task.resume() first")
 
 
-class RunCut(KaijuError):
-    """Raised by ``current_run().check()``: this run was asked to end.
+class RunCancelled(KaijuError):
+    """Raised by ``current_run().check()``: this run was cancelled.
 
     Args:
         task: Name of the task.
-        reason: Why it was cut, e.g. ``deadline`` or ``shutdown``.
+        reason: Why it was cancelled, such as ``deadline`` or ``shutdown``.
     """
 
     def __init__(self, task: str, reason: str) -> None:
-        super().__init__(f"task {task!r}: this run was asked to end ({reason}); clean up and return")
+        super().__init__(f"task {task!r}: this run was cancelled ({reason}); clean up and raise this error again")
         self.reason = reason
 
 
-class LeaseLost(RunCut):
-    """Raised by ``current_run().check()``: another instance may run this tick by now, so this run must not act."""
+class LeaseLost(RunCancelled):
+    """Raised by ``current_run().check()``: another instance may already run this tick, so this run must not act."""
 
     def __init__(self, task: str) -> None:
         super().__init__(task, "lease lost")
 
 
-class SuspendLost(KaijuError, RuntimeError):
-    """Raised out of ``suspend()``: the store could not be told in time that it still holds, and tasks may run again.
+class SuspensionLost(KaijuError, RuntimeError):
+    """Raised by ``suspend()``: the hold could not be renewed in the store in time, so tasks may run again.
 
     Args:
         task: Name of the task.
-        holder: Who held it.
+        holder: Who held the task.
     """
 
     def __init__(self, task: str, holder: str) -> None:
         super().__init__(
-            f"task {task!r}: it is not held any more by {holder}, which could not renew its hold in time; "
-            "check what was done meanwhile, and suspend again"
+            f"task {task!r} is no longer suspended: {holder} could not renew its hold in time; "
+            "check what ran in the meantime and suspend the task again"
         )
 
 
 class StoreUnavailable(KaijuError, OSError):
-    """A store did not answer, or could not do what it was asked; what was asked may have happened all the same.
+    """A store did not answer or could not execute a request; the request may have taken effect nevertheless.
 
-    It is an OSError, so that a task that meets it is retried as after any other failure of a device or a network.
+    It is an OSError, so that a task that raises it is retried as after any other failure of a device or network.
 
     Args:
-        store: Name of the store, e.g. ``sqlite:///scheduler.db``.
+        store: Name of the store, such as ``sqlite:///scheduler.db``.
         what: What happened.
     """
 
     def __init__(self, store: str, what: str) -> None:
         super().__init__(
             f"store {store!r} is unavailable: {what.rstrip('.')}; "
-            "see to it that it can be reached: until then no task of scope CLUSTER starts, and no other one is affected"
+            "make it reachable; until then tasks with Scope.CLUSTER do not start, tasks with Scope.LOCAL are unaffected"
         )
         self.store = store
         self.what = what
 
 
-class BadWiring(KaijuError, ValueError):
-    """The services of an application do not fit together; nothing was started.
+class StoreRefused(StoreUnavailable):
+    """A store does not accept a request, such as a value that is too large for it; nothing was changed.
+
+    Args:
+        store: Name of the store, such as ``sqlite:///scheduler.db``.
+        what: What it said.
+    """
+
+    def __init__(self, store: str, what: str) -> None:
+        super(StoreUnavailable, self).__init__(
+            f"store {store!r} does not accept a request: {what.rstrip('.')}; "
+            "nothing was changed. See which constraint, trigger or limit of the store refuses it"
+        )
+        self.store = store
+        self.what = what
+
+
+class DependencyError(KaijuError, ValueError):
+    """The dependencies of an application's services cannot be resolved; nothing was started.
 
     Args:
         application: Name of the application.
-        problems: What does not fit, with the way out, a sentence each.
+        problems: One sentence for each problem, with what to do.
     """
 
     def __init__(self, application: str, problems: Sequence[str]) -> None:
@@ -146,13 +218,13 @@ class BadWiring(KaijuError, ValueError):
         self.problems = tuple(problems)
 
 
-class StartFailed(KaijuError, RuntimeError):
-    """A service could not be started; those started before it are closed again.
+class ServiceStartFailed(KaijuError, RuntimeError):
+    """A service could not be started; those that had started before it are closed again.
 
     Args:
         application: Name of the application.
         service: Name of the service.
-        phase: What it was doing: ``init`` or ``health``.
+        phase: The phase that failed: ``init`` or ``health``.
         what: What happened.
         advice: What to do.
     """

@@ -1,82 +1,76 @@
-"""A database's address as it may be shown: without what only its server should know."""
+"""The address of a database, and how to show it without its secrets."""
 
 from __future__ import annotations
 
 import os
 import re
-from urllib.parse import SplitResult, parse_qs, quote, unquote, unquote_plus, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from kaiju_app.errors import InvalidArgument
 
+from ._masking import masked, shown
+
 RULE = (
-    "must be postgresql://user:password@host:port/database; in user and password whatever is no letter or digit has to "
-    "be percent-encoded: %40 for @, %2F for /, %3A for :, %3F for ?, %23 for #"
+    "must be postgresql://user:password@host:port/database; in user and password every character except letters and "
+    "digits must be percent-encoded: %40 for @, %2F for /, %3A for :, %3F for ?, %23 for #"
 )
 SCHEMES = ("postgresql", "postgres")
 HOST = re.compile(r"(?:\[([^][]+)]|([^][:]*))(?::(\d*))?")
-CREDENTIALS = ("user", "password", "sslpassword")  # The options in which an @ is no sign that a ? was not encoded.
+CREDENTIALS = ("user", "password", "sslpassword")  # Options in which an @ does not mean that a ? was not encoded.
 LAST_PORT = 65_535
 
 Host = tuple[str, int | None]
 
 
-class Unshown:
-    """What an error shows instead of an address that was not understood."""
-
-    def __repr__(self) -> str:
-        return "an address that is not shown: it may hold a password"
-
-
 class Address:
-    """Where a database is, on one server or on several, and what of it is secret.
+    """The address of a database on one host or several, and which parts of it are secret.
 
     Args:
         dsn: ``postgresql://user:password@host:port/database?option=value``.
-        argument: Name of the argument that it was given as.
+        argument: The name of the argument, for errors.
 
     Attributes:
-        dsn: As it was given; never shown.
-        hosts: Each with its port, as far as they are given; there, or in the environment of libpq.
+        dsn: The address as given; never shown.
+        hosts: Each host with its port, if given here or in the environment variables of libpq.
         options: The names in the query.
-        name: Hosts and database, put together from what was understood, so that nothing else can be in it.
+        name: Hosts and database, built from the parsed parts, so that it cannot contain anything else.
 
     Raises:
-        InvalidArgument: It cannot be taken apart, or would be in another way than is meant.
+        InvalidArgument: It cannot be parsed, or would be parsed differently than it was meant.
     """
 
     def __init__(self, dsn: str, argument: str = "store") -> None:
         try:
-            place, query = _taken_apart(dsn)
+            place, query = _parse(dsn)
             hosts = _hosts(place, query)
         except ValueError:
             understood = False
         else:
             understood = True
-        if not understood:  # Not in the handler: what the library has to say shows parts of it, too.
-            raise InvalidArgument(argument, Unshown(), RULE)
+        if not understood:  # Outside the handler: the text of the library shows parts of it, too.
+            raise InvalidArgument(argument, shown(dsn) if isinstance(dsn, str) else type(dsn), RULE)
         self.dsn = dsn
         self.argument = argument
         self.hosts = hosts
         self.options = frozenset(query)
         database = unquote(place.path[1:]) or query.get("dbname") or query.get("database", "")
         self.name = f"postgresql://{','.join(map(_shown, hosts))}{database and '/'}{quote(database)}"
-        self._secrets = sorted(_secrets(dsn, place), key=len, reverse=True)
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
     def without_secrets(self, text: str) -> str:
-        """Return *text*, such as an error of a driver, without what is secret."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        """Return *text*, such as a driver's error, with this address and all others in it shown without secrets."""
+        for whole in (self.dsn, repr(self.dsn)[1:-1]):
+            text = text.replace(whole, self.name)
+        return masked(text)
 
 
-def _taken_apart(dsn: str) -> tuple[SplitResult, dict[str, str]]:
-    """Return an address in its parts, and its query.
+def _parse(dsn: str) -> tuple[SplitResult, dict[str, str]]:
+    """Return the parts of an address, and its query.
 
     Raises:
-        ValueError: It is none, or a part of a password that was not encoded would be taken for something else.
+        ValueError: It is not an address, or a part of a password that is not encoded would be misread.
     """
     if not isinstance(dsn, str):
         raise ValueError
@@ -87,7 +81,7 @@ def _taken_apart(dsn: str) -> tuple[SplitResult, dict[str, str]]:
         or place.netloc.count("@") > 1
         or "@" in place.path
         or any("@" in f"{name}{value}" and name not in CREDENTIALS for name, _, value in pairs)
-        or re.search(r"[\0-\x1f#]", dsn)  # urlsplit() leaves control characters out, and asyncpg what follows a #.
+        or re.search(r"[\0-\x1f#]", dsn)  # urlsplit() drops control characters, and asyncpg all after a #.
     )
     if misread:
         raise ValueError
@@ -96,10 +90,10 @@ def _taken_apart(dsn: str) -> tuple[SplitResult, dict[str, str]]:
 
 
 def _hosts(place: SplitResult, query: dict[str, str]) -> list[Host]:
-    """Return hosts and ports as libpq finds them; one without a name stands for whatever asyncpg tries then.
+    """Return hosts and ports as libpq finds them; a host without a name stands for asyncpg's defaults.
 
     Raises:
-        ValueError: One is none, or there is another number of ports.
+        ValueError: A host or port is not valid, or the numbers of hosts and ports differ.
     """
     in_address = place.netloc.rpartition("@")[2]
     given = unquote(in_address) or query.get("host") or ("" if "service" in query else os.environ.get("PGHOST", ""))
@@ -113,7 +107,7 @@ def _hosts(place: SplitResult, query: dict[str, str]) -> list[Host]:
 
 def _host(text: str) -> tuple[str, str]:
     if text.startswith("/"):
-        return text, ""  # The directory of a socket.
+        return text, ""  # The directory of a Unix socket.
     found = HOST.fullmatch(text)
     if found is None:
         raise ValueError
@@ -130,13 +124,3 @@ def _shown(host: Host) -> str:
     name, port = host
     shown = f"[{name}]" if ":" in name else quote(name, safe="")
     return shown if port is None else f"{shown}:{port}"
-
-
-def _secrets(dsn: str, place: SplitResult) -> set[str]:
-    """Return the address itself, and every form of its passwords."""
-    found = {dsn, place.netloc.rpartition("@")[0].partition(":")[2]}
-    for pair in place.query.split("&"):
-        name, _, value = pair.partition("=")
-        if name in ("password", "sslpassword"):
-            found |= {value, unquote_plus(value)}
-    return {form for secret in found for form in (secret, unquote(secret)) if form}

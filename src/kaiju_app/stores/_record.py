@@ -1,7 +1,7 @@
-"""What a store keeps: a record for each task, and a row for each run and each row of skips.
+"""What a store keeps: one record for each task, and a ledger row for each run and each series of skipped ticks.
 
-Instants are integer microseconds since the epoch, of the store's clock. What is kept is data: any instance can read it,
-and nothing in it can run.
+Instants are integer microseconds since the epoch, by the store's clock. Records are plain data that any instance can
+read; nothing in them can be executed.
 """
 
 from __future__ import annotations
@@ -9,116 +9,158 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from kaiju_app._core.clock import utc
+from kaiju_app._core.ledger_query import Ending, Place
+
+
+def instance_of(key: str) -> str:
+    """Return the instance that the hold *key* belongs to: its id comes before the first ``#``."""
+    return key.partition("#")[0]
+
+
+def scheduler_of(instance: str) -> str:
+    """Return the scheduler of which *instance* is a life: the ids of its later ones have a ``-`` and a number more."""
+    return instance.partition("-")[0]
+
 
 @dataclass(frozen=True, slots=True)
-class Coming:
-    """A tick to come, and when it is due: later by its jitter. Of one that never comes, both are ``1 << 62``."""
+class NextTick:
+    """The next tick, and when it is due: later than the tick by its jitter. Both are ``1 << 62`` if it never comes.
+
+    Attributes:
+        unknown: The search for the tick was stopped. It goes on at ``due``; ``tick`` only keeps the place of the tick.
+    """
 
     tick: int
     due: int
+    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StoredHold:
-    """A reason, kept in a store, why no instance runs a task.
+    """A reason why no instance may run a task: a suspension or a pause.
 
     Attributes:
-        holder: Who holds it, in words.
-        reason: Why, in words.
-        until: When its lease, or the pause, is over; None: it has to be ended.
-        leased: Its instance has to renew it, and is challenged when it does not. A pause outlives its process.
-        suspect: It was challenged.
+        holder: Who holds the task, as text for people.
+        reason: Why, as text for people.
+        until: When its lease expires or the pause ends; None if it lasts until it is ended.
+        leased: Its instance must renew it, and is challenged if it does not. A pause is not leased: it outlives its
+            process.
+        challenged: The lease has expired, and its instance was asked to renew it.
+        since: When it began; None if that is not known.
     """
 
     holder: str
     reason: str | None
     until: int | None
     leased: bool = True
-    suspect: bool = False
+    challenged: bool = False
+    since: int | None = None
+
+    def describe(self, key: str, until: int | None = None, most: int | None = None) -> str:
+        """Return holder, instance and reason for people. A pause belongs to no instance, and says who made it.
+
+        Args:
+            until: When it ended, for from when to when it held the task if that is known.
+            most: Characters: of a longer text, what is before these times is cut.
+        """
+        where = f" on {scheduler_of(instance_of(key))}" if self.leased else ""
+        text = f"{self.holder}{where} ({self.reason})" if self.reason else f"{self.holder}{where}"
+        if until is None or self.since is None:
+            return text[:most]
+        span = " from {} to {}".format(*(utc(each).isoformat(timespec="seconds") for each in (self.since, until)))
+        return (text if most is None else text[: most - len(span)]) + span
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """All that decides about one task. Whoever changes it replaces it, if it is still the one that they saw.
+class TaskRecord:
+    """Everything that decides about one task. It is changed only by compare-and-set on its ``rev``.
 
     Attributes:
-        rev: Grows with every write, and is never below the clock of the store at that write: so it goes on growing when
-            the record was lost, or made anew.
-        spec: The rule as JSON text; opaque here.
-        version: Who may change the rule: the highest one so far.
-        next: The tick that is due next, or is being run: an interval is counted on from it, by everyone.
-        due: When it is due.
-        floor: The last tick that ended: nothing brings it or an earlier one back.
-        take: Claims of ``next`` so far that may have started.
-        asked: When somebody asked for an extra run that has not ended; None: nobody did.
-        asked_take: Claims of that extra run so far.
-        manual: The claim is for that extra run.
-        holder: The instance that has claimed it.
-        fence: The rev of the last claim.
-        until: End of the lease.
-        suspect: The lease was challenged.
-        started: When the claim was made.
-        holds: Why no claim may be made, by key: the instance, ``#``, and what it is told apart by from its others.
-        kept_back: Who kept the tick back that is due until the last hold ended, in words; None: nobody did.
-        seen: When an instance that knows the task last said so.
+        rev: Revision; grows with every write and is never below the store's clock at that write. So it keeps growing
+            even if the record is lost or made again.
+        schedule: The schedule as JSON text; opaque here.
+        version: The highest application version that has registered the task; only it or a later one may change the
+            schedule.
+        next_tick: The tick that is due next or is being run. Every instance counts an interval from it.
+        next_due: When that tick is due.
+        next_unknown: The search for the next tick was stopped. It goes on at ``next_due``; ``next_tick`` only keeps the
+            place of the tick.
+        last_done: The last tick that ended; neither it nor an earlier one ever runs again.
+        claims: How many claims of ``next_tick`` may have started a run.
+        manual_at: When an extra run was requested that has not ended; None if there is none.
+        manual_claims: How many claims of that extra run were made.
+        manual: The current claim is for that extra run.
+        owner: The instance that has claimed the task; None if it is free.
+        fence: The fencing token: the rev of the last claim.
+        lease_until: When the owner's lease expires.
+        challenged: The lease has expired, and the owner was asked to renew it.
+        claimed_at: When the claim was made.
+        holds: What forbids claims, by key: the instance, ``#``, and a number unique within the instance.
+        held_back_by: Who delayed the due tick until the last hold ended, as text for people; None if nobody did.
+        known_at: When an instance last registered the task or finished a run of it.
     """
 
     name: str
     rev: int
-    spec: str
+    schedule: str
     version: tuple[int, ...]
-    next: int
-    due: int
-    floor: int
-    seen: int
-    take: int = 0
-    asked: int | None = None
-    asked_take: int = 0
+    next_tick: int
+    next_due: int
+    last_done: int
+    known_at: int
+    next_unknown: bool = False
+    claims: int = 0
+    manual_at: int | None = None
+    manual_claims: int = 0
     manual: bool = False
-    holder: str | None = None
+    owner: str | None = None
     fence: int = 0
-    until: int | None = None
-    suspect: bool = False
-    started: int | None = None
+    lease_until: int | None = None
+    challenged: bool = False
+    claimed_at: int | None = None
     holds: Mapping[str, StoredHold] = field(default_factory=dict)
-    kept_back: str | None = None
+    held_back_by: str | None = None
 
     @property
     def tick(self) -> int:
-        """The tick of the claim, or of the next one."""
-        return self.asked if self.manual and self.asked is not None else self.next
+        """The tick of the current claim, or of the next one."""
+        return self.manual_at if self.manual and self.manual_at is not None else self.next_tick
 
     @property
     def tick_due(self) -> int:
         """When that tick is due."""
-        return self.asked if self.manual and self.asked is not None else self.due
+        return self.manual_at if self.manual and self.manual_at is not None else self.next_due
 
     @property
-    def takes(self) -> int:
-        """The number of the claim among those of its tick."""
-        return self.asked_take if self.manual else self.take
+    def delivery(self) -> int:
+        """How many times the tick of the claim has been claimed, this time included."""
+        return self.manual_claims if self.manual else self.claims
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """How a run ended, or why ticks did not run; the key is (name, first, manual, take).
+class LedgerRow:
+    """How a run ended, or why ticks were skipped. The key is (name, first_tick, manual, delivery).
 
     Attributes:
-        first: The tick; of skips, the first one, and ``last`` the last one, ``count`` of them, or ``more``.
-        jitter: By how much later that was due.
-        outcome: The name of an Outcome; ``reason`` the value of a Reason.
-        started: None for skips.
+        first_tick: The tick of a run, or the first of the skipped ticks.
+        last_tick: The last of the skipped ticks.
+        count: The number of ticks; ``more`` if there were more than were counted.
+        jitter: How much later than ``first_tick`` it was due.
+        outcome: The value of an ``Outcome``; ``reason`` is the value of a ``Reason``.
+        started_at: None for skipped ticks.
+        result: What the function returned, as JSON text; None if that is not kept.
     """
 
     name: str
-    first: int
-    take: int
-    last: int
+    first_tick: int
+    delivery: int
+    last_tick: int
     count: int
     outcome: str
     reason: str | None
-    finished: int
-    started: int | None = None
+    finished_at: int
+    started_at: int | None = None
     more: bool = False
     error: str | None = None
     manual: bool = False
@@ -126,3 +168,14 @@ class Row:
     fence: int | None = None
     instance: str | None = None
     jitter: int = 0
+    result: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """Its place in the order of the ledger."""
+        return Place(self.first_tick, self.name, self.manual, self.delivery)
+
+    @property
+    def ending(self) -> Ending:
+        """Outcome and reason."""
+        return Ending(self.outcome, self.reason)

@@ -1,4 +1,4 @@
-"""SQL as it is kept: in .sql files beside the engines, a statement or a step under each ``-- name:`` line."""
+"""SQL statements and schema steps from .sql files, each under a ``-- name:`` line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,27 @@ from importlib.resources import files
 
 @cache
 def statements(file: str) -> dict[str, str]:
-    """Return the parts of an SQL file of this package by name, in the order of the file."""
+    """Return the statements of an SQL file of this package by name, in the order of the file."""
     text = files(__package__).joinpath(file).read_text("utf-8")
     _, *parts = re.split(r"^-- name: (.+)$", text, flags=re.MULTILINE)
     return {name.strip(): body.strip() for name, body in zip(parts[::2], parts[1::2], strict=True)}
+
+
+CREATE = r"CREATE (?:TABLE|INDEX) (\w+)"
+MAKES = r"(CREATE TABLE|CREATE INDEX|ADD COLUMN) "
+
+
+def made_by(schema: dict[str, str]) -> frozenset[str]:
+    """Return the names of the tables and indexes that the steps of a schema make."""
+    return frozenset(name for step in schema.values() for name in re.findall(CREATE, step))
+
+
+def missing_steps(schema: dict[str, str], taken: int, *, complete: bool) -> list[str]:
+    """Return the steps that a database still needs which has *taken* the first ones.
+
+    Args:
+        complete: It has all that these have made. Otherwise somebody has dropped a part, and the steps make it again.
+    """
+    if taken and complete:
+        return list(schema.values())[taken:]
+    return [re.sub(MAKES, r"\1 IF NOT EXISTS ", step) for step in schema.values()]

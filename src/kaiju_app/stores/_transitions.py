@@ -1,10 +1,10 @@
-"""Every change of a record there is, as a pure function from a record and the store's time to the next record.
+"""Every change of a record, as a pure function from the record and the store's time to the record that replaces it.
 
-Two rules keep what they promise. A change is judged on the very record that it replaces: due, free, unheld, mine are
-conditions here, and nowhere else. And nobody is declared dead at one look: a lease that is over is challenged, and only
-if that is not answered for a grace it is taken away.
+Two rules keep the promises. A change is judged on the very record that it replaces: whether that is due, free, not held
+or owned by the caller is decided here and nowhere else. And no instance is declared dead at first sight: an expired
+lease is challenged, and taken away only if its owner does not renew it within a grace period.
 
-None means: refused, nothing changes.
+A transition that returns None is refused, and nothing changes.
 """
 
 from __future__ import annotations
@@ -13,301 +13,300 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from kaiju_app._model import Outcome, Reason
+from kaiju_app._core.clock import NEVER
+from kaiju_app._core.model import Outcome, Reason
 
-from ._record import Coming, Record, Row, StoredHold
+from ._record import LedgerRow, NextTick, StoredHold, TaskRecord, instance_of
 
-NEVER = 1 << 62  # When a tick is that never comes.
-DAY = 86_400_000_000  # How often it is enough to say that a task is known.
-WORDS = 200  # Characters that are kept of who held a task: a reason may be a book.
+DAY = 86_400_000_000  # How often ``known_at`` is updated if nothing else changes.
+WORDS = 200  # Characters kept of who held a task: a reason may be arbitrarily long.
 
 
-def stamped(old: Record, now: int, **changes: object) -> Record:
-    """Return *old* with *changes*, and a rev larger than any before, even if the record was lost meanwhile."""
+def stamped(old: TaskRecord, now: int, **changes: object) -> TaskRecord:
+    """Return *old* with *changes*, and a rev larger than any before, even if the record was lost in between."""
     return replace(old, rev=max(old.rev + 1, now), **changes)  # type: ignore[arg-type]
 
 
-# --- the rule ---
+# --- the schedule ---
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """What an instance says of a task when it registers it.
+    """What an instance registers of a task.
 
     Attributes:
-        first: The first tick, if there is no record yet.
-        by_rule: The tick to come by the rule, after the store's now: a deploy never fires a run.
+        first: The first tick, used if there is no record yet.
+        by_rule: The first tick of the schedule after the store's time: a deploy never starts a run.
     """
 
     name: str
-    spec: str
+    schedule: str
     version: tuple[int, ...]
-    first: Coming
-    by_rule: Coming
+    first: NextTick
+    by_rule: NextTick
 
 
-def put(old: Record | None, now: int, new: Definition, *, again: bool = False) -> Record | None:
-    """Make the record of a task, or give it another rule; None if there is nothing to change.
+def define(old: TaskRecord | None, now: int, new: Definition, *, again: bool = False) -> TaskRecord | None:
+    """Make the record of a task, or change its schedule; None if there is nothing to change.
 
-    A tick that has come already, or is being run, stays: what follows it is by the new rule.
+    A tick that is due or being run stays; the one after it follows the new schedule.
 
     Args:
-        again: The instance has said so before. Of two rules of one version the last one to come stands, and nobody
-            comes by saying the same again.
+        again: The instance has registered this schedule before. Of two schedules with one version, the last to be
+            registered wins, and registering the same schedule again does not count.
     """
     if old is None:
         first = new.first
-        floor = first.tick - 1 if first.tick < NEVER else now  # By another rule it may come all the same.
-        return Record(new.name, now, new.spec, new.version, first.tick, first.due, floor, now)
-    if new.version < old.version or (new.version == old.version and (again or new.spec == old.spec)):
-        return stamped(old, now, seen=now) if now - old.seen > DAY else None
-    if new.spec == old.spec:
-        return stamped(old, now, version=new.version, seen=now)
-    changes: dict[str, object] = {}
-    if old.holder is None and old.next > now:  # Not: due, which may be later by its jitter.
-        tick = max(new.by_rule.tick, old.floor + 1)
-        # Claims of a tick that will not be do not count for another one.
-        changes = {"next": tick, "due": max(new.by_rule.due, tick), "take": old.take if tick == old.next else 0}
-    return stamped(old, now, spec=new.spec, version=new.version, seen=now, **changes)
+        floor = first.tick - 1 if first.tick < NEVER else now  # Another schedule may have one.
+        return TaskRecord(
+            new.name, now, new.schedule, new.version, first.tick, first.due, floor, now, next_unknown=first.unknown
+        )
+    if new.version < old.version or (new.version == old.version and (again or new.schedule == old.schedule)):
+        return stamped(old, now, known_at=now) if now - old.known_at > DAY else None
+    if new.schedule == old.schedule:
+        return stamped(old, now, version=new.version, known_at=now)
+    if old.owner is None and old.next_tick > now:  # Not next_due, which may be later by its jitter.
+        tick = max(new.by_rule.tick, old.last_done + 1)
+        # Claims of a tick that is dropped do not count for another one.
+        claims = old.claims if tick == old.next_tick else 0
+        due, unknown = max(new.by_rule.due, tick), new.by_rule.unknown
+        old = replace(old, next_tick=tick, next_due=due, next_unknown=unknown, claims=claims)
+    return stamped(old, now, schedule=new.schedule, version=new.version, known_at=now)
 
 
-def forget(old: Record, now: int, unseen_for: int) -> bool:
-    """Return whether the record may be deleted: nobody has known the task for long, and nobody runs or holds it."""
-    return old.holder is None and not old.holds and now - old.seen > unseen_for
+def is_forgettable(old: TaskRecord, now: int, unseen_for: int) -> bool:
+    """Return whether the record may be deleted: no instance has known the task for long, or runs or holds it."""
+    return not is_active(old) and now - old.known_at > unseen_for
 
 
-# --- what to look at ---
+# --- queries ---
 
 
-def is_active(old: Record, now: int) -> bool:
-    """Return whether there may be something to do about it: it is claimed, held, asked for or due."""
-    return old.holder is not None or bool(old.holds) or old.asked is not None or old.due <= now
+def is_active(old: TaskRecord) -> bool:
+    """Return whether an instance has something of the task: a claim or a hold."""
+    return old.owner is not None or bool(old.holds)
 
 
-def is_stale(old: Record, now: int) -> bool:
-    """Return whether the lease of a claim or of a hold is over, challenged or not, or a pause."""
-    ends = [old.until, *(held.until for held in old.holds.values())]
+def is_expired(old: TaskRecord, now: int) -> bool:
+    """Return whether the lease of a claim or a hold has expired, challenged or not, or a pause has ended."""
+    ends = [old.lease_until, *(held.until for held in old.holds.values())]
     return any(end is not None and end < now for end in ends)
 
 
-def is_news(old: Record | None, new: Record | None) -> bool:
-    """Return whether somebody may be waiting for this change.
+def wakes_waiters(old: TaskRecord | None, new: TaskRecord | None) -> bool:
+    """Return whether an instance may be waiting for this change.
 
-    Who suspends waits for a run to end, who has claimed makes way for a hold, and everybody wants to know of a tick
-    that may be claimed earlier than they heard.
+    A suspension waits for a run to end, an owner gives way to a hold, and every instance wants to know of a tick that
+    can be claimed earlier than it expected.
     """
     if new is None:
         return False
-    if old is None or (new.asked is not None and old.asked is None):
+    if old is None or (new.manual_at is not None and old.manual_at is None):
         return True
-    is_free, was_free = (each.holder is None and not each.holds for each in (new, old))
-    is_over = old.holder is not None and new.holder is None
-    makes_way = new.holder is not None and bool(new.holds.keys() - old.holds.keys())
-    return is_over or makes_way or (is_free and (not was_free or new.due < old.due))
+    is_free, was_free = not is_active(new), not is_active(old)
+    is_over = old.owner is not None and new.owner is None
+    makes_way = new.owner is not None and bool(new.holds.keys() - old.holds.keys())
+    return is_over or makes_way or (is_free and (not was_free or new.next_due < old.next_due))
 
 
 # --- runs ---
 
 
-def is_due(old: Record, now: int, ahead: int = 0) -> bool:
-    """Return whether a claim is allowed: it is due, free, and nothing holds it."""
-    return old.holder is None and not old.holds and (old.asked is not None or old.due <= now + ahead)
+def is_due(old: TaskRecord, now: int, ahead: int = 0) -> bool:
+    """Return whether a claim is allowed: the task is due, free and not held."""
+    return old.owner is None and not old.holds and (old.manual_at is not None or old.next_due <= now + ahead)
 
 
-def claim(old: Record, now: int, me: str, ttl: int, ahead: int = 0, *, extra: bool = False) -> Record | None:
-    """Let the instance *me* run the tick that is due, until the lease is over; if *extra*, only one asked for."""
-    if not is_due(old, now, ahead) or (extra and old.asked is None):
+def claim(old: TaskRecord, now: int, me: str, ttl: int, ahead: int = 0, *, extra: bool = False) -> TaskRecord | None:
+    """Let the instance *me* run the due tick until the lease expires; if *extra*, only a requested extra run."""
+    if not is_due(old, now, ahead) or (extra and old.manual_at is None):
         return None
-    manual = extra or old.due > now + ahead
+    manual = extra or old.next_due > now + ahead
     fence = max(old.rev + 1, now)
     return replace(
         old,
         rev=fence,
         fence=fence,
-        holder=me,
-        until=now + ttl,
-        suspect=False,
-        started=now if manual else max(now, old.due),  # A claim ahead begins with its tick.
-        take=old.take + (not manual),
-        asked_take=old.asked_take + manual,
+        owner=me,
+        lease_until=now + ttl,
+        challenged=False,
+        claimed_at=now if manual else max(now, old.next_due),  # A claim made ahead of its tick starts with the tick.
+        claims=old.claims + (not manual),
+        manual_claims=old.manual_claims + manual,
         manual=manual,
     )
 
 
-def is_mine(old: Record, me: str, fence: int) -> bool:
-    """Return whether the claim with *fence* is the instance's own, and still stands."""
-    return old.holder == me and old.fence == fence
+def is_mine(old: TaskRecord, me: str, fence: int) -> bool:
+    """Return whether the instance still owns the claim with *fence*."""
+    return old.owner == me and old.fence == fence
 
 
-def renew(old: Record, now: int, me: str, fence: int, ttl: int) -> Record | None:
-    """Prolong a lease, which also answers a challenge."""
-    return stamped(old, now, until=now + ttl, suspect=False) if is_mine(old, me, fence) else None
+def renew(old: TaskRecord, now: int, me: str, fence: int, ttl: int) -> TaskRecord | None:
+    """Extend a lease. This also answers a challenge."""
+    return stamped(old, now, lease_until=now + ttl, challenged=False) if is_mine(old, me, fence) else None
 
 
 class Refusal(Enum):
-    """Why a run was not finished."""
+    """Why a finish was refused."""
 
     LOST = auto()
-    """The claim does not stand any more."""
+    """The instance no longer owns the claim."""
     DONE = auto()
-    """It was finished already, and the answer was lost."""
+    """It was finished before, and the answer was lost."""
     CHANGED = auto()
-    """The task has another rule meanwhile: what follows has to be found by that one."""
+    """The task has a new schedule: the next tick must be computed from it."""
     BUSY = auto()
-    """Somebody has locked the record at this moment: to be asked again."""
+    """Another client has locked the record: try again."""
 
 
 def finish(
-    old: Record, now: int, me: str, fence: int, tick: int, spec: str, following: Coming | None
-) -> Record | Refusal:
-    """End the *tick* of a claim, and set the one that follows it.
+    old: TaskRecord, now: int, me: str, fence: int, tick: int, schedule: str, following: NextTick | None
+) -> TaskRecord | Refusal:
+    """End the *tick* of a claim, and set the next one.
 
     Args:
-        spec: The rule by which *following* was found.
-        following: The next tick; None for an extra run, which leaves the grid alone.
+        schedule: The schedule that *following* was computed from.
+        following: The next tick; None for an extra run, which does not change it.
     """
     if not is_mine(old, me, fence):
-        is_over = old.asked != tick if following is None else old.floor >= tick
-        return Refusal.DONE if old.fence == fence and old.holder is None and is_over else Refusal.LOST
+        is_over = old.manual_at != tick if following is None else old.last_done >= tick
+        return Refusal.DONE if old.fence == fence and old.owner is None and is_over else Refusal.LOST
     if old.manual:
-        return _freed(old, now, asked=None, asked_take=0, seen=now)
+        return _freed(old, now, manual_at=None, manual_claims=0, known_at=now)
     assert following is not None, f"the tick of task {old.name!r} cannot end without the next one"
-    if spec != old.spec:
+    if schedule != old.schedule:
         return Refusal.CHANGED
-    coming = max(following.tick, old.next + 1)
+    coming = max(following.tick, old.next_tick + 1)
     due = max(following.due, coming)
-    return _freed(old, now, next=coming, due=due, floor=old.next, take=0, kept_back=None, seen=now)
+    return _freed(
+        old,
+        now,
+        next_tick=coming,
+        next_due=due,
+        next_unknown=following.unknown,
+        last_done=old.next_tick,
+        claims=0,
+        held_back_by=None,
+        known_at=now,
+    )
 
 
-def hand_back(old: Record, now: int, me: str, fence: int) -> Record | None:
-    """Give back a claim that never started: the tick stays due, and the claim does not count."""
+def return_unstarted(old: TaskRecord, now: int, me: str, fence: int) -> TaskRecord | None:
+    """Give back a claim whose run never started: the tick stays due, and the claim does not count."""
     if not is_mine(old, me, fence):
         return None
-    return _freed(old, now, take=old.take - (not old.manual), asked_take=old.asked_take - old.manual)
+    return _freed(old, now, claims=old.claims - (not old.manual), manual_claims=old.manual_claims - old.manual)
 
 
-def release(old: Record, now: int, me: str, fence: int) -> Record | None:
-    """Give back a claim whose run was cut: the tick stays due, and the next claim of it is another take."""
+def release(old: TaskRecord, now: int, me: str, fence: int) -> TaskRecord | None:
+    """Give back a claim whose run was cancelled: the tick stays due, and its next claim is another delivery."""
     return _freed(old, now) if is_mine(old, me, fence) else None
 
 
-def challenge(old: Record, now: int, grace: int) -> Record | None:
-    """Ask the holder of a lease that is over to renew it within *grace*."""
-    if old.holder is None or old.suspect or old.until is None or old.until >= now:
+def challenge(old: TaskRecord, now: int, grace: int) -> TaskRecord | None:
+    """Ask the owner of an expired lease to renew it within *grace*."""
+    if old.owner is None or old.challenged or old.lease_until is None or old.lease_until >= now:
         return None
-    return stamped(old, now, suspect=True, until=now + grace)
+    return stamped(old, now, challenged=True, lease_until=now + grace)
 
 
-def expire(old: Record, now: int) -> Record | None:
-    """Take a lease away whose holder did not answer the challenge."""
-    if old.holder is None or not old.suspect or old.until is None or old.until >= now:
+def expire(old: TaskRecord, now: int) -> TaskRecord | None:
+    """Take away a lease whose owner did not answer the challenge."""
+    if old.owner is None or not old.challenged or old.lease_until is None or old.lease_until >= now:
         return None
     return _freed(old, now)
 
 
-def bury(old: Record, now: int, dead: Collection[str]) -> Record | None:
-    """Take away what instances had that are dead for certain, which only an operating system can tell: claim and holds.
+def remove_dead(old: TaskRecord, now: int, dead: Collection[str]) -> TaskRecord | None:
+    """Take away the claim and the holds of instances that are dead for certain, which only the operating system knows.
 
-    A pause stays: it is an operator's, and outlives its process.
+    A pause stays: it belongs to an operator, and outlives its process.
     """
     holds = {key: held for key, held in old.holds.items() if not held.leased or instance_of(key) not in dead}
-    if old.holder in dead:
-        return _freed(old, now, holds=holds, kept_back=_kept_back(old, now, holds))
+    if old.owner in dead:
+        return _freed(old, now, holds=holds, held_back_by=_held_back_by(old, now, holds))
     return _with_holds(old, now, holds) if len(holds) < len(old.holds) else None
 
 
-def lost(old: Record, now: int, reason: Reason | None = None) -> Row:
-    """Return the row of a claim that did not end its tick."""
-    return Row(
+def lost(old: TaskRecord, now: int, reason: Reason | None = None) -> LedgerRow:
+    """Return the ledger row of a claim that did not end its tick."""
+    return LedgerRow(
         old.name,
         old.tick,
-        old.takes,
+        old.delivery,
         old.tick,
         1,
         Outcome.LOST.value,
         None if reason is None else reason.value,
         now,
-        started=old.started,
+        started_at=old.claimed_at,
         manual=old.manual,
         attempts=1,
         fence=old.fence,
-        instance=old.holder,
+        instance=old.owner,
         jitter=old.tick_due - old.tick,
     )
 
 
-def ask(old: Record, now: int) -> Record | None:
-    """Ask for one extra run, by any instance; refused while the task is running, held, or asked for already."""
-    if old.holder is not None or old.holds or old.asked is not None:
+def request_run(old: TaskRecord, now: int) -> TaskRecord | None:
+    """Request one extra run, by any instance; refused while the task is claimed, held or already requested."""
+    if is_active(old) or old.manual_at is not None:
         return None
-    return stamped(old, now, asked=max(old.rev + 1, now))  # Two of one microsecond are two: it is a key in the ledger.
+    # Unique even within one microsecond: it is a key in the ledger.
+    return stamped(old, now, manual_at=max(old.rev + 1, now))
 
 
-def _freed(old: Record, now: int, **changes: object) -> Record:
-    return stamped(old, now, holder=None, until=None, suspect=False, started=None, manual=False, **changes)
+def _freed(old: TaskRecord, now: int, **changes: object) -> TaskRecord:
+    return stamped(old, now, owner=None, lease_until=None, challenged=False, claimed_at=None, manual=False, **changes)
 
 
 # --- holds ---
 
 
-def instance_of(key: str) -> str:
-    """Return the instance to which the hold *key* belongs: its id comes before the first ``#``."""
-    return key.partition("#")[0]
-
-
-def scheduler_of(instance: str) -> str:
-    """Return the scheduler of which *instance* is a life: the ids of its later ones have a ``-`` and a number more."""
-    return instance.partition("-")[0]
-
-
-def hold(old: Record, now: int, key: str, held: StoredHold) -> Record:
-    """Let nobody claim the task from now on; a claim that stands goes on."""
+def hold(old: TaskRecord, now: int, key: str, held: StoredHold) -> TaskRecord:
+    """Forbid claims of the task from now on; a current claim continues."""
     return stamped(old, now, holds={**old.holds, key: held})
 
 
-def renew_hold(old: Record, now: int, key: str, ttl: int) -> Record | None:
-    """Prolong the lease of a hold, which also answers a challenge."""
+def renew_hold(old: TaskRecord, now: int, key: str, ttl: int) -> TaskRecord | None:
+    """Extend the lease of a hold. This also answers a challenge."""
     held = old.holds.get(key)
     if held is None:
         return None
-    return stamped(old, now, holds={**old.holds, key: replace(held, until=now + ttl, suspect=False)})
+    return stamped(old, now, holds={**old.holds, key: replace(held, until=now + ttl, challenged=False)})
 
 
-def unhold(old: Record, now: int, key: str) -> Record | None:
+def unhold(old: TaskRecord, now: int, key: str) -> TaskRecord | None:
     """End a hold."""
     if key not in old.holds:
         return None
     return _with_holds(old, now, {other: held for other, held in old.holds.items() if other != key})
 
 
-def _with_holds(old: Record, now: int, holds: Mapping[str, StoredHold]) -> Record:
+def _with_holds(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) -> TaskRecord:
     """Return *old* with fewer holds."""
-    return stamped(old, now, holds=holds, kept_back=_kept_back(old, now, holds))
+    return stamped(old, now, holds=holds, held_back_by=_held_back_by(old, now, holds))
 
 
-def _kept_back(old: Record, now: int, holds: Mapping[str, StoredHold]) -> str | None:
-    """Return who has kept back a tick that is due, if the last hold goes."""
-    if not old.holds or holds or old.due > now:
-        return old.kept_back
-    return ", ".join(_in_words(key, held) for key, held in sorted(old.holds.items()))[:WORDS]
+def _held_back_by(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) -> str | None:
+    """Return who has delayed a due tick, if the last hold ends."""
+    if not old.holds or holds or old.next_due > now:
+        return old.held_back_by
+    return ", ".join(held.describe(key, now, WORDS) for key, held in sorted(old.holds.items()))[:WORDS]
 
 
-def _in_words(key: str, held: StoredHold) -> str:
-    where = f" on {scheduler_of(instance_of(key))}" if held.leased else ""  # A pause is nobody's, and says who made it.
-    return f"{held.holder}{where} ({held.reason})" if held.reason else f"{held.holder}{where}"
-
-
-def challenge_hold(old: Record, now: int, key: str, grace: int) -> Record | None:
-    """Ask the instance of a hold whose lease is over to renew it within *grace*."""
+def challenge_hold(old: TaskRecord, now: int, key: str, grace: int) -> TaskRecord | None:
+    """Ask the instance of a hold with an expired lease to renew it within *grace*."""
     held = old.holds.get(key)
-    if held is None or not held.leased or held.suspect or held.until is None or held.until >= now:
+    if held is None or not held.leased or held.challenged or held.until is None or held.until >= now:
         return None
-    return stamped(old, now, holds={**old.holds, key: replace(held, until=now + grace, suspect=True)})
+    return stamped(old, now, holds={**old.holds, key: replace(held, until=now + grace, challenged=True)})
 
 
-def expire_hold(old: Record, now: int, key: str) -> Record | None:
-    """Take a hold away that was not renewed after a challenge, or a pause whose time is over."""
+def expire_hold(old: TaskRecord, now: int, key: str) -> TaskRecord | None:
+    """Take away a hold that was not renewed after a challenge, or a pause that has ended."""
     held = old.holds.get(key)
-    if held is None or held.until is None or held.until >= now or (held.leased and not held.suspect):
+    if held is None or held.until is None or held.until >= now or (held.leased and not held.challenged):
         return None
     return unhold(old, now, key)

@@ -1,0 +1,1 @@
+"""Several instances: which of them runs a tick, and for how long it may."""

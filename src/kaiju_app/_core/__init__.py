@@ -1,0 +1,1 @@
+"""The base of every wing: the clock, public values, checks of arguments, text."""

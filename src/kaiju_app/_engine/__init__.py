@@ -1,0 +1,1 @@
+"""One process: when a tick is due, whether it runs, and how it ends."""

@@ -1,0 +1,165 @@
+"""Every task that can be shown: of this instance, in the store, or a local one of another instance."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kaiju_app.scheduler import Outcome, Run, ScheduledTask, Scheduler, Scope, trigger_from_json
+from kaiju_app.scheduler._hosting import state_of
+
+from ._ids import Ids, remote_id
+from ._problems import Refused
+from ._seen import Record, Seen, Store
+from ._states import State, state_of_record
+from ._text import harmless
+
+SLICE_S = 0.001  # Seconds after which a search gives the loop back: no task may be late for it.
+STEP = 32  # Tasks between two looks at the clock.
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A task.
+
+    Attributes:
+        face: The task in this scheduler; None if it does not have it.
+        record: What the store says of it; None for a local task, or if the store was not read.
+        home: The other instance whose local task it is; None otherwise.
+    """
+
+    id: str
+    name: str
+    face: ScheduledTask[Any] | None = None
+    record: Record | None = None
+    home: Record | None = None
+
+    @property
+    def home_name(self) -> str | None:
+        """What people know that other instance by: its process, or its identity; None if there is none."""
+        return None if self.home is None else str(self.home.get("process") or self.home["id"])
+
+    @property
+    def scope(self) -> Scope:
+        """Which instances run it."""
+        if self.face is not None:
+            return self.face.scope
+        return Scope.LOCAL if self.record is None else Scope.CLUSTER
+
+    @property
+    def state(self) -> State:
+        """What it does."""
+        if self.face is not None:
+            return State(self.face.state)
+        return State.UNKNOWN if self.record is None else state_of_record(self.record)
+
+    @property
+    def next_run_at(self) -> datetime | None:
+        """When its next tick is due; None if none is planned or that is not known here."""
+        if self.face is not None:
+            return self.face.next_run_at
+        text = None if self.record is None or self.record["holds"] else self.record["next_run_at"]
+        return None if text is None else datetime.fromisoformat(text)
+
+    @property
+    def rule(self) -> str:
+        """Its rule in words."""
+        if self.face is not None:
+            interval = self.face.interval_s
+            return harmless(f"every {interval:.15g} s" if self.face.trigger is None else str(self.face.trigger))
+        return "unknown here" if self.record is None else rule_in_words(self.record["rule"])
+
+
+def rule_in_words(rule: object) -> str:
+    """Return a rule from the store in words."""
+    if isinstance(rule, dict) and isinstance(rule.get("interval_us"), int):
+        return f"every {rule['interval_us'] / 1e6:.15g} s"
+    try:
+        return harmless(str(trigger_from_json(rule["trigger"])))  # type: ignore[index]
+    except Exception:  # A trigger of the application, which this process need not know.
+        return harmless(json.dumps(rule) if not isinstance(rule, str) else rule)
+
+
+class Tasks:
+    """The tasks of one scheduler and of those that share its store.
+
+    Attributes:
+        ids: Their ids.
+    """
+
+    def __init__(self, scheduler: Scheduler, store: Store) -> None:
+        self.ids = Ids()
+        self._scheduler = scheduler
+        self._store = store
+
+    def keys(self, seen: Seen) -> list[tuple[str, str]]:
+        """Return name and home of every task: the home is empty, or the other instance whose local task it is."""
+        here = {*self._scheduler.tasks, *seen.records}
+        self.ids.keep(here)
+        return [(name, "") for name in here] + [(name, each["id"]) for each, name in self._elsewhere(seen)]
+
+    def _elsewhere(self, seen: Seen) -> Iterator[tuple[Record, str]]:
+        me = state_of(self._scheduler)["instance"]
+        for each in seen.instances:
+            names = each.get("local_tasks") if each["id"] != me else None
+            for name in names if isinstance(names, list) else ():
+                yield each, str(name)
+
+    def known(self, key: tuple[str, str], seen: Seen) -> Known:
+        """Return the task of a key."""
+        name, home = key
+        if home:
+            instance = next(each for each in seen.instances if each["id"] == home)
+            return Known(remote_id(name, home), name, home=instance)
+        face = self._scheduler.tasks.get(name)
+        record = None if face is not None and face.scope is Scope.LOCAL else seen.records.get(name)
+        return Known(self.ids.of(name), name, face, record)
+
+    async def find(self, task_id: str) -> tuple[Known, Seen]:
+        """Return the task with this id.
+
+        Raises:
+            Refused: There is none.
+        """
+        seen = await self._store.seen()
+        name = self.ids.name_of(task_id, self._scheduler.tasks)
+        if name is None:
+            name = self.ids.name_of(task_id, seen.records)
+        if name is not None and (name in self._scheduler.tasks or name in seen.records):
+            return self.known((name, ""), seen), seen
+        for each, its_name in self._elsewhere(seen) if "~" in task_id else ():
+            if remote_id(its_name, each["id"]) == task_id:
+                return self.known((its_name, each["id"]), seen), seen
+        raise Refused(404, "No such task", "No task has this id: GET api/tasks lists the tasks with their ids")
+
+    async def histories(self, tasks: Sequence[Known]) -> dict[str, tuple[Run, ...]]:
+        """Return the latest records of the cluster tasks among *tasks* by id, oldest first: those of all instances."""
+        found = await self._store.histories([each.record for each in tasks if each.record is not None])
+        return {each.id: found[each.name] for each in tasks if each.record is not None and each.name in found}
+
+    @staticmethod
+    def last_outcome(task: Known, histories: dict[str, tuple[Run, ...]]) -> tuple[Outcome | None, datetime | None]:
+        """Return how the last record of *task* ended, and its tick."""
+        runs = histories.get(task.id)
+        last = runs[-1] if runs else task.face.last_run if task.face is not None else None
+        return (None, None) if last is None else (last.outcome, last.scheduled_at)
+
+
+class Slices:
+    """Gives the loop back again and again during a long search."""
+
+    def __init__(self) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._until = self._time() + SLICE_S
+        self._count = 0
+
+    async def breathe(self) -> None:
+        """Let others run, if this has taken long."""
+        self._count += 1
+        if self._count % STEP == 0 and self._time() >= self._until:
+            await asyncio.sleep(0)
+            self._until = self._time() + SLICE_S

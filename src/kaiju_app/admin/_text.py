@@ -1,0 +1,32 @@
+"""Texts on their way out: nothing in them can act on a terminal or a page, and no password leaves."""
+
+from __future__ import annotations
+
+import re
+
+from kaiju_app.stores._masking import masked
+
+# Control characters but for line breaks and tabs, and what turns the direction of the text around it.
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+MOST_HEAD = 200
+
+
+def valid(text: str) -> str:
+    """Return *text*, such as a name, as text that UTF-8 can encode."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def harmless(text: str) -> str:
+    """Return *text*, such as an error, with the characters that act on a terminal written out."""
+    return valid(ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), masked(text)))
+
+
+def one_line(text: str) -> str:
+    """Return *text* for a line of a log or a table."""
+    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def head_of(text: str) -> str:
+    """Return the first line of an error, shortened."""
+    line = harmless(text).partition("\n")[0]
+    return line if len(line) <= MOST_HEAD else line[: MOST_HEAD - 3] + "..."

@@ -1,0 +1,5 @@
+"""The command line: ``run`` and ``lint``."""
+
+from ._main import main
+
+__all__ = ["main"]

@@ -1,0 +1,134 @@
+"""Why a tick started late or not at all, as far as that is known: pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kaiju_app._core.clock import epoch_us, utc
+from kaiju_app._core.explanation import Cause, CauseKind
+from kaiju_app._core.model import Reason, Run
+from kaiju_app._core.upset import Upset, UpsetKind
+
+from ._evidence import Evidence, InProgress
+from ._explain_words import cause_text
+
+NEAR = 1_000_000  # A tick within a second of the instant is the one that is meant: people write no fractions.
+EARLY = 2_000  # A run may begin a millisecond before its tick, and just before another one that is due then.
+LATE = 100_000  # Less is not worth a reason.
+UNSEEN = "blocks of the loop that are short, or have delayed no timer, are not kept"
+STALLS = (UpsetKind.BLOCKED, UpsetKind.SLEPT, UpsetKind.CLOCK, UpsetKind.STORE, UpsetKind.STOPPED, UpsetKind.ABSENT)
+
+
+def due_at(known: Evidence, run: Run, tick: int) -> int:
+    """Return when *tick*, one of those that *run* covers, was due: each one has its own jitter."""
+    if tick == known.ticks.at and known.ticks.due is not None:
+        return known.ticks.due
+    return epoch_us(run.due) if tick == epoch_us(run.scheduled_at) else tick
+
+
+def why_late(known: Evidence, due: int, started: int, instance: str | None) -> list[Cause]:
+    """Return what delayed a run on *instance* that was due long before it started."""
+    if started - due < LATE:
+        return []
+    runs = [
+        each for each in known.runs
+        if each.started_at is not None and each.finished_at is not None
+        and epoch_us(each.started_at) < started and due < epoch_us(each.finished_at) <= started + LATE
+    ]  # fmt: skip
+    return [*map(_overlapping, runs), *upsets_at(known, (UpsetKind.HELD, *_stalls(known, instance)), due, started)]
+
+
+def _stalls(known: Evidence, instance: str | None) -> Sequence[UpsetKind]:
+    """Return what may have kept *instance* from starting runs: of another one than this, little is known."""
+    return STALLS if not known.shared or instance == known.instance else (UpsetKind.ABSENT, UpsetKind.STORE)
+
+
+def losses(known: Evidence, run: Run) -> list[Cause]:
+    """Return the runs of the same tick that were lost before *run*."""
+    lost = [
+        each for each in known.runs
+        if each.scheduled_at == run.scheduled_at and each.manual == run.manual and each.delivery < run.delivery
+    ]  # fmt: skip
+    return [
+        Cause(
+            kind=CauseKind.LOST, since=each.started_at, until=each.finished_at, who=f"instance {each.instance}",
+            tick=each.scheduled_at,
+        )
+        for each in lost
+    ]  # fmt: skip
+
+
+def why_skipped(known: Evidence, tick: int, run: Run, decided: int) -> list[Cause]:
+    """Return why *tick*, one of those that *run* covers and that was *decided* then, was skipped."""
+    due, stalls = due_at(known, run, tick), _stalls(known, run.instance)
+    match run.reason:
+        case Reason.OVERLAP | Reason.HUNG:
+            # A hold may have kept it waiting after the run, until the next tick took its place.
+            return _busy(known, due) or upsets_at(known, (UpsetKind.HELD,), due, due)
+        case Reason.SUSPENDED:  # Or what kept the loop from noticing the end of the hold.
+            found = upsets_at(known, (UpsetKind.HELD,), due, due) or upsets_at(known, stalls, due, due)
+            return found or upsets_at(known, (UpsetKind.HELD,), due, due + NEAR)  # It was just being looked at.
+        case Reason.DISABLED:
+            return upsets_at(known, (UpsetKind.DISABLED,), due, max(due, decided))[:1]
+        case Reason.RESCHEDULED:
+            return upsets_at(known, (UpsetKind.RESCHEDULED,), due, max(due, decided))[:1]
+        case Reason.CLOCK:
+            return upsets_at(known, (UpsetKind.CLOCK,), due, max(due, decided))[-1:]
+        case Reason.SHUTDOWN:
+            return upsets_at(known, (UpsetKind.STOPPED,), due, max(due, decided))[:1]
+        case _:
+            found = upsets_at(known, stalls, due, due) or upsets_at(known, (UpsetKind.HELD,), due, due)
+            # A tick of a cluster task that waits for a run may wait too long.
+            return found or (_busy(known, due) if known.shared else [])
+
+
+def _busy(known: Evidence, due: int) -> list[Cause]:
+    """Return the run that was in progress when a tick was due."""
+    busy = [
+        each for each in known.runs
+        if each.started_at is not None and each.started_at <= utc(due + EARLY)
+        and each.finished_at is not None and each.finished_at >= utc(due)
+    ]  # fmt: skip
+    return [*map(_overlapping, busy[-1:])] or list(in_progress(known.running, due))
+
+
+def why_unknown(known: Evidence, reason: Reason | None) -> str:
+    if reason is Reason.BACKLOG:
+        return "there were more missed ticks than are caught up, or it was older than catchup_s"
+    if reason is Reason.MISSED:
+        if known.shared:
+            return "no instance ran it in time, and what kept them from it is not known"
+        return f"what kept it from starting in time is not known: {UNSEEN}"
+    return "by whom or by what is not known any more"
+
+
+def upsets_at(known: Evidence, kinds: Sequence[UpsetKind], first: int, last: int) -> list[Cause]:
+    return [cause_of(each) for each in known.upsets if each.kind in kinds and each.meets(first, last)]
+
+
+def cause_of(upset: Upset) -> Cause:
+    return Cause(
+        kind=CauseKind[upset.kind.name],
+        since=None if upset.since is None else utc(upset.since),
+        until=None if upset.until is None else utc(upset.until),
+        who=upset.who,
+        tick=None,
+    )
+
+
+def _overlapping(run: Run) -> Cause:
+    return Cause(
+        kind=CauseKind.OVERLAP, since=run.started_at, until=run.finished_at, who=None, tick=run.scheduled_at
+    )  # fmt: skip
+
+
+def in_progress(run: InProgress | None, due: int | None = None) -> Iterator[Cause]:
+    if run is not None and (due is None or run.started <= due + EARLY):
+        yield Cause(kind=CauseKind.OVERLAP, since=utc(run.started), until=None, who=None, tick=utc(run.tick))
+
+
+def because(known: Evidence, causes: Sequence[Cause], near: int) -> str:
+    if not causes:
+        why = "" if known.shared else f": {UNSEEN}"
+        return f"why is not known{why}"
+    return f"because {' and '.join(cause_text(each, near) for each in causes)}"

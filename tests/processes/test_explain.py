@@ -1,0 +1,62 @@
+"""``scheduler.explain()`` after a process was killed: another one tells what became of its run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from kaiju_app.scheduler import CauseKind, Fate, LeaseTiming, Outcome, Scheduler, Scope
+
+pytestmark = pytest.mark.realtime
+
+LEASE = LeaseTiming(ttl_s=2, renew_s=0.4, grace_s=1.3, poll_s=0.4)
+
+PROGRAM = """
+import asyncio, sys
+from kaiju_app.scheduler import LeaseTiming, Scheduler, Scope
+
+async def job():
+    print("running", flush=True)
+    await asyncio.sleep(60)
+
+async def main():
+    lease = LeaseTiming(ttl_s=2, renew_s=0.4, grace_s=1.3, poll_s=0.4)
+    async with Scheduler(f"sqlite:///{sys.argv[1]}", lease=lease) as scheduler:
+        scheduler.schedule_task(job, 3600, name="job", scope=Scope.CLUSTER)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_process_is_told_from_one_that_took_over(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, str(path), stdout=asyncio.subprocess.PIPE
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert b"running\n" == await process.stdout.readline()
+    await asyncio.sleep(1)
+    process.kill()
+    await process.wait()
+
+    async def job() -> None: ...
+
+    async with Scheduler(f"sqlite:///{path}", lease=LEASE) as scheduler:
+        task = scheduler.schedule_task(job, 3600, name="job", scope=Scope.CLUSTER)
+        for _ in range(200):
+            runs = (await scheduler.runs("job")).runs
+            if len(runs) == 2:
+                break
+            await asyncio.sleep(0.1)
+        again, lost = runs
+        found = await scheduler.explain(task, again.scheduled_at)
+
+    assert (again.outcome, again.delivery, lost.outcome) == (Outcome.SUCCEEDED, 2, Outcome.LOST)
+    assert (found.fate, found.run) == (Fate.RAN, again)
+    assert CauseKind.LOST in [cause.kind for cause in found.causes]
+    assert f"because the run before it, on instance {lost.instance}, was lost at" in str(found)
+    assert lost.instance != again.instance

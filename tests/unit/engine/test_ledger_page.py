@@ -1,0 +1,59 @@
+"""Queries of the records in memory: the shortcuts leave out nothing."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaiju_app._core.ledger_query import Ending, LedgerQuery, Place
+from kaiju_app._engine.entry import TaskEntry
+from kaiju_app._engine.ledger import ENDINGS, RunRecord, append, records
+from kaiju_app._engine.ledger_page import LocalPage
+
+pytestmark = pytest.mark.pure
+
+HISTORY = 4
+SOME = [0, 1, 20, 40]  # Codes of endings.
+
+RECORDS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(-5, 5), st.integers(0, 9), st.sampled_from(SOME), st.booleans()),
+    max_size=30,
+)
+QUERIES = st.builds(
+    LedgerQuery,
+    st.integers(1, 5),
+    st.none() | st.sampled_from("ab"),
+    st.none() | st.frozensets(st.sampled_from([Ending(*ENDINGS[code]) for code in SOME]), min_size=1),
+    st.integers(-9, 15),
+    st.builds(
+        Place, st.integers(-9, 15), st.sampled_from(["", "a", "b"]), st.booleans(), st.just(1), st.integers(0, 9)
+    ),
+)
+
+
+@given(RECORDS, QUERIES)
+def test_a_page_has_the_newest_of_the_records_that_are_wanted(
+    kept: list[tuple[str, int, int, int, bool]], query: LedgerQuery
+) -> None:
+    entries = {name: TaskEntry(cast(Any, None), name, print, (), {}, cast(Any, None)) for name in "abc"}
+    for name, first, offset, code, manual in kept:
+        append(entries[name], RunRecord(first, first, 1, 0, first, first, offset, 1, code, manual, False), 0, HISTORY)
+
+    page = LocalPage(query)
+    for entry in entries.values():
+        page.look_at(entry)
+
+    every = [
+        (Place(record.first + record.offset, name, record.manual, 1, entry.kept - len(found) + place), record)
+        for name, entry in entries.items()
+        for found in [records(entry)]
+        for place, record in enumerate(found, 1)
+    ]
+    wanted = [each for each in every if query.wants(each[0], Ending(*ENDINGS[each[1].code]))]
+    newest_first = sorted(wanted, key=lambda each: each[0], reverse=True)[: query.limit]
+    assert newest_first == [(place, record) for place, _, record in page.newest_first()]
+    ticks = [place.tick for place, _ in every]
+    assert (page.oldest, page.newest) == (min(ticks, default=None), max(ticks, default=None))

@@ -1,0 +1,468 @@
+"""The timer queue: dead items never fire, sweeps keep the living ones in order, and nothing piles up."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from heapq import heappop
+from typing import Any, cast
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kaiju_app._engine.engine import Engine
+from kaiju_app._engine.entry import TaskEntry
+from kaiju_app._engine.timer_queue import MIN_DEAD, TimerQueue
+from kaiju_app.scheduler import ExecPolicy, FirstRun, ScheduledTask, Scheduler
+from support.virtual import VirtualLoop, close_loop
+
+ROLES = ["seq", "alarm", "lift"]
+
+
+def entry(name: str = "task") -> TaskEntry:
+    nobody = cast(Any, None)
+    return TaskEntry(nobody, name, print, (), {}, nobody)
+
+
+def drop(queue: TimerQueue, whose: TaskEntry, role: str = "seq") -> None:
+    setattr(whose, role, 0)
+    queue.mark_dead()
+
+
+def pushed(queue: TimerQueue, *instants: int) -> list[TaskEntry]:
+    """Return one entry for each of *instants*, with an item in *queue*."""
+    entries = [entry(str(number)) for number in range(len(instants))]
+    for one, instant in zip(entries, instants, strict=True):
+        one.seq = queue.push(instant, one)
+    return entries
+
+
+def is_alive(item: tuple[int, int, TaskEntry]) -> bool:
+    return item[1] in (item[2].seq, item[2].alarm, item[2].lift)
+
+
+def in_order(queue: TimerQueue) -> list[TaskEntry]:
+    """Empty *queue*; return the entries whose items were alive, in order."""
+    items = [heappop(queue.heap) for _ in range(len(queue.heap))]
+    return [item[2] for item in items if is_alive(item)]
+
+
+# --- the order ---
+
+
+def test_items_come_by_their_instants() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    late, early, between = pushed(queue, 30, 10, 20)
+
+    assert in_order(queue) == [early, between, late]
+
+
+def test_items_of_one_instant_come_in_the_order_of_their_registration() -> None:
+    """Entries are never compared: they have no order."""
+    queue = TimerQueue(lambda: 0, {})
+    entries = pushed(queue, *[7] * 1_000)
+
+    assert in_order(queue) == entries
+
+
+def test_numbers_grow_and_are_never_0() -> None:
+    """0 means that an entry has no item; a number used twice would revive a dead item."""
+    queue = TimerQueue(lambda: 0, {})
+    first = [queue.push(5, entry()) for _ in range(3)]
+    queue.clear()
+    second = [queue.push(5, entry()) for _ in range(3)]
+
+    assert [*first, *second] == sorted({*first, *second})
+    assert first[0] > 0
+
+
+async def test_tasks_due_at_one_instant_start_in_the_order_of_their_registration(scheduler: Scheduler) -> None:
+    order: list[int] = []
+
+    async def body(number: int) -> None:
+        order.append(number)
+
+    for number in range(100):
+        scheduler.schedule_task(body, 10, (number,))
+    async with scheduler:
+        await asyncio.sleep(25)
+
+    assert order == [*range(100)] * 3
+
+
+async def test_a_change_of_the_rule_is_a_new_registration(scheduler: Scheduler) -> None:
+    order: list[int] = []
+
+    async def body(number: int) -> None:
+        order.append(number)
+
+    tasks = [scheduler.schedule_task(body, 10, (number,), first_run=FirstRun.NEXT) for number in range(3)]
+    async with scheduler:
+        tasks[0].reschedule(10)
+        await asyncio.sleep(11)
+
+    assert order == [1, 2, 0]
+
+
+# --- dead items ---
+
+
+def test_a_few_dead_items_are_left_alone() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    entries = pushed(queue, *range(MIN_DEAD))
+    for one in entries:
+        drop(queue, one)
+
+    assert (queue.dead, len(queue.heap)) == (MIN_DEAD, MIN_DEAD)
+    assert in_order(queue) == []
+
+
+def test_a_sweep_comes_when_more_than_every_second_item_is_dead() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    entries = pushed(queue, *range(1_000))
+    for one in entries[:500]:
+        drop(queue, one)
+    assert (queue.dead, len(queue.heap)) == (500, 1_000)
+
+    drop(queue, entries[500])
+
+    assert (queue.dead, len(queue.heap)) == (0, 499)
+
+
+def test_a_sweep_keeps_the_living_in_order() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    instants = [number * 7919 % 1_000 // 10 for number in range(1_000)]  # Each instant ten times, unordered.
+    entries = pushed(queue, *instants)
+    living = [one for number, one in enumerate(entries) if number % 3 == 0]
+    for one in entries:
+        if one not in living:
+            drop(queue, one)
+
+    assert len(queue.heap) < 1_000
+    expected = sorted(
+        living, key=lambda one: instants[entries.index(one)]
+    )  # The sort is stable: at one instant, registration decides.
+    assert in_order(queue) == expected
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_sweep_keeps_whatever_an_entry_waits_for(role: str) -> None:
+    queue = TimerQueue(lambda: 0, {})
+    keeps = entry()
+    setattr(keeps, role, queue.push(1_000, keeps))
+    for one in pushed(queue, *range(2 * MIN_DEAD)):
+        drop(queue, one)
+
+    assert len(queue.heap) < 2 * MIN_DEAD
+    assert in_order(queue) == [keeps]
+
+
+def test_a_sweep_works_in_place() -> None:
+    """The tick loop holds a reference to the list while it handles due items."""
+    queue = TimerQueue(lambda: 0, {})
+    heap = queue.heap
+    for one in pushed(queue, *range(2 * MIN_DEAD)):
+        drop(queue, one)
+    queue.clear()
+
+    assert queue.heap is heap
+
+
+def test_one_entry_may_have_several_items_and_lose_them_one_by_one() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    one = entry()
+    one.seq, one.alarm, one.lift = queue.push(1, one), queue.push(2, one), queue.push(3, one)
+    drop(queue, one, "alarm")
+
+    assert [item[0] for item in queue.heap if is_alive(item)] == [1, 3]
+
+
+def test_what_comes_and_goes_leaves_nothing_behind() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    pushed(queue, *range(10))
+    longest = 0
+    for number in range(10_000):
+        (guest,) = pushed(queue, number)
+        longest = max(longest, len(queue.heap))
+        drop(queue, guest)
+
+    assert longest <= 10 + MIN_DEAD + 1
+
+
+def test_the_living_bound_the_dead() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    residents = pushed(queue, *range(1_000))
+    longest = 0
+    for number in range(10_000):
+        moved = residents[number % 1_000]
+        drop(queue, moved)
+        moved.seq = queue.push(number, moved)
+        longest = max(longest, len(queue.heap))
+
+    assert longest <= 2 * 1_000 + 1
+
+
+# --- used by the engine ---
+
+
+async def never() -> None:
+    raise AssertionError("a dead item fired")
+
+
+async def job() -> None:
+    pass
+
+
+async def test_removed_tasks_never_run_and_leave_nothing_behind(scheduler: Scheduler) -> None:
+    """Ten thousand come and go: some are planned for later, others have a tick due in the same turn of the loop."""
+    queue = scheduler._engine.queue
+    kept = scheduler.schedule_task(job, 1)
+    longest = 0
+    async with scheduler:
+        for number in range(10_000):
+            guest = scheduler.schedule_task(never, 1, first_run=FirstRun.NOW if number % 2 else FirstRun.NEXT)
+            longest = max(longest, len(queue.heap))
+            guest.remove()
+        await asyncio.sleep(9.5)
+
+        assert longest <= MIN_DEAD + 2
+        assert len(scheduler.tasks) == 1
+        assert [run.count for run in kept.history()] == [1] * 10
+        assert (queue.dead, [item[2].name for item in queue.heap]) == (0, [kept.name])
+
+
+async def test_a_task_rescheduled_many_times_runs_by_its_last_rule_only(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    starts: list[float] = []
+
+    async def body() -> None:
+        starts.append(loop.time() - 5)
+
+    task = scheduler.schedule_task(body, 10, first_run=FirstRun.NEXT)
+    async with scheduler:
+        for number in range(1_000):
+            task.reschedule(1 + number % 9)
+        task.reschedule(4)
+        assert len(scheduler._engine.queue.heap) <= MIN_DEAD + 2
+        await asyncio.sleep(13)
+
+        assert starts == [4, 8, 12]
+
+
+async def test_a_task_removed_by_one_that_is_due_at_the_same_instant_does_not_run(scheduler: Scheduler) -> None:
+    """There are so many that a sweep happens in the middle of the tick loop."""
+
+    async def remove_all() -> None:
+        for victim in victims:
+            victim.remove()
+
+    scheduler.schedule_task(remove_all, 10)
+    victims = [scheduler.schedule_task(never, 10) for _ in range(3 * MIN_DEAD)]
+    survivor = scheduler.schedule_task(job, 10)
+    async with scheduler:
+        await asyncio.sleep(11)
+
+        assert survivor.counts["SUCCEEDED"] == 2  # type: ignore[index]
+
+
+async def test_pauses_that_are_replaced_end_once(scheduler: Scheduler, loop: VirtualLoop) -> None:
+    task = scheduler.schedule_task(job, 1)
+    async with scheduler:
+        for number in range(1_000):
+            await task.pause("for the test", 10 + number / 1_000)
+        assert len(scheduler._engine.queue.heap) <= 2 * MIN_DEAD
+        await asyncio.sleep(10.9)
+        assert task.suspended
+        await asyncio.sleep(0.1)
+        assert not task.suspended
+
+
+# --- random steps, compared with a list ---
+
+
+@dataclass
+class Item:
+    """An item, as the model knows it."""
+
+    instant: int
+    number: int
+    entry: TaskEntry
+    role: str
+
+
+class QueueAgainstList(RuleBasedStateMachine):
+    """The queue, used as the tick loop uses it, and a list that is sorted each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = TimerQueue(lambda: 0, {})
+        self.entries: list[TaskEntry] = []
+        self.living: list[Item] = []
+
+    @rule(instants=st.lists(st.integers(0, 20), min_size=1, max_size=100), role=st.sampled_from(ROLES))
+    def add(self, instants: list[int], role: str) -> None:
+        for instant in instants:
+            one = entry(f"task {len(self.entries)}")
+            self.entries.append(one)
+            self.push(one, role, instant)
+
+    def push(self, one: TaskEntry, role: str, instant: int) -> None:
+        number = self.queue.push(instant, one)
+        setattr(one, role, number)
+        self.living.append(Item(instant, number, one, role))
+
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data(), role=st.sampled_from(ROLES), instant=st.integers(0, 20))
+    def set_anew(self, data: st.DataObject, role: str, instant: int) -> None:
+        one = data.draw(st.sampled_from(self.entries))
+        for item in [item for item in self.living if item.entry is one and item.role == role]:
+            self.drop(item)
+        self.push(one, role, instant)
+
+    @precondition(lambda self: self.living)
+    @rule(data=st.data(), share=st.floats(0, 1))
+    def drop_some(self, data: st.DataObject, share: float) -> None:
+        first = data.draw(st.integers(0, len(self.living) - 1))
+        for item in self.living[first : first + 1 + int(share * len(self.living))]:
+            self.drop(item)
+
+    def drop(self, item: Item) -> None:
+        self.living.remove(item)
+        drop(self.queue, item.entry, item.role)
+
+    @rule(until=st.integers(0, 20))
+    def look_at_what_is_due(self, until: int) -> None:
+        heap = self.queue.heap
+        fired = []
+        while heap and heap[0][0] <= until:
+            item = heappop(heap)
+            role = next((role for role in ROLES if getattr(item[2], role) == item[1]), None)
+            if role is None:
+                self.queue.dead -= 1
+            else:
+                setattr(item[2], role, 0)
+                fired.append(item[:2])
+        due = sorted((item.instant, item.number) for item in self.living if item.instant <= until)
+        assert fired == due
+        self.living = [item for item in self.living if item.instant > until]
+
+    @rule()
+    def clear(self) -> None:
+        self.queue.clear()
+        for item in self.living:
+            setattr(item.entry, item.role, 0)
+        self.living = []
+
+    @invariant()
+    def the_living_are_there_and_the_dead_are_counted(self) -> None:
+        alive = sorted(item[:2] for item in self.queue.heap if is_alive(item))
+        assert alive == sorted((item.instant, item.number) for item in self.living)
+        assert self.queue.dead == len(self.queue.heap) - len(alive)
+        assert self.queue.dead <= max(MIN_DEAD, len(alive))
+
+
+TestAgendaAgainstList = QueueAgainstList.TestCase
+TestAgendaAgainstList.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
+
+
+class QueueOfAnEngine(RuleBasedStateMachine):
+    """Whatever is done to tasks, each living item is one that its entry refers to, and the dead ones are counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualLoop()
+        self.scheduler = Scheduler(clock=self.loop.clock, cancel_grace_s=0.7)
+        self.engine: Engine = self.scheduler._engine
+        self.tasks: list[ScheduledTask[Any]] = []
+        self.loop.run_until_complete(self.scheduler.start())
+
+    def do(self, coro: Any) -> None:
+        self.loop.run_until_complete(coro)
+
+    @rule(
+        number=st.integers(1, 40),
+        gap_s=st.sampled_from([0.3, 1.0, 2.5]),
+        takes_s=st.sampled_from([0.0, 0.2, 4.0]),
+        policy=st.sampled_from(ExecPolicy),
+        max_timeout_s=st.sampled_from([0.0, 0.1]),
+    )
+    def add(self, number: int, gap_s: float, takes_s: float, policy: ExecPolicy, max_timeout_s: float) -> None:
+        async def register() -> None:
+            for _ in range(number):
+                self.tasks.append(
+                    self.scheduler.schedule_task(
+                        asyncio.sleep, gap_s, (takes_s,), policy=policy, max_timeout_s=max_timeout_s
+                    )
+                )
+
+        self.do(register())
+
+    @precondition(lambda self: self.tasks)
+    @rule(
+        data=st.data(),
+        share=st.floats(0, 1),
+        what=st.sampled_from(["remove", "disable", "enable", "reschedule", "pause", "pause for", "resume", "cancel"]),
+    )
+    def act(self, data: st.DataObject, share: float, what: str) -> None:
+        first = data.draw(st.integers(0, len(self.tasks) - 1))
+        chosen = self.tasks[first : first + 1 + int(share * len(self.tasks))]
+        self.do(self.act_on(chosen, what))
+        if what == "remove":
+            self.tasks = [task for task in self.tasks if task not in chosen]
+
+    async def act_on(self, chosen: list[ScheduledTask[Any]], what: str) -> None:
+        for task in chosen:
+            match what:
+                case "reschedule":
+                    task.reschedule(0.9)
+                case "pause":
+                    await task.pause()
+                case "pause for":
+                    await task.pause(for_s=1.3)
+                case "resume":
+                    await task.resume()
+                case "cancel":
+                    if task.policy is not ExecPolicy.SHIELD:
+                        task.cancel("for the test")
+                case _:
+                    getattr(task, what)()
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.3, 1.0, 3.0]))
+    def wait(self, seconds: float) -> None:
+        self.do(asyncio.sleep(seconds))
+
+    @rule()
+    def restart(self) -> None:
+        async def restart() -> None:
+            await self.scheduler.stop(0)
+            assert self.engine.queue.heap == []
+            await self.scheduler.start()
+
+        self.do(restart())
+
+    @invariant()
+    def the_dead_are_counted(self) -> None:
+        queue = self.engine.queue
+        alive = [item for item in queue.heap if is_alive(item)]
+        assert queue.dead == len(queue.heap) - len(alive)
+        assert queue.dead <= max(MIN_DEAD, len(alive) + 1)
+
+    @invariant()
+    def every_tick_that_is_planned_has_its_item(self) -> None:
+        heap = {item[1]: item for item in self.engine.queue.heap}
+        assert len(heap) == len(self.engine.queue.heap)
+        for one in self.engine.entries.values():
+            for number in (one.seq, one.alarm, one.lift):
+                assert number == 0 or heap[number][2] is one
+            assert one.seq == 0 or heap[one.seq][0] == one.due
+
+    def teardown(self) -> None:
+        self.do(self.scheduler.stop(0))
+        close_loop(self.loop)
+
+
+TestDriversAgenda = QueueOfAnEngine.TestCase
+TestDriversAgenda.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
