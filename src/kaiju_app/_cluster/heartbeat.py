@@ -71,6 +71,8 @@ class Heartbeat:
         return scheduler if process is None else f"{scheduler} ({process})"
 
     async def deregister(self) -> None:
-        """Report that this instance is gone, so that the others leave no tasks to it."""
+        """Report that this instance is gone, so that the others leave no tasks to it, and until when it was there."""
+        if self._client.degraded_since is None:
+            await self.run()
         if self._client.degraded_since is None:
             await self._client.call("deregister", self._client.store.deregister(self._client.me))

@@ -72,7 +72,9 @@ def _running(record: TaskRecord, now: int, where: str) -> InProgress | None:
     """Return the run in progress; None if there is none, or if its claim was made ahead of its tick."""
     if record.owner is None or record.claimed_at is None or record.claimed_at > now:
         return None
-    return InProgress(record.tick, record.tick_due, record.claimed_at, f" on instance {where}")
+    return InProgress(
+        record.tick, record.tick_due, record.claimed_at, f" on instance {where}", record.manual, record.delivery
+    )
 
 
 def _holds(name: str, record: TaskRecord | None, now: int) -> list[Upset]:

@@ -34,12 +34,19 @@ class Ticks:
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """A run in progress: its tick, when it is due and when it began, in wall-clock microseconds, and where it is."""
+    """A run in progress: its tick, when it is due and when it began, in wall-clock microseconds, and where it is.
+
+    Attributes:
+        manual: Its tick was requested.
+        delivery: How many times its tick has been claimed.
+    """
 
     tick: int
     due: int
     started: int
     where: str | None
+    manual: bool = False
+    delivery: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def _ran(known: Evidence, tick: int, run: Run) -> Explanation:
     late = ""
     if started is not None:
         due = epoch_us(run.due)
-        causes = [*losses(known, run), *why_late(known, due, started, run.instance)]
+        causes = [*losses(known, run), *why_late(known, epoch_us(run.scheduled_at), due, started, run.instance)]
         if started - due >= LATE:
             late = f"{length(started - due)} late, {because(known, causes, tick)}"
         elif causes:
@@ -143,11 +143,13 @@ def _ran(known: Evidence, tick: int, run: Run) -> Explanation:
 
 
 def _running(known: Evidence, run: InProgress) -> Explanation:
-    causes = why_late(known, run.due, run.started, None)
+    causes = [*losses(known, run), *why_late(known, run.tick, run.due, run.started, None)]
     late = run.started - run.due
     text = f"is running, since {when(run.started, run.tick)}{run.where or ''}"
     if late >= LATE:
         text += f", {length(late)} late, {because(known, causes, run.tick)}"
+    elif causes:
+        text += f", {because(known, causes, run.tick)}"
     return _told(known, run.tick, Fate.RUNNING, text, causes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kaiju_app._core.clock import epoch_us, utc
 from kaiju_app._core.explanation import Cause, CauseKind
-from kaiju_app._core.model import Reason, Run
+from kaiju_app._core.model import Outcome, Reason, Run
 from kaiju_app._core.upset import Upset, UpsetKind
 
 from ._evidence import Evidence, InProgress
@@ -26,13 +26,14 @@ def due_at(known: Evidence, run: Run, tick: int) -> int:
     return epoch_us(run.due) if tick == epoch_us(run.scheduled_at) else tick
 
 
-def why_late(known: Evidence, due: int, started: int, instance: str | None) -> list[Cause]:
-    """Return what delayed a run on *instance* that was due long before it started."""
+def why_late(known: Evidence, tick: int, due: int, started: int, instance: str | None) -> list[Cause]:
+    """Return what delayed a run of *tick* on *instance* that was due long before it started; not ``losses()``."""
     if started - due < LATE:
         return []
     runs = [
         each for each in known.runs
         if each.started_at is not None and each.finished_at is not None
+        and not (each.outcome is Outcome.LOST and epoch_us(each.scheduled_at) == tick)
         and epoch_us(each.started_at) < started and due < epoch_us(each.finished_at) <= started + LATE
     ]  # fmt: skip
     return [*map(_overlapping, runs), *upsets_at(known, (UpsetKind.HELD, *_stalls(known, instance)), due, started)]
@@ -43,11 +44,12 @@ def _stalls(known: Evidence, instance: str | None) -> Sequence[UpsetKind]:
     return STALLS if not known.shared or instance == known.instance else (UpsetKind.ABSENT, UpsetKind.STORE)
 
 
-def losses(known: Evidence, run: Run) -> list[Cause]:
+def losses(known: Evidence, run: Run | InProgress) -> list[Cause]:
     """Return the runs of the same tick that were lost before *run*."""
+    tick = run.tick if isinstance(run, InProgress) else epoch_us(run.scheduled_at)
     lost = [
         each for each in known.runs
-        if each.scheduled_at == run.scheduled_at and each.manual == run.manual and each.delivery < run.delivery
+        if epoch_us(each.scheduled_at) == tick and each.manual == run.manual and each.delivery < run.delivery
     ]  # fmt: skip
     return [
         Cause(

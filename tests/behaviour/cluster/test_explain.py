@@ -139,14 +139,19 @@ async def test_a_run_was_lost_and_its_tick_ran_elsewhere(made: Made) -> None:
         share(b, Journal(8).body("b"), 100)
         await b.start()
         await asyncio.sleep(1)
-    await asyncio.sleep(20)
+    await asyncio.sleep(5)
+    running = await b.explain("job", moment(0))
+    await asyncio.sleep(15)
     found = await b.explain("job", moment(0))
     await b.stop()
 
-    assert [CauseKind.LOST] == [cause.kind for cause in found.causes][:1]
+    assert (running.fate, found.fate) == (Fate.RUNNING, Fate.RAN)
+    for each in (running, found):
+        assert [CauseKind.LOST] == [cause.kind for cause in each.causes]
     here, there = (each.json_repr()["instance"] for each in (b, a))
     assert f"on instance {here}, " in str(found)
-    assert f"the run before it, on instance {there}, was lost at 08:00:09" in str(found)
+    for each in (running, found):
+        assert f"because the run before it, on instance {there}, was lost at 08:00:09" in str(each)
 
 
 async def test_a_rule_of_the_calendar_is_read_from_the_store(made: Made) -> None:
