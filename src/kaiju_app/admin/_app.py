@@ -30,6 +30,7 @@ from ._problems import MEDIA_TYPE, on_bug, on_error_of_scheduler, on_invalid, on
 from ._run_routes import run_routes
 from ._state_routes import health_routes, state_routes, version_of_package
 from ._task_routes import task_routes
+from ._timeline_routes import timeline_routes
 
 OPENAPI = "/api/openapi.json"
 
@@ -99,7 +100,8 @@ def _routes(api: Api, gate: Gate) -> FastAPI:
     # The guard has looked at the token; this describes it.
     described = [Depends(HTTPBearer(auto_error=False))] if isinstance(gate, Tokens) else []
     for routes in (
-        state_routes, task_routes, run_routes, explain_routes, metrics_routes, event_routes, action_routes
+        state_routes, task_routes, run_routes, timeline_routes, explain_routes, metrics_routes, event_routes,
+        action_routes,
     ):  # fmt: skip
         app.include_router(routes(api), dependencies=described)
     app.include_router(health_routes(api))

@@ -44,6 +44,11 @@ class Known:
         return None if self.home is None else str(self.home.get("process") or self.home["id"])
 
     @property
+    def home_id(self) -> str:
+        """The identity of that other instance; empty if there is none."""
+        return "" if self.home is None else str(self.home["id"])
+
+    @property
     def scope(self) -> Scope:
         """Which instances run it."""
         if self.face is not None:
@@ -150,9 +155,14 @@ class Tasks:
 
 
 class Slices:
-    """Gives the loop back again and again during a long search."""
+    """Gives the loop back again and again during a long search.
 
-    def __init__(self) -> None:
+    Args:
+        step: How often ``breathe()`` is called between two looks at the clock.
+    """
+
+    def __init__(self, step: int = STEP) -> None:
+        self._step = step
         self._time = asyncio.get_running_loop().time
         self._until = self._time() + SLICE_S
         self._count = 0
@@ -160,6 +170,6 @@ class Slices:
     async def breathe(self) -> None:
         """Let others run, if this has taken long."""
         self._count += 1
-        if self._count % STEP == 0 and self._time() >= self._until:
+        if self._count % self._step == 0 and self._time() >= self._until:
             await asyncio.sleep(0)
             self._until = self._time() + SLICE_S

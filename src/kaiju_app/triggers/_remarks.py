@@ -27,7 +27,7 @@ def remark_on(trigger: Trigger, at: int) -> str | None:
     if excluded is not None:
         return f"its rule has a tick then, which is left out: {excluded}"
     moment = utc(at)
-    for zone in dict.fromkeys(_zones(trigger)):
+    for zone in dict.fromkeys(zones_of(trigger)):
         for change in changes(zone, moment - NEAR_CHANGE, moment + NEAR_CHANGE):
             before, after = ((change.at + offset).strftime("%H:%M") for offset in (change.before, change.after))
             what = "do not exist" if change.is_gap else "occur twice"
@@ -48,12 +48,13 @@ def _left_out(trigger: Trigger, at: int) -> str | None:
             return None
 
 
-def _zones(trigger: object) -> Iterator[ZoneInfo]:
+def zones_of(trigger: object) -> Iterator[ZoneInfo]:
+    """Yield the time zones of *trigger*, in which its ticks are local times."""
     match trigger:
         case Cron() | Calendar():
             yield known_zone("tz", trigger.tz)
         case Except():
-            yield from _zones(trigger.rule)
+            yield from zones_of(trigger.rule)
         case AnyOf():
             for each in trigger.triggers:
-                yield from _zones(each)
+                yield from zones_of(each)

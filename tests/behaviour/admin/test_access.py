@@ -28,6 +28,7 @@ READS = [
     "/api/tasks/ID/upcoming",
     "/api/tasks/ID/runs",
     "/api/runs",
+    "/api/timeline",
     "/api/tasks/ID/explain",
     "/metrics",
     "/api/upcoming",

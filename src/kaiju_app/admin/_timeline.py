@@ -1,0 +1,260 @@
+"""What happened to tasks in a window of time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from kaiju_app._core.clock import epoch_us, utc
+from kaiju_app._core.upset import UpsetKind
+from kaiju_app.errors import StoreUnavailable, WrongState
+from kaiju_app.scheduler import Outcome
+from kaiju_app.scheduler import _hosting as hosting
+from kaiju_app.scheduler import _window as window
+
+from ._api import Api
+from ._cursor import cursor_of
+from ._known import Known, Slices
+from ._lines import Life, lines_of
+from ._listing import Query, Sort, page_of
+from ._seen import AT_ONCE, Seen
+from ._text import harmless, valid
+from ._thinning import Band, Bar, Drawn, Mark, begin_of, fit, thin_bars, thin_marks
+from ._timeline_models import MOST_UPCOMING, BandItem, BandKind, BarItem, MarkItem, Timeline, TimelineTask
+
+MOST_BYTES = 300_000
+FOR_LINES = 50_000  # Of these.
+MOST_ROWS = 2_000  # That are read of a task in the store.
+MANY = 2_000  # Bars, or marks, that are united at once to half as many: a history may have millions.
+MOST_TEXT = 200  # Characters of a holder or a reason.
+BYTES_OF_TASK = 150  # Without its name, its id and its ticks.
+BYTES_OF_TICK = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From when to when, and now, in microseconds."""
+
+    since: int
+    until: int
+    now: int
+
+
+class Drawing:
+    """Collects what is drawn of one task."""
+
+    def __init__(self) -> None:
+        self.drawn = Drawn()
+        self.was_thinned = False
+
+    def add(self, found: Sequence[window.Ended]) -> None:
+        """Add what became of ticks."""
+        for each in found:
+            if each.outcome is Outcome.SKIPPED:
+                self.drawn.marks.append(Mark(each.first, each.last, each.number, each.reason))
+                continue
+            start = each.first if each.started is None else each.started
+            end = max(start, each.last if each.finished is None else each.finished)
+            self.drawn.bars.append(
+                Bar(start, end, each.first, each.outcome, each.reason, each.number, each.number, each.key)
+            )
+        if max(len(self.drawn.bars), len(self.drawn.marks)) > MANY:
+            self.drawn.bars = thin_bars(self.drawn.bars, MANY // 2)
+            self.drawn.marks = thin_marks(self.drawn.marks, MANY // 2)
+            self.was_thinned = True
+
+
+async def timeline(api: Api, since: datetime, until: datetime, query: Query) -> Timeline:
+    """Return what happened from *since* to *until* to the tasks of a page.
+
+    Raises:
+        Refused: The cursor is none of such a list.
+    """
+    now = api.now
+    span = Window(epoch_us(since), epoch_us(until), epoch_us(now))
+    seen = await api.store.seen()
+    tasks, after = await page_of(api.tasks, seen, query) if since <= until else ([], None)
+    slices = Slices(step=4)
+    drawings = [await _here(api, task, span, slices) for task in tasks]
+    partial = [seen.partial, await _add_stored(api, tasks, drawings, span)]
+    upcoming = []
+    for task, drawing in zip(tasks, drawings, strict=True):
+        await slices.breathe()
+        upcoming.append(_upcoming(task, until, now) if span.now <= span.until else [])
+        drawing.drawn.size = _size(task, len(upcoming[-1]))
+        drawing.drawn.bands = _bands(api, task, span)
+    shown, is_thinned = fit([each.drawn for each in drawings], MOST_BYTES - FOR_LINES)
+    if len(shown) < len(tasks):
+        after = cursor_of(Sort.NAME, ("", tasks[len(shown) - 1].name, tasks[len(shown) - 1].home_id))
+    items = []
+    for task, drawn, ticks in zip(tasks, shown, upcoming, strict=False):
+        await slices.breathe()
+        items.append(_item(task, drawn, ticks))
+    return Timeline(
+        from_=since,
+        to=until,
+        now=now,
+        tasks=items,
+        lines=await lines_of(
+            span.since, span.until, window.upsets_of(api.scheduler, ""), await _lives(api, seen), _zones(tasks)
+        ),
+        next=after,
+        partial="; ".join(each for each in partial if each) or None,
+        thinned=is_thinned or any(each.was_thinned for each in drawings),
+    )
+
+
+# --- what is known ---
+
+
+async def _here(api: Api, task: Known, span: Window, slices: Slices) -> Drawing:
+    """Return what this process knows of the runs of *task*: all of a local one, of another one what is in progress."""
+    drawing = Drawing()
+    if task.face is not None and task.record is None:
+        for some in window.local_endings(task.face, span.since, span.until):
+            drawing.add(some)
+            await slices.breathe()
+    begun = None if task.face is None else window.begun(task.face)
+    if begun is None and task.record is not None and task.record["runs_on"] is not None and task.record["since"]:
+        started, tick = (epoch_us(datetime.fromisoformat(task.record[name])) for name in ("since", "tick"))
+        begun = window.Begun(started, tick, None) if started <= span.now else None
+    if begun is not None and begun.started <= span.until and span.now >= span.since:
+        drawing.drawn.bars.append(Bar(begun.started, None, begun.tick, None, None, key=begun.key))
+    return drawing
+
+
+async def _add_stored(api: Api, tasks: Sequence[Known], drawings: Sequence[Drawing], span: Window) -> str | None:
+    """Add what the store keeps of the runs of *tasks*; return what cannot be had, None if nothing is missing."""
+    shared = [(task, drawing) for task, drawing in zip(tasks, drawings, strict=True) if task.record is not None]
+    incomplete = 0
+
+    async def read(task: Known, drawing: Drawing) -> None:
+        nonlocal incomplete
+        found, is_all = await window.stored_endings(api.scheduler, task.name, span.since, span.until, MOST_ROWS)
+        drawing.add(found)
+        incomplete += not is_all
+
+    for start in range(0, len(shared), AT_ONCE):
+        try:
+            await asyncio.gather(*(read(*each) for each in shared[start : start + AT_ONCE]))
+        except (StoreUnavailable, WrongState):
+            return "the history of shared tasks could not be read: the store did not answer"
+    if incomplete:
+        return f"of {incomplete} tasks only the latest {MOST_ROWS:,} records are shown: ask for a shorter time"
+    return None
+
+
+async def _lives(api: Api, seen: Seen) -> list[Life]:
+    alive = {each["id"] for each in seen.instances}
+    try:
+        lives = await window.lives_of(api.scheduler)
+    except (StoreUnavailable, WrongState):
+        return []
+    return [
+        Life(seen.process_of(instance) or instance, began, None if instance in alive else left)
+        for instance, began, left in lives
+    ]
+
+
+def _zones(tasks: Sequence[Known]) -> set[ZoneInfo]:
+    return {zone for task in tasks if task.face is not None for zone in window.zones_of_task(task.face)}
+
+
+def _bands(api: Api, task: Known, span: Window) -> list[Band]:
+    here = [] if task.face is None else hosting.holds_of(task.face)
+    stored = [] if task.record is None else task.record["holds"]
+    bands = [
+        Band(
+            _us(each.get("since")),
+            None if each.get("leased") else _us(each.get("until")),  # The end of a lease is not that of the hold.
+            BandKind.HELD,
+            _short(str(each["holder"])),
+            None if each["reason"] is None else _short(str(each["reason"])),
+        )
+        for each in (*here, *stored)
+    ]
+    for upset in window.upsets_of(api.scheduler, task.name) if task.face is not None else ():
+        if upset.kind is UpsetKind.DISABLED or (upset.kind is UpsetKind.HELD and upset.until is not None):
+            kind = BandKind.DISABLED if upset.kind is UpsetKind.DISABLED else BandKind.HELD
+            bands.append(Band(upset.since, upset.until, kind, _short(upset.who or "unknown"), None))
+    shown = [
+        each
+        for each in bands
+        if (each.since is None or each.since <= span.until) and (each.until is None or each.until >= span.since)
+    ]
+    return sorted(shown, key=begin_of)
+
+
+def _short(text: str) -> str:
+    text = harmless(text)
+    return text if len(text) <= MOST_TEXT else f"{text[: MOST_TEXT - 3]}..."
+
+
+def _us(text: object) -> int | None:
+    return epoch_us(datetime.fromisoformat(text)) if isinstance(text, str) else None
+
+
+def _upcoming(task: Known, until: datetime, now: datetime) -> list[datetime]:
+    """Return the next ticks of *task*."""
+    first = task.next_run_at
+    if first is None or not now <= first <= until:
+        return []
+    if task.face is None:
+        return [first]
+    for number in (4, MOST_UPCOMING):
+        found = task.face.upcoming(number)
+        if len(found) < number or found[-1] > until:
+            break
+    return [each for each in found if now <= each <= until]
+
+
+# --- the answer ---
+
+
+def _size(task: Known, ticks: int) -> int:
+    name = json.dumps(valid(task.name), ensure_ascii=False).encode()
+    return BYTES_OF_TASK + len(name) + len(task.id) + BYTES_OF_TICK * ticks
+
+
+def _item(task: Known, drawn: Drawn, ticks: list[datetime]) -> TimelineTask:
+    return TimelineTask(
+        task=valid(task.name),
+        task_id=task.id,
+        state=task.state,
+        bars=[_bar(task.name, each) for each in sorted(drawn.bars, key=lambda bar: bar.start)],
+        marks=[_mark(each) for each in sorted(drawn.marks)],
+        bands=[_band(each) for each in drawn.bands],
+        upcoming=ticks,
+    )
+
+
+def _bar(name: str, bar: Bar) -> BarItem:
+    return BarItem(
+        start=utc(bar.start),
+        end=None if bar.end is None else utc(bar.end),
+        tick=None if bar.tick is None else utc(bar.tick),
+        outcome=bar.outcome,
+        reason=bar.reason,
+        count=bar.number,
+        worst=bar.worst,
+        run_id=window.identity_of(name, bar.key),
+    )
+
+
+def _mark(mark: Mark) -> MarkItem:
+    return MarkItem(at=utc(mark.at), until=utc(mark.until), count=mark.number, reason=mark.reason)
+
+
+def _band(band: Band) -> BandItem:
+    return BandItem(
+        from_=None if band.since is None else utc(band.since),
+        to=None if band.until is None else utc(band.until),
+        kind=BandKind(band.kind),
+        holder=band.holder,
+        reason=band.reason,
+        count=band.number,
+    )
