@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ from kaiju_app.scheduler._never_started import drop_all
 from support.virtual import VirtualLoop, close_loop
 
 pytest_plugins = ["processes.fixtures"]
+
+# A shell starts background commands with SIGINT ignored, and so would the programs be that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")

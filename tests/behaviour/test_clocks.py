@@ -213,6 +213,7 @@ SCRIPTS: dict[str, Script] = {
 LENGTHS_S = [0, 20 * MINUTE, 100 * MINUTE, 400 * MINUTE]
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("missed", Missed)
 @pytest.mark.parametrize("policy", ExecPolicy)
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -242,6 +243,7 @@ steps = st.tuples(
 )
 
 
+@pytest.mark.volume
 @settings(max_examples=80)
 @given(
     st.lists(steps, max_size=12),
@@ -541,6 +543,7 @@ async def test_a_clock_that_goes_to_and_fro_runs_no_tick_twice(scheduler: Schedu
         assert history_of(task) == [*BEFORE, *ran("Fri 11:00", "Fri 12:00")]
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("set_by_s", [-YEAR, -5 * HOUR, -HOUR, 5 * HOUR])
 @pytest.mark.parametrize("rule", [HOURLY, Every(HOUR)])
 async def test_nothing_runs_before_a_first_run_that_lies_ahead_however_the_clock_is_set(
@@ -891,6 +894,7 @@ FULL: list[tuple[dict[str, Any], int, bool]] = [
 ]
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("missed", Missed)
 @pytest.mark.parametrize(
     ("upset", "policy"),

@@ -185,6 +185,7 @@ async def test_the_grid_is_kept_whatever_a_run_takes(scheduler: Scheduler, polic
         assert {run.outcome for run in task.history()} == {Outcome.SUCCEEDED}
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("interval_s", [0.333333, 0.1])
 async def test_ten_thousand_late_ticks_do_not_drift(loop: VirtualLoop, interval_s: float) -> None:
     """Every run blocks the loop for a while, and a neighbor makes it late as well."""

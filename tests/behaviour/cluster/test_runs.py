@@ -55,6 +55,7 @@ async def test_half_an_answer_is_none(loop: VirtualLoop) -> None:
         assert [("own", 0)] == told(await scheduler.runs(own))
 
 
+@pytest.mark.volume
 async def test_the_store_keeps_as_many_rows_for_as_long_as_is_asked_for(loop: VirtualLoop) -> None:
     scheduler = Scheduler("memory://", store_history=150, store_history_age_s=timedelta(hours=2), clock=loop.clock)
     share(scheduler, nothing, 30)

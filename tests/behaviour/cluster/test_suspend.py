@@ -151,6 +151,7 @@ async def test_suspending_all_waits_for_the_runs_elsewhere_of_what_is_registered
     assert entered == pytest.approx(40, abs=1)
 
 
+@pytest.mark.volume
 async def test_suspending_all_holds_each_task_once_however_often_it_is_said_that_it_is_known(made: Made) -> None:
     a = made()
     share(a, nothing)
