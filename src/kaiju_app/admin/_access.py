@@ -61,10 +61,12 @@ class Gate:
     Attributes:
         challenge: Value of ``WWW-Authenticate`` in a refusal; None if no credentials would help.
         advice: What to do after a refusal.
+        shows_page: Whether anybody may load the dashboard, which holds no data.
     """
 
     challenge: str | None = None
     advice = ""
+    shows_page = True
 
     async def access_of(self, request: HTTPConnection) -> tuple[Access, str]:
         """Return what *request* may do, and who sends it."""
@@ -126,6 +128,7 @@ class ThisMachine(Gate):
         "without token= or authorize=, admin() answers only requests that come straight from this machine: give it one "
         "of the two, or use a tunnel (ssh -L)"
     )
+    shows_page = False
 
     async def access_of(self, request: HTTPConnection) -> tuple[Access, str]:
         """Return what the address of *request* allows."""

@@ -26,6 +26,7 @@ from ._event_routes import event_routes
 from ._explain_routes import explain_routes, metrics_routes
 from ._guard import Guard
 from ._hosts import hosts_of
+from ._page_routes import page_routes
 from ._problems import MEDIA_TYPE, on_bug, on_error_of_scheduler, on_invalid, on_refused
 from ._run_routes import run_routes
 from ._state_routes import health_routes, state_routes, version_of_package
@@ -105,6 +106,7 @@ def _routes(api: Api, gate: Gate) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes(api), dependencies=described)
     app.include_router(health_routes(api))
+    app.include_router(page_routes())
     return app
 
 

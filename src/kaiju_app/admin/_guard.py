@@ -21,6 +21,7 @@ log = logger("kaiju_app.admin")
 
 CALLER = "kaiju_app.caller"  # Key of the Caller in the scope of a request.
 PROBES = ("/health/live", "/health/ready")  # Who asks for these has neither a token nor a name for this host.
+STATIC = "/static/"  # With the page at "/": a browser has no token when it asks for these, and they hold no data.
 MOST_BODY = 16_384
 BODY_S = 10.0  # A client that sends a byte a second holds up nobody else, but keeps a connection.
 
@@ -57,13 +58,15 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await self._answer(normal(scope), receive, _with_headers(send))
+            scope = normal(scope)
+            await self._answer(scope, receive, _with_headers(send, is_cached=_is_page(scope)))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if path_of(scope) not in PROBES:
                 request = HTTPConnection(scope)
-                scope[CALLER] = await self._caller(request)
+                if not (self._gate.shows_page and _is_page(scope)):
+                    scope[CALLER] = await self._caller(request)
                 self._check_host(request)
                 if scope["method"] == "POST" and self._changes(scope):
                     receive = await self._checked_body(request, receive)
@@ -143,12 +146,17 @@ def normal(scope: Scope) -> Scope:
     whole = unquote(bytes(scope.get("raw_path") or b"").decode("latin-1")).rstrip("/")
     if path and not root and whole != path and whole.endswith(path):
         path, root = whole, whole[: -len(path)]
-    return {**scope, "path": path or "/", "root_path": root}
+    return {**scope, "path": path if path != root else f"{root}/", "root_path": root}
 
 
 def path_of(scope: Scope) -> str:
     """Return the path of a request below the place where the endpoint is mounted."""
     return str(scope["path"]).removeprefix(str(scope["root_path"]))
+
+
+def _is_page(scope: Scope) -> bool:
+    path = path_of(scope)
+    return scope["method"] == "GET" and (path == "/" or path.startswith(STATIC))
 
 
 async def _read(receive: Receive) -> bytes:
@@ -174,12 +182,15 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *, is_cached: bool) -> Send:
+    """Return what sends an answer with the headers that all have. A file of the page says itself how it is cached."""
+
     async def guarded(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
-                headers[name] = value
+                if not (is_cached and name in headers):
+                    headers[name] = value
         await send(message)
 
     return guarded

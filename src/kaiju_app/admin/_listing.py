@@ -49,6 +49,7 @@ class Query:
 
     Attributes:
         q: Text that names contain, in any case; empty for all.
+        overdue: Whether only tasks are wanted that have not succeeded in time, or only others; None for both.
         states: States of which one is wanted; empty for all. The same for outcomes, of the last run, and scopes.
         limit: Most tasks of a page.
     """
@@ -57,6 +58,7 @@ class Query:
     states: Collection[State] = ()
     outcomes: Collection[Outcome] = ()
     scopes: Collection[Scope] = ()
+    overdue: bool | None = None
     sort: Sort = Sort.NAME
     limit: int = 50
     cursor: str | None = None
@@ -117,7 +119,12 @@ def _has_name(name: str, query: Query) -> bool:
 
 
 def _matches(task: Known, query: Query) -> bool:
-    return (not query.scopes or task.scope in query.scopes) and (not query.states or task.state in query.states)
+    is_overdue = task.face is not None and task.face.overdue
+    return (
+        (not query.scopes or task.scope in query.scopes)
+        and (not query.states or task.state in query.states)
+        and query.overdue in (None, is_overdue)
+    )
 
 
 def _is_after(place: Place, after: Place | None, query: Query) -> bool:

@@ -189,6 +189,13 @@ class Lag(Answer):
     cause: str | None = Field(description="What kept the loop at the worst moment: the task, file and line.")
 
 
+class Health(Answer):
+    """Whether the scheduler works."""
+
+    healthy: bool
+    reasons: list[str]
+
+
 class SchedulerItem(Answer):
     """The scheduler that answers, and the sum of what it knows."""
 
@@ -199,6 +206,7 @@ class SchedulerItem(Answer):
     version: str = Field(description="Of kaiju_app.")
     store: StoreItem | None
     instances: int = Field(description="Instances that are alive.")
+    health: Health = Field(description="As at health/ready.")
     holds: list[str] = Field(description="What keeps all tasks of this instance from running.")
     tasks: int
     states: dict[State, int]
@@ -219,13 +227,6 @@ class InstanceItem(Answer):
     heard_at: datetime
     tasks: int | None = Field(description="How many tasks it has; null if it does not say.")
     answers: bool = Field(description="Whether it is the one that answers.")
-
-
-class Health(Answer):
-    """Whether the scheduler works."""
-
-    healthy: bool
-    reasons: list[str]
 
 
 # --- why ---

@@ -90,6 +90,7 @@ def state_routes(api: Api) -> APIRouter:
             version=version_of_package(),
             store=None if store is None else StoreItem(**store),
             instances=len(seen.instances),
+            health=_health(api, tuple(ProblemKind)),
             holds=[harmless(each) for each in state["holds"]],
             tasks=number,
             states=dict(states),
@@ -138,9 +139,8 @@ def health_routes(api: Api) -> APIRouter:
     router = APIRouter(responses={503: {"model": Health, "description": "It does not work, for these reasons."}})
 
     def answer(kinds: Collection[ProblemKind]) -> Response:
-        reasons = _reasons(api, kinds)
-        health = Health(healthy=not reasons, reasons=reasons)
-        return JSONResponse(health.model_dump(), 503 if reasons else 200)
+        health = _health(api, kinds)
+        return JSONResponse(health.model_dump(), 200 if health.healthy else 503)
 
     @router.get("/health/live", response_model=Health)
     async def live() -> Response:
@@ -156,6 +156,11 @@ def health_routes(api: Api) -> APIRouter:
         return answer(tuple(ProblemKind))
 
     return router
+
+
+def _health(api: Api, kinds: Collection[ProblemKind]) -> Health:
+    reasons = _reasons(api, kinds)
+    return Health(healthy=not reasons, reasons=reasons)
 
 
 def _reasons(api: Api, kinds: Collection[ProblemKind]) -> list[str]:

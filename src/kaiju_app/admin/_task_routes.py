@@ -40,6 +40,7 @@ class TaskParameters(Parameters):
     state: list[State] = Field([], max_length=20)
     outcome: list[Outcome] = Field([], max_length=20, description="Of the last run.")
     scope: list[Scope] = Field([], max_length=20)
+    overdue: bool | None = Field(None, description="Whether they have not succeeded in time; null for all.")
     sort: Sort = Sort.NAME
     limit: int = Field(50, ge=1, le=MOST_ITEMS)
     cursor: str | None = Field(None, max_length=6_000, description="The field next of the page before.")
@@ -67,7 +68,9 @@ def task_routes(api: Api) -> APIRouter:
     async def tasks(asked: Annotated[TaskParameters, Query()]) -> Page[TaskItem]:
         """List the tasks: those of this instance, and with a store those of all instances."""
         seen = await api.store.seen()
-        wanted = Wanted(asked.q, asked.state, asked.outcome, asked.scope, asked.sort, asked.limit, asked.cursor)
+        wanted = Wanted(
+            asked.q, asked.state, asked.outcome, asked.scope, asked.overdue, asked.sort, asked.limit, asked.cursor
+        )
         found, after = await page_of(api.tasks, seen, wanted)
         histories = await api.tasks.histories(found)
         me = api.me

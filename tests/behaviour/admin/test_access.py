@@ -288,7 +288,7 @@ async def test_methods_that_no_route_has_and_addresses_that_do_not_exist(schedul
             answer = await client.http.request(method, "/api/tasks")
             assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
             assert "access-control-allow-origin" not in answer.headers
-        for path in ("/", "/api", "/health/", "/health/..%2Fapi/tasks", "//api/tasks", "/api/nothing"):
+        for path in ("/static", "/api", "/health/", "/health/..%2Fapi/tasks", "//api/tasks", "/api/nothing"):
             assert (await client.http.get(path)).status_code == 404
 
 

@@ -62,6 +62,9 @@ async def test_it_can_be_mounted(mounted: Callable[[Any], Any]) -> None:
         assert (await client.get("/scheduler/api/tasks")).status_code == 401
         assert (await client.get("/scheduler/health/live")).status_code == 200
         assert (await client.get("/scheduler/nothing")).status_code == 401
+        assert "static/app.js" in (await client.get("/scheduler/")).text
+        assert (await client.get("/scheduler", follow_redirects=True)).url.path == "/scheduler/"
+        assert (await client.get("/scheduler/static/app.js")).status_code == 200
         [task] = (await client.get("/scheduler/api/tasks", headers=OPERATING)).json()["items"]
         path = f"/scheduler/api/tasks/{task['id']}"
         form = await client.post(f"{path}/pause", data={"reason": "x"}, headers=OPERATING)

@@ -1,0 +1,97 @@
+// The dialogs: pause, cancel, token and help. The browser keeps the focus inside and closes them with Escape.
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { dialog, link, shortcuts, useCell } from "./state.js";
+import { setToken } from "./api.js";
+import { cancel, pause } from "./actions.js";
+
+const close = () => dialog.set(null);
+
+const LENGTHS = [["", "until it is resumed"], ["900", "15 minutes"], ["3600", "1 hour"], ["28800", "8 hours"], ["86400", "1 day"], ["604800", "1 week"]];
+
+export const KEYS = [
+  ["/", "search the tasks"], ["j  k", "next, previous row"], ["Enter", "open the row"], ["r", "run the task now"],
+  ["p", "pause or resume the task"], ["c", "cancel the run in progress"], ["1 – 4", "overview, tasks, instances, events"],
+  ["← →", "on the timeline: the run before, after"], ["↑ ↓", "on the timeline: another task"],
+  ["+ −", "on the timeline: zoom"], ["End", "on the timeline: follow the present"], ["Enter", "on the timeline: explain"],
+  ["Escape", "close a dialog or an explanation"], ["?", "this help"],
+];
+
+function Modal({ label, onClose = close, children }) {
+  const element = useRef(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    element.current.showModal();
+    return () => before instanceof HTMLElement && before.isConnected && before.focus();
+  }, []);
+  return html`<dialog ref=${element} aria-labelledby="dialog-title" onClose=${onClose} onCancel=${onClose}
+    onClick=${(event) => event.target === element.current && onClose()}>
+    <div class="dialog-body"><h2 id="dialog-title">${label}</h2>${children}</div></dialog>`;
+}
+
+function Pause({ task }) {
+  const [reason, setReason] = useState("");
+  const [length, setLength] = useState("");
+  const [isBusy, setBusy] = useState(false);
+  const submit = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    if (await pause(task, reason.trim(), length ? Number(length) : null)) close();
+    else setBusy(false);
+  };
+  return html`<${Modal} label=${`Pause ${task.name}`}><form onSubmit=${submit}>
+    <p class="muted">No new run starts until the pause ends, on any instance that shares the task. A run in progress goes on.</p>
+    <label>Reason, for whoever wonders why it does not run
+      <input name="reason" required maxlength="1000" pattern=".*\\S.*" autocomplete="off" autofocus value=${reason} onInput=${(event) => setReason(event.target.value)} /></label>
+    <label>For how long
+      <select name="length" value=${length} onChange=${(event) => setLength(event.target.value)}>
+        ${LENGTHS.map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>
+    <div class="buttons end"><button type="button" onClick=${close}>Back</button><button class="primary" disabled=${isBusy}>Pause</button></div>
+  </form><//>`;
+}
+
+function Cancel({ task }) {
+  const [reason, setReason] = useState("");
+  const submit = async (event) => {
+    event.preventDefault();
+    if (await cancel(task, reason.trim())) close();
+  };
+  return html`<${Modal} label=${`Cancel the run of ${task.name}`}><form onSubmit=${submit}>
+    <p class="muted">The run in progress is asked to end. The next tick runs as planned.</p>
+    <label>Reason, kept in the history
+      <input name="reason" required maxlength="1000" pattern=".*\\S.*" autocomplete="off" autofocus value=${reason} onInput=${(event) => setReason(event.target.value)} /></label>
+    <div class="buttons end"><button type="button" onClick=${close}>Back</button><button class="danger">Cancel the run</button></div>
+  </form><//>`;
+}
+
+export function Token({ detail }) {
+  const [text, setText] = useState("");
+  const submit = (event) => {
+    event.preventDefault();
+    if (text.trim()) setToken(text.trim());
+  };
+  return html`<div class="gate"><form onSubmit=${submit} class="dialog-body">
+    <h1>This scheduler asks for a token</h1>
+    ${detail ? html`<p class="error-text" role="alert">${detail}</p>` : null}
+    <p class="muted">It is the one that the application gives to <code>admin(token=…)</code> or <code>read_token=</code>. This tab keeps it until it is closed.</p>
+    <label>Token<input name="token" type="password" required autocomplete="off" autofocus value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+    <div class="buttons end"><button class="primary">Open</button></div></form></div>`;
+}
+
+export const Denied = ({ detail }) => html`<div class="gate"><div class="dialog-body"><h1>No access</h1><p>${detail}</p>
+  <div class="buttons end"><button class="primary" type="button" onClick=${() => location.reload()}>Try again</button></div></div></div>`;
+
+function Help() {
+  const value = useCell(shortcuts);
+  return html`<${Modal} label="Keyboard"><dl class="keys">
+    ${KEYS.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
+    <label class="check"><input type="checkbox" checked=${value === "on"} onChange=${(event) => shortcuts.set(event.target.checked ? "on" : "off")} /> Single letters are shortcuts</label>
+    <div class="buttons end"><button type="button" class="primary" autofocus onClick=${close}>Close</button></div><//>`;
+}
+
+export function Dialogs() {
+  const open = useCell(dialog);
+  if (!open || link.value.state === "token") return null;
+  if (open.kind === "pause") return html`<${Pause} task=${open.task} />`;
+  if (open.kind === "cancel") return html`<${Cancel} task=${open.task} />`;
+  return html`<${Help} />`;
+}

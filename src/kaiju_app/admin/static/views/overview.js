@@ -1,0 +1,93 @@
+// Is all well? What runs, what fails, what comes, and what became of everything lately.
+import { html, useEffect } from "../vendor/preact.js";
+import { get, useLive } from "../api.js";
+import { Empty, Failure, Loading, Moment, Panel, State, TaskLink } from "../widgets.js";
+import { BAD, OutcomeText } from "../outcomes.js";
+import { duration, ms, plural } from "../format.js";
+import { useNow } from "../state.js";
+import { hrefOf } from "../router.js";
+import { drawn } from "../keyboard.js";
+
+const MOST = 8;
+const HOUR_MS = 3_600_000;
+
+export function Overview({ parameters }) {
+  useEffect(() => {
+    document.title = "Scheduler";
+  }, []);
+  const scheduler = useLive((signal) => get("api/scheduler", {}, signal), "scheduler", { everyMs: 5_000 });
+  const found = useLive(load, "overview");
+  if (found.error && !found.data) return html`<h1 class="visually-hidden">Overview</h1><${Failure} error=${found.error} again=${found.reload} />`;
+  drawn.clear();
+  for (const each of [...(found.data?.bad || []), ...(found.data?.running || []), ...(found.data?.next || [])]) drawn.set(each.id, each);
+  return html`<h1 class="visually-hidden">Overview</h1>
+    <${HealthLine} scheduler=${scheduler.data} />
+    <div class="columns">
+      <${Attention} items=${found.data?.bad} />
+      <${Running} items=${found.data?.running} />
+      <${Coming} items=${found.data?.next} />
+    </div>`;
+}
+
+async function load(signal) {
+  const tasks = (parameters) => get("api/tasks", { ...parameters, limit: MOST + 1 }, signal).then((page) => page.items);
+  const [overdue, failed, running, next] = await Promise.all([
+    tasks({ overdue: true }), tasks({ outcome: BAD, sort: "-last_run_at" }),
+    tasks({ state: ["running", "hung"] }), tasks({ sort: "next_run_at" }),
+  ]);
+  const seen = new Set();
+  const bad = [...overdue, ...running.filter((each) => each.state === "hung"), ...failed].filter((each) => !seen.has(each.id) && seen.add(each.id));
+  return { bad, running, next };
+}
+
+function HealthLine({ scheduler }) {
+  if (!scheduler) return html`<p class="health"><span class="muted">Loading …</span></p>`;
+  const { states, outcomes, health: state } = scheduler;
+  const failing = BAD.reduce((sum, each) => sum + (outcomes[each] || 0), 0);
+  const paused = (states.paused || 0) + (states.suspended || 0);
+  const store = scheduler.store;
+  const facts = [
+    html`<a href="#/tasks">${plural(scheduler.tasks, "task")}</a>`,
+    failing ? html`<a class="text-failed" href=${hrefOf("tasks", "", { outcome: BAD })}>${failing} failing</a>` : "none failing",
+    states.running ? html`<a href=${hrefOf("tasks", "", { state: "running" })}>${states.running} running</a>` : "none running",
+    paused ? html`<a href=${hrefOf("tasks", "", { state: states.paused ? "paused" : "suspended" })}>${paused} held</a>` : null,
+    html`<a href="#/instances">${plural(scheduler.instances, "instance")}</a>`,
+    store ? `${store.name} ${store.state}` : "no store",
+    scheduler.loop_lag ? html`<span title=${scheduler.loop_lag.cause || null}>loop lag ${duration(scheduler.loop_lag.p99_s)} p99, ${duration(scheduler.loop_lag.max_s)} max</span>` : null,
+  ].filter(Boolean);
+  return html`<section class=${`health ${state.healthy ? "is-well" : "is-ill"}`} aria-label="Health">
+    <p class="health-word"><span class="dot" aria-hidden="true"></span><strong>${!scheduler.started ? "Not started" : state.healthy ? "All is well" : "Not well"}</strong>
+    ${state.reasons.length ? html`<span class="health-reason">${state.reasons.join(" · ")}</span>` : null}</p>
+    <ul class="facts">${facts.map((each) => html`<li>${each}</li>`)}</ul>
+    ${scheduler.holds.length ? html`<p class="hold"><strong>All tasks are held</strong>: ${scheduler.holds.join("; ")}</p>` : null}
+    ${scheduler.loop_lag?.cause && scheduler.loop_lag.max_s > 0.5 ? html`<p class="remark">The loop was blocked for ${duration(scheduler.loop_lag.max_s)} by ${scheduler.loop_lag.cause}</p>` : null}
+    ${scheduler.partial ? html`<p class="remark">${scheduler.partial}</p>` : null}
+  </section>`;
+}
+
+function Attention({ items }) {
+  return html`<${Panel} title="Needs attention" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { outcome: BAD })}>all</a>` : null}>
+    ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing fails">Tasks whose last run failed, or that are overdue, come first here.<//>`
+      : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
+        <span class="line"><${TaskLink} id=${task.id} name=${task.name} />${task.overdue || task.state === "hung" || task.state === "paused" ? html`<${State} task=${task} />` : null}</span>
+        ${task.last_run ? html`<span class="line sub"><${OutcomeText} run=${task.last_run} /><${Moment} at=${task.last_run.finished_at || task.last_run.scheduled_at} kind="relative" /></span>
+          ${task.last_run.error ? html`<span class="error-line">${task.last_run.error}</span>` : null}` : html`<span class="sub">It has never run</span>`}</li>`)}</ul>`}<//>`;
+}
+
+function Running({ items }) {
+  return html`<${Panel} title="Running now" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { state: "running" })}>all</a>` : null}>
+    ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing runs at this moment">A run appears here when it takes longer than a blink.<//>`
+      : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
+        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><${State} task=${task} /></span>
+        <span class="sub num">${task.runs_in ? `in ${task.runs_in}` : ""}</span></li>`)}</ul>`}<//>`;
+}
+
+function Coming({ items }) {
+  const now = useNow();
+  const soon = items?.filter((each) => each.next_run_at && ms(each.next_run_at) < now + HOUR_MS && !each.holds.length);
+  return html`<${Panel} title="Next hour" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { sort: "next_run_at" })}>all</a>` : null}>
+    ${!soon ? html`<${Loading} />` : !soon.length ? html`<${Empty} title="No tick in the next hour">The next ticks of all tasks are listed here, the soonest first.<//>`
+      : html`<ul class="list">${soon.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
+        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><${Moment} at=${task.next_run_at} kind="relative" /></span>
+        <span class="sub line"><span>${task.rule}</span><${Moment} at=${task.next_run_at} /></span></li>`)}</ul>`}<//>`;
+}
