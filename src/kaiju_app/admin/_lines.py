@@ -63,7 +63,7 @@ def _meets(line: _Found, since: int, until: int) -> bool:
 
 def _of_upset(upset: Upset) -> list[_Found]:
     kind, since, until = KINDS.get(upset.kind), upset.since, upset.until
-    by = f" by {upset.who}" if upset.who else ""
+    who = f" {upset.who}" if upset.who else ""  # Such as "by task 'images' at shop.py:48".
     if kind is None:
         return []
     if kind is LineKind.STOPPED:
@@ -76,7 +76,7 @@ def _of_upset(upset: Upset) -> list[_Found]:
         return [_Found(min(since, until), max(since, until), kind, text)]
     lasted = "" if until is None else f" for {(until - since) / 1e6:.3g} s"
     texts = {
-        LineKind.BLOCKED: f"the event loop was blocked{lasted}{by}",
+        LineKind.BLOCKED: f"the event loop was blocked{lasted}{who}",
         LineKind.SLEPT: f"the machine slept{lasted}",
         LineKind.STORE: f"the store did not answer{lasted}",
     }

@@ -50,6 +50,7 @@ class Query:
     Attributes:
         q: Text that names contain, in any case; empty for all.
         overdue: Whether only tasks are wanted that have not succeeded in time, or only others; None for both.
+        name: The only name that is wanted; None for all.
         states: States of which one is wanted; empty for all. The same for outcomes, of the last run, and scopes.
         limit: Most tasks of a page.
     """
@@ -62,6 +63,7 @@ class Query:
     sort: Sort = Sort.NAME
     limit: int = 50
     cursor: str | None = None
+    name: str | None = None
 
 
 async def page_of(tasks: Tasks, seen: Seen, query: Query) -> tuple[list[Known], str | None]:
@@ -115,7 +117,7 @@ async def _by_key(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -
 
 
 def _has_name(name: str, query: Query) -> bool:
-    return not query.q or query.q.casefold() in name.casefold()
+    return query.name in (None, name) and (not query.q or query.q.casefold() in name.casefold())
 
 
 def _matches(task: Known, query: Query) -> bool:

@@ -26,6 +26,7 @@ class TimelineParameters(Parameters):
     from_: Instant | None = Field(None, alias="from", description="By default an hour before now, or before `to`.")
     to: Instant | None = Field(None, description="By default 15 minutes after now, or 75 after `from`.")
     q: str = Field("", max_length=200, description="Text that the name contains.")
+    task: str | None = Field(None, max_length=100, description="The id of the only task that is wanted.")
     limit: int = Field(50, ge=1, le=MOST_ITEMS, description="Tasks; there may be fewer, so that the answer is small.")
     cursor: str | None = Field(None, max_length=6_000, description="The field next of the page before.")
 
@@ -41,7 +42,9 @@ def timeline_routes(api: Api) -> APIRouter:
         An answer has at most 300 KB. What is near in time is united for that, and nothing is left out.
         """
         since, until = window_of(asked.from_, asked.to, api.now)
-        found = await timeline(api, since, until, Wanted(q=asked.q, limit=asked.limit, cursor=asked.cursor))
+        name = None if asked.task is None else (await api.tasks.find(asked.task))[0].name
+        wanted = Wanted(q=asked.q, name=name, limit=asked.limit, cursor=asked.cursor)
+        found = await timeline(api, since, until, wanted)
         return Response(found.model_dump_json(), media_type="application/json")
 
     return router

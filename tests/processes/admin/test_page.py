@@ -53,3 +53,106 @@ def test_search_and_filters_are_in_the_address(server: Server, tabs: Tabs) -> No
     expect(again.get_by_text("No task matches")).to_be_visible()
     again.get_by_role("button", name="Show all tasks").click()
     expect(row_of(again, "supplier")).to_be_visible()
+
+
+def test_a_failing_task_is_found_paused_resumed_and_run(server: Server, tabs: Tabs) -> None:
+    page = tabs.open(server.base)
+
+    page.get_by_role("link", name="supplier", exact=True).first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("supplier")
+    page.locator("tr[data-outcome=FAILED] summary").first.click()
+    expect(page.locator("tr[data-outcome=FAILED] pre").first).to_contain_text("this is the second line")
+    assert page.locator("tr b").count() == 0, "the error is text"
+
+    page.get_by_role("button", name="Pause: supplier").click()
+    page.get_by_label("Reason").fill("the supplier is closed")
+    page.get_by_label("For how long").select_option("3600")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator("[data-notice]")).to_contain_text("supplier is paused for 1 h")
+    expect(page.locator(".hold")).to_contain_text("the supplier is closed")
+    assert server.task("supplier")["holds"][0]["reason"] == "the supplier is closed"
+
+    page.get_by_role("button", name="Resume: supplier").click()
+    expect(page.locator("[data-notice]")).to_contain_text("supplier is resumed")
+    expect(page.locator(".hold")).to_have_count(0)
+    assert server.task("supplier")["holds"] == []
+
+
+def test_what_is_run_now_appears_in_the_history_without_a_reload(server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{server.base}#/task/{server.task('nightly')['id']}")
+
+    expect(page.get_by_text("It has not run yet")).to_be_visible()
+    page.get_by_role("button", name="Run now: nightly").click()
+    expect(page.locator("[data-notice]")).to_contain_text("nightly succeeded")
+    row = page.locator("tr[data-outcome=SUCCEEDED]")
+    expect(row).to_have_count(1)
+    expect(row).to_contain_text("asked for")
+    expect(page.locator("[data-timeline]")).to_have_attribute("aria-label", re.compile("1 succeeded"))
+
+
+def test_the_timeline_explains_what_did_not_run_and_the_address_can_be_sent(server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{server.base}#/task/{server.task('newsletter')['id']}")
+
+    drawing = page.locator("[data-timeline]")
+    expect(drawing).to_have_attribute("aria-label", re.compile("held by marketing"))
+    box = drawing.bounding_box()
+    drawing.click(position={"x": box["width"] * 0.95, "y": box["height"] * 0.6})  # The future, which the pause holds.
+    said = page.locator("[data-explanation] .sentence")
+    expect(said).to_contain_text("newsletter")
+    page.wait_for_url(re.compile("at="))
+    sentence, address = said.inner_text(), page.url
+    assert sentence.endswith("."), sentence
+
+    again = tabs.open(address)
+    expect(again.locator("[data-explanation] .sentence")).to_be_visible()
+    assert again.url == address
+    again.keyboard.press("Escape")
+    expect(again.locator("[data-explanation]")).to_have_count(0)
+
+
+def test_a_skipped_tick_is_explained(server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{server.base}#/task/{server.task('overlapping')['id']}")
+
+    page.get_by_role("button", name="skipped").click()
+    row = page.locator("tr[data-outcome=SKIPPED]").last
+    expect(row).to_contain_text("overlap")
+    row.get_by_title("Explain this tick").click()
+    expect(page.locator("[data-explanation]")).to_contain_text("overlap")
+    expect(page.locator("[data-explanation] .causes")).to_be_visible()
+
+
+def test_the_timeline_zooms_pans_and_follows_the_present(server: Server, tabs: Tabs) -> None:
+    page = tabs.open(server.base)
+
+    drawing = page.locator("[data-timeline]")
+    expect(drawing).to_be_visible()
+    page.get_by_role("button", name="1 h").click()
+    page.wait_for_url(re.compile("span=3600000"))
+    page.get_by_role("button", name="Zoom in").click()
+    expect(page.get_by_role("button", name="30 min")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Earlier").click()
+    page.wait_for_url(re.compile("from="))
+    expect(page.get_by_role("button", name="Live")).to_have_attribute("aria-pressed", "false")
+    drawing.focus()
+    page.keyboard.press("End")
+    expect(page.get_by_role("button", name="Live")).to_have_attribute("aria-pressed", "true")
+    box = drawing.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    expect(page.get_by_role("button", name="30 min")).to_have_attribute("aria-pressed", "false")
+    page.get_by_text("The same as a table").click()
+    expect(page.get_by_role("table", name="What the timeline shows, the newest first")).to_be_visible()
+
+
+def test_events_appear_as_they_come(server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{server.base}#/events")
+
+    page.get_by_role("searchbox").fill("supplier")
+    expect(page.locator(".event").first).to_contain_text("failed")
+    page.get_by_role("button", name="Hold the list").click()
+    number = page.locator(".event").count()
+    page.get_by_role("link", name="Instances").click()
+    expect(page.get_by_text("answers here")).to_be_visible()
+    assert number >= 1

@@ -3,20 +3,32 @@ import { get } from "./api.js";
 import { duration, iso, ms, short } from "./format.js";
 import { labelOf } from "./outcomes.js";
 
-/** Load a window. Of one task, if *task* is given. */
-export async function loadWindow(from, to, task, signal) {
-  const found = await get("api/timeline", { from: iso(from), to: iso(to), q: task ? task.name.slice(0, 200) : null }, signal);
-  const rows = found.tasks.map((each) => ({
+const PAGE = 40;
+
+/** Load a window: of one task if *task* is given, otherwise of the first *most* tasks. */
+export async function loadWindow(from, to, task, most, signal) {
+  const found = { from, to, rows: [], lines: [], partial: null, thinned: false, next: null };
+  do {
+    const page = await get("api/timeline", { from: iso(from), to: iso(to), task: task?.id, limit: PAGE, cursor: found.next }, signal);
+    found.rows.push(...page.tasks.map((each) => rowOf(each, from)));
+    for (const each of page.lines) {
+      if (!found.lines.some((other) => other.iso === each.at && other.text === each.text)) {
+        found.lines.push({ ...each, iso: each.at, at: ms(each.at), until: ms(each.until) });
+      }
+    }
+    Object.assign(found, { partial: found.partial || page.partial, thinned: found.thinned || page.thinned, next: page.next });
+  } while (found.next && found.rows.length < most);
+  if (task) found.rows = found.rows.filter((each) => each.id === task.id);
+  return found;
+}
+
+function rowOf(each, from) {
+  return {
     name: each.task, id: each.task_id, state: each.state,
     bars: each.bars.map((bar) => ({ ...bar, start: ms(bar.start), end: ms(bar.end), tick: ms(bar.tick) })),
-    marks: each.marks.map((mark) => ({ ...mark, at: ms(mark.at), until: ms(mark.until) ?? ms(mark.at) })),
-    bands: each.bands.map((band) => ({ ...band, from: ms(band.from), to: ms(band.to) })),
-    upcoming: (each.upcoming || []).map(ms),
-  }));
-  return {
-    from, to, now: ms(found.now), partial: found.partial, thinned: found.thinned,
-    rows: task ? rows.filter((each) => each.id === task.id) : rows,
-    lines: found.lines.map((each) => ({ ...each, at: ms(each.at), until: ms(each.until) })),
+    marks: each.marks.map((mark) => ({ ...mark, at: ms(mark.at), until: ms(mark.until) })),
+    bands: each.bands.map((band) => ({ ...band, from: ms(band.from) ?? from, isOpen: band.from === null, to: ms(band.to) })),
+    upcoming: each.upcoming.map(ms),
   };
 }
 
@@ -26,18 +38,22 @@ export function inWords({ kind, thing }, zone, now) {
   const why = thing.reason ? `: ${thing.reason}` : "";
   if (kind === "bar") {
     const what = thing.outcome ? labelOf(thing.outcome) : "running";
-    return `${at(thing.start)} ${what}${why}${many}, ${duration(((thing.end ?? now) - thing.start) / 1000)}`;
+    const number = thing.count > 1 ? `${thing.worst} of ${thing.count} runs ${what}` : what;
+    return `${at(thing.start)} ${number}${why}, ${duration(((thing.end ?? now) - thing.start) / 1000)}`;
   }
   if (kind === "mark") return `${at(thing.at)} skipped${why}${many}${thing.until > thing.at ? ` to ${at(thing.until)}` : ""}`;
-  if (kind === "band") return `held by ${thing.holder}${why}, from ${at(thing.from)}${thing.to ? ` to ${at(thing.to)}` : " on"}`;
+  if (kind === "band") {
+    const who = thing.kind === "disabled" ? `disabled by ${thing.holder}` : `held by ${thing.holder}`;
+    return `${who}${why}${many}${thing.isOpen ? "" : `, from ${at(thing.from)}`}${thing.to ? ` to ${at(thing.to)}` : " on"}`;
+  }
   return `${at(thing.at)} planned`;
 }
 
 /** One sentence of a row, for those who do not see it. */
 export function summary(row) {
   const counts = new Map();
-  for (const each of row.bars) counts.set(each.outcome || "RUNNING", (counts.get(each.outcome || "RUNNING") || 0) + (each.count || 1));
-  const skips = row.marks.reduce((sum, each) => sum + (each.count || 1), 0);
+  for (const each of row.bars) counts.set(each.outcome || "RUNNING", (counts.get(each.outcome || "RUNNING") || 0) + each.count);
+  const skips = row.marks.reduce((sum, each) => sum + each.count, 0);
   const parts = [...counts].map(([outcome, number]) => `${number} ${labelOf(outcome)}`);
   if (skips) parts.push(`${skips} skipped`);
   if (row.bands.length) parts.push(`held by ${row.bands.map((each) => each.holder).join(", ")}`);

@@ -6,6 +6,7 @@ import { day, minute, time } from "./format.js";
 
 export const AXIS = 26; // Height of the time axis.
 const LEAST_BAR = 3;
+const WHOLE = ["daylight saving", "clock set", "machine slept"];
 const NEAR = 5; // Pixels beside a thing that count as on it.
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800].map((each) => each * 1000);
@@ -76,6 +77,13 @@ export function bar(context, outcome, x, y, width, height, paint, surface) {
       context.fill();
     }
   }
+}
+
+/** Several runs in one bar: from the top, as much of it as did worst. */
+function several(context, { outcome, count, worst }, x, y, width, height, paint) {
+  bar(context, "SUCCEEDED", x, y, width, height, paint, paint.surface);
+  context.fillStyle = paint[outcome ? toneOf(outcome) : "running"];
+  context.fillRect(x, y, width, Math.max(5, Math.round((height * worst) / count)));
 }
 
 function hatched(context, x, y, width, height, colour) {
@@ -156,9 +164,16 @@ export function draw(context, view, rows, lines, { paint, zone, now, cursor, at 
     if (x - half > 0 && x + half < width) context.fillText(tick.text, x - half, AXIS / 2 - 1);
   }
   for (const row of rows) things(context, row, place, width, paint, now, from, to);
-  for (const line of lines) vertical(context, place(line.at), height, paint.line, line.text, [5, 3]);
-  if (now > from && now < to) vertical(context, place(now), height, paint.accent, "", []);
-  if (at !== null && at >= from && at <= to) vertical(context, place(at), height, paint.text, "", [2, 2]);
+  for (const line of lines) {
+    const [x, end] = [place(line.at), place(line.until ?? line.at)];
+    if (end < 0 || x > width) continue;
+    // What moves ticks goes through all rows; what else there was is a mark on the axis.
+    if (WHOLE.includes(line.kind)) vertical(context, x, height, paint.line, [5, 3]);
+    context.fillStyle = paint.line;
+    context.fillRect(x - 1, AXIS - 6, Math.max(2, end - x), 5);
+  }
+  if (now > from && now < to) vertical(context, place(now), height, paint.accent, []);
+  if (at !== null && at >= from && at <= to) vertical(context, place(at), height, paint.text, [2, 2]);
   if (cursor) {
     const row = rows[cursor.row];
     const x = place(cursor.at);
@@ -180,18 +195,22 @@ function things(context, row, place, width, paint, now, from, to) {
     const end = each.end ?? now;
     if (end < from || each.start > to) continue;
     const x = Math.max(-4, place(each.start));
-    bar(context, each.outcome, x, y, Math.max(LEAST_BAR, Math.min(width + 4, place(end)) - x), height, paint, paint.surface);
+    const wide = Math.max(LEAST_BAR, Math.min(width + 4, place(end)) - x);
+    if (each.count > 1 && each.worst < each.count) several(context, each, x, y, wide, height, paint);
+    else bar(context, each.outcome, x, y, wide, height, paint, paint.surface);
   }
   for (const each of task.marks) {
     if (each.until < from || each.at > to) continue;
     const x = Math.max(-4, place(each.at));
     skip(context, x, y, height, paint, Math.max(0, Math.min(width + 4, place(each.until)) - x));
   }
-  context.strokeStyle = paint.muted;
+  context.strokeStyle = paint.skipped;
   context.lineWidth = 1;
+  let last = -9;
   for (const moment of task.upcoming) {
-    if (moment < from || moment > to) continue;
     const x = Math.round(place(moment)) + 0.5;
+    if (moment < from || moment > to || x - last < 4) continue;
+    last = x;
     context.beginPath();
     context.moveTo(x, y + height * 0.3);
     context.lineTo(x, y + height * 0.7);
@@ -199,7 +218,7 @@ function things(context, row, place, width, paint, now, from, to) {
   }
 }
 
-function vertical(context, x, height, colour, text, dash) {
+function vertical(context, x, height, colour, dash) {
   context.strokeStyle = colour;
   context.lineWidth = 1.5;
   context.setLineDash(dash);
@@ -208,10 +227,6 @@ function vertical(context, x, height, colour, text, dash) {
   context.lineTo(x, height);
   context.stroke();
   context.setLineDash([]);
-  if (text) {
-    context.fillStyle = colour;
-    context.fillText(text.length > 30 ? `${text.slice(0, 29)}…` : text, x + 4, height - 7);
-  }
 }
 
 /** What is at a pixel: {kind, thing} or null. */

@@ -77,9 +77,9 @@ export function Timeline({ task = null, parameters, view }) {
   const grid = shown.span / 2;
   const [low, high] = [Math.floor(from / grid) * grid - grid, Math.ceil(to / grid) * grid + grid];
   const concerns = (kind, data) => (!task || data.task_id === task.id) && (isLive || high > now - shown.span);
-  const key = `${task?.id} ${low} ${high}`;
+  const key = `${task?.id} ${low} ${high} ${most}`;
   const last = useRef(null);
-  const { data, error, reload } = useLive((signal) => loadWindow(low, high, task, signal), key, { concerns, everyMs: 10_000 });
+  const { data, error, reload } = useLive((signal) => loadWindow(low, high, task, most, signal), key, { concerns, everyMs: 10_000 });
   if (data) last.current = data;
   const found = data || last.current;
   const rows = found ? found.rows.slice(0, most) : [];
@@ -103,7 +103,8 @@ export function Timeline({ task = null, parameters, view }) {
       <span class="muted num window-text">${short(from, zone, now)} – ${isLive ? "now" : short(to, zone, now)}</span></div>
     ${error && !found ? html`<${Failure} error=${error} again=${reload} />` : !found ? html`<${Loading} />`
       : html`<${Plot} rows=${rows} lines=${found.lines} from=${from} to=${to} now=${now} zone=${zone} task=${task} parameters=${parameters} move=${move} zoom=${zoom} pan=${pan} live=${live} />`}
-    ${found && found.rows.length > most ? html`<p class="center"><button type="button" onClick=${() => setMost(most + MOST_ROWS)}>Show more of ${found.rows.length} tasks</button></p>` : null}
+    ${found ? html`<${Lines} lines=${found.lines.filter((each) => (each.until ?? each.at) >= from && each.at <= to)} />` : null}
+    ${found?.next ? html`<p class="center"><button type="button" onClick=${() => setMost(most + MOST_ROWS)}>Show more tasks</button></p>` : null}
     ${found?.partial ? html`<p class="remark">${found.partial}</p>` : null}
     ${found?.thinned ? html`<p class="muted hint">Runs that are close together are drawn as one; zoom in to see each.</p>` : null}
     <${Legend} />
@@ -223,6 +224,16 @@ function Plot({ rows, lines, from, to, now, zone, task, parameters, move, zoom, 
       ${pointed ? html`<div class="tip" style=${`top:${pointed.y + 14}px;${pointed.x > width / 2 ? `right:${width - pointed.x}px` : `left:${pointed.x}px`}`}>
         <strong>${pointed.row.name}</strong><br />${pointed.found ? inWords(pointed.found, zone, now) : short(pointed.moment, zone, now)}<br /><span class="muted">Click to explain</span></div>` : null}
     </div></div>`;
+}
+
+const MOST_LINES = 4;
+
+/** What concerns all tasks, in words: on the drawing these are lines. */
+function Lines({ lines }) {
+  if (!lines.length) return null;
+  const shown = lines.slice(-MOST_LINES);
+  return html`<ul class="lines" aria-label="What concerned all tasks">${shown.map((each) => html`<li key=${each.iso + each.text}><${Moment} at=${each.at} /> <span>${each.text}</span></li>`)}
+    ${lines.length > MOST_LINES ? html`<li class="muted">and ${lines.length - MOST_LINES} before</li>` : null}</ul>`;
 }
 
 const LEGEND = [["SUCCEEDED", "succeeded"], ["FAILED", "failed"], ["TIMED_OUT", "timed out"], ["CANCELLED", "cancelled"], ["LOST", "lost"], [null, "running"], ["skip", "skipped"], ["band", "held"]];

@@ -21,8 +21,7 @@ export function Explanation({ task, at, parameters }) {
     place.current?.scrollIntoView({ block: "nearest" });
     return () => removeEventListener("keydown", pressed);
   }, [at]);
-  return html`<div aria-live="polite" ref=${place}>${at ? html`<${Answer} key=${at} task=${task} at=${at} rest=${rest} close=${close} />`
-    : html`<p class="muted hint">Click anywhere on the time axis to read what became of that instant, and why.</p>`}</div>`;
+  return html`<div aria-live="polite" ref=${place}>${at ? html`<${Answer} key=${at} task=${task} at=${at} rest=${rest} close=${close} />` : null}</div>`;
 }
 
 function Answer({ task, at, rest, close }) {

@@ -7,8 +7,9 @@ import { duration, ms, plural } from "../format.js";
 import { useNow } from "../state.js";
 import { hrefOf } from "../router.js";
 import { drawn } from "../keyboard.js";
+import { Timeline } from "../timeline.js";
 
-const MOST = 8;
+const MOST = 5;
 const HOUR_MS = 3_600_000;
 
 export function Overview({ parameters }) {
@@ -26,7 +27,8 @@ export function Overview({ parameters }) {
       <${Attention} items=${found.data?.bad} />
       <${Running} items=${found.data?.running} />
       <${Coming} items=${found.data?.next} />
-    </div>`;
+    </div>
+    <${Panel} title="Timeline" kind="wide"><${Timeline} parameters=${parameters} view="overview" /><//>`;
 }
 
 async function load(signal) {
@@ -78,7 +80,7 @@ function Running({ items }) {
   return html`<${Panel} title="Running now" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { state: "running" })}>all</a>` : null}>
     ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing runs at this moment">A run appears here when it takes longer than a blink.<//>`
       : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
-        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><${State} task=${task} /></span>
+        <span class="line"><${TaskLink} id=${task.id} name=${task.name} />${task.state === "hung" ? html`<${State} task=${task} />` : null}</span>
         <span class="sub num">${task.runs_in ? `in ${task.runs_in}` : ""}</span></li>`)}</ul>`}<//>`;
 }
 
@@ -88,6 +90,6 @@ function Coming({ items }) {
   return html`<${Panel} title="Next hour" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { sort: "next_run_at" })}>all</a>` : null}>
     ${!soon ? html`<${Loading} />` : !soon.length ? html`<${Empty} title="No tick in the next hour">The next ticks of all tasks are listed here, the soonest first.<//>`
       : html`<ul class="list">${soon.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
-        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><${Moment} at=${task.next_run_at} kind="relative" /></span>
+        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><${Moment} at=${task.next_run_at} kind="next" /></span>
         <span class="sub line"><span>${task.rule}</span><${Moment} at=${task.next_run_at} /></span></li>`)}</ul>`}<//>`;
 }

@@ -4,6 +4,7 @@ import { get, useLive } from "../api.js";
 import { Buttons, Empty, Failure, Holds, Loading, Moment, Panel, Scope, State } from "../widgets.js";
 import { duration } from "../format.js";
 import { subject } from "../keyboard.js";
+import { Timeline } from "../timeline.js";
 import { Explanation } from "./explain.js";
 import { History } from "./history.js";
 
@@ -29,6 +30,7 @@ export function Task({ id, parameters }) {
     ${task.note ? html`<p class="remark">${task.note}</p>` : null}
     <${Holds} holds=${task.holds} />
     <${Facts} task=${task} />
+    <${Panel} title="Timeline" kind="wide" aside=${html`<span class="sub">Click anywhere on the time axis to read what became of that instant</span>`}><${Timeline} task=${task} parameters=${parameters} view="task" /><//>
     <${Explanation} task=${task} at=${parameters.get("at")} parameters=${parameters} />
     <div class="split">
       <${History} task=${task} isMine=${isMine} onRuns=${setRuns} parameters=${parameters} />
@@ -40,7 +42,7 @@ function Facts({ task }) {
   const limit = task.max_timeout_s ? duration(task.max_timeout_s) : null;
   const pause = task.retry_interval_s !== null && typeof task.retry_interval_s === "object" ? "growing pauses" : task.retry_interval_s === null ? "" : `pauses of ${duration(task.retry_interval_s)}`;
   const facts = [
-    ["Next run", html`<${Moment} at=${task.next_run_at} /> <span class="muted"><${Moment} at=${task.next_run_at} kind="relative" /></span>`],
+    ["Next run", html`<${Moment} at=${task.next_run_at} /> <span class="muted"><${Moment} at=${task.next_run_at} kind="next" /></span>`],
     ["Runs now", task.running ? `in ${task.runs_in || task.runs_on || "this process"}` : "no"],
     ["Where", task.scope === "CLUSTER" ? "one instance a tick" : `in ${task.process || "this process"}`],
     ["Policy", task.policy], ["Time limit", limit], ["Retries", task.retries ? `${task.retries}${pause ? `, ${pause}` : ""}` : task.retries === null ? null : "none"],
@@ -55,7 +57,7 @@ function Next({ task, isMine }) {
   const { data, error } = useLive((signal) => get(`api/tasks/${encodeURIComponent(task.id)}/upcoming`, { n: 8 }, signal), `next ${task.id}`, { concerns: isMine });
   return html`<${Panel} title="Next runs">${error && !data ? html`<${Failure} error=${error} />` : !data ? html`<${Loading} />`
     : !data.items.length ? html`<${Empty} title="No run is planned">The rule has no further tick, or the task is held.<//>`
-    : html`<ol class="list plain">${data.items.map((each) => html`<li class="line" key=${each.due}><${Moment} at=${each.due} /><span class="muted"><${Moment} at=${each.due} kind="relative" /></span></li>`)}</ol>`}
+    : html`<ol class="list plain">${data.items.map((each) => html`<li class="line" key=${each.due}><${Moment} at=${each.due} /><span class="muted"><${Moment} at=${each.due} kind="next" /></span></li>`)}</ol>`}
     ${data?.remarks.map((each) => html`<p class="remark" key=${each.text}><strong>${each.level}</strong>: ${each.text}</p>`)}<//>`;
 }
 
