@@ -26,13 +26,15 @@ from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import MemoryStore, SqliteStore, Store, store_from_url
 from kaiju_app.stores._answers import Claimed, FinishRequest, Instance, LedgerPage, Life, Renewed, Snapshot
 from kaiju_app.stores._cas import MOST_CONFLICTS, Transition, simply
-from kaiju_app.stores._record import LedgerRow, NextTick, StoredHold, TaskRecord
+from kaiju_app.stores._record import LedgerRow, NextTick, StoredHold, TaskRecord, end_key
+from kaiju_app.stores._requests import ask_for_end
 from kaiju_app.stores._selection import EVERYBODY, LEAD, ClaimQuery, Partition
 from kaiju_app.stores._transitions import (
     Definition,
     Refusal,
     challenge,
     define,
+    expire_hold,
     hold,
     release,
     request_run,
@@ -946,6 +948,46 @@ async def test_to_renew_a_hold_does_not_prolong_a_claim_that_came_meanwhile(stor
 
 
 @real
+async def test_a_request_to_end_a_run_reaches_its_owner_and_no_later_run(store: Store, clock: Clock) -> None:
+    await add(store, "task")
+    asked = simply(lambda old, now: ask_for_end(old, now, "you", "why", TTL))
+    assert not (await change_one(store, "task", asked)).done
+    (claimed,) = (await claim_any(store, ME, ttl=TTL, limit=1)).records
+    clock.now += S
+    assert (await change_one(store, "task", asked)).done
+
+    renewed = await store.renew(ME, {"task": claimed.fence}, {}, TTL)
+    assert ({"task"}, {"task"}, set()) == (renewed.runs, renewed.unwanted, renewed.held_claims)
+    coming = NextTick(T0 + 2 * S, T0 + 2 * S)
+    assert [None] == await store.finish(ME, [FinishRequest("task", claimed.fence, claimed.tick, "{}", coming)])
+    after = await only(store)
+    assert after is not None
+    assert ({}, None) == (after.holds, after.held_back_by)
+
+    clock.now += 2 * S
+    (again,) = (await claim_any(store, ME, ttl=TTL, limit=1)).records
+    await held(store, key=end_key(claimed.fence))  # As if an older instance had left it.
+    renewed = await store.renew(ME, {"task": again.fence}, {}, TTL)
+    assert (set(), set()) == (renewed.unwanted, renewed.held_claims)
+
+
+@real
+async def test_a_request_to_end_a_run_lapses(store: Store, clock: Clock) -> None:
+    await add(store, "task")
+    await taken(store)
+    asked = await change_one(store, "task", simply(lambda old, now: ask_for_end(old, now, "you", None, 2 * S)))
+    clock.now += 3 * S
+    (stale,) = (await claim_any(store, YOU, ttl=TTL, limit=1)).expired
+    (key,) = stale.holds
+    gone = await change_one(store, "task", simply(lambda old, now: expire_hold(old, now, key)))
+
+    assert asked.new is not None
+    assert asked.new.holds.keys() == {key}
+    assert gone.new is not None
+    assert ({}, None, ME) == (gone.new.holds, gone.new.held_back_by, gone.new.owner)
+
+
+@real
 async def test_a_renewal_with_another_fence_is_none(store: Store, clock: Clock) -> None:
     await add(store, "task")
     await taken(store)
@@ -1502,7 +1544,7 @@ near = st.integers(-30, 30).map(lambda by: T0 + by)
 who = st.sampled_from([ME, YOU])
 names = st.sampled_from(list("abcdefgh"))
 stored_holds = st.dictionaries(
-    st.sampled_from([f"{ME}#1", f"{ME}#2", f"{YOU}#1"]),
+    st.sampled_from([f"{ME}#1", f"{ME}#2", f"{YOU}#1", "#end of 1", "#end of 2"]),
     st.builds(StoredHold, who, st.none(), st.none() | near, st.booleans(), st.booleans()),
     max_size=2,
 )

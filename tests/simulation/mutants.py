@@ -472,6 +472,21 @@ CHANGES += [
         PURE,
     ),
     of_stores(
+        "asked-for-ever",
+        "a request to end a run outlives the run, and keeps the task from being claimed until it lapses",
+        TRANSITIONS,
+        'kept = {"holds": true_holds(old.holds)} | changes',
+        'kept = {"holds": old.holds} | changes',
+        SuiteGate(("tests/unit/stores/test_requests.py",)),
+    ),
+    of_stores(
+        "asked-of-any-run",
+        "a request to end a run that is over ends a later one",
+        VERBS,
+        "if end_key(runs[name]) in after[name].holds}",
+        "if len(true_holds(after[name].holds)) < len(after[name].holds)}",
+    ),
+    of_stores(
         "put-goes-back",
         "a new schedule brings back a tick that has already ended",
         TRANSITIONS,

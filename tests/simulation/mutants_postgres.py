@@ -160,6 +160,12 @@ POSTGRES = [
         "WHEN locked.schedule <> wanted.schedule AND NOT locked.manual THEN 'CHANGED'",
         "WHEN false THEN 'CHANGED'",
     ),
+    left_out(
+        "finish-keeps-requests",
+        "a request to end a run outlives the run",
+        "FROM jsonb_each(task.holds) WHERE key NOT LIKE '#end of %'",
+        " WHERE key NOT LIKE '#end of %'",
+    ),
     instead(
         "finish-goes-back",
         "the next tick may be one that has already ended",

@@ -233,6 +233,13 @@ def everything(rng: Random) -> Plan:
 ASKS = ("run_now", "run_now", "pause", "toggle", "again", "stop")
 
 
+def cancelled(rng: Random) -> Plan:
+    """Runs are cancelled from any instance, under every kind of fault."""
+    plan = everything(rng)
+    asks = [Ask(at, rng.randrange(3), "cancel", rng.choice(TWO)) for at in spread(rng, plan.for_s, 3, 12)]
+    return replace(plan, faults=tuple(sorted([*plan.faults, *asks], key=lambda each: each.at_s)))
+
+
 def emptied(rng: Random) -> Plan:
     """The store loses its records again and again, in the middle of runs, of suspensions, and between them."""
     faults: list[Fault] = [Loss(at) for at in spread(rng, 200, 8, 25)]
@@ -258,6 +265,7 @@ _ALL = [
     Scene("fine weather", fine_weather, Work(MANY, (5.0,), 1.0), bounds=Bounds(), checks=(exactly_once, no_gaps)),
     Scene("crashes", crashes, Work(TWO), bounds=Bounds(failover_s=25.0), checks=(no_gaps,)),
     Scene("everything", everything, Work(TWO), checks=(no_gaps,)),
+    Scene("cancelled", cancelled, Work(TWO, takes_s=5.0, policy=ExecPolicy.WAIT), checks=(no_gaps,)),
     Scene("everything, none left out", everything, NONE_LEFT_OUT, checks=(no_gaps,)),
     Scene("everything, at most once", everything, AT_MOST_ONCE, checks=(no_gaps,)),
     Scene("cut off", cut_off, LONG, QUICK),

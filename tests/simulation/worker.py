@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kaiju_app._cluster.task import ClusterEntry
@@ -41,7 +42,8 @@ class Work:
 class Worker(Program):
     """One instance's program.
 
-    An ``Ask`` is one of ``suspend``, ``pause``, ``run_now``, ``stop``, ``again`` (register again) and ``toggle``.
+    An ``Ask`` is one of ``suspend``, ``pause``, ``run_now``, ``stop``, ``again`` (register again), ``cancel`` (on any
+    instance) and ``toggle``.
     """
 
     def __init__(self, instance: Instance, timing: LeaseTiming, work: Work) -> None:
@@ -152,6 +154,9 @@ class Worker(Program):
             await self.suspend(ask)
         elif ask.what == "pause":
             await self.pause(ask)
+        elif ask.what == "cancel":
+            with suppress(StoreUnavailable, WrongState):
+                await self.scheduler.remote(ask.task).cancel("by mistake")
         elif ask.what == "again":
             await self.register_again(ask)
         elif ask.what == "toggle":

@@ -11,6 +11,7 @@ from kaiju_app.stores._answers import ChangeResult
 from kaiju_app.stores._cas import Transition, simply
 from kaiju_app.stores._record import StoredHold, TaskRecord
 from kaiju_app.stores._recovery import hold_again
+from kaiju_app.stores._requests import ask_for_end
 from kaiju_app.stores._transitions import hold, unhold
 
 from .claim import OwnedHold
@@ -111,6 +112,17 @@ class Holds(Part):
             StoreUnavailable: Nobody knows whether it is paused.
         """
         return await self._change(name, simply(lambda old, now: unhold(old, now, PAUSE)), "the end of the pause")
+
+    async def ask_for_end(self, name: str, holder: str, reason: str | None) -> TaskRecord | None:
+        """Ask the owner of the run in progress to end it; return its record, or None if no run is in progress.
+
+        Raises:
+            StoreUnavailable: Nobody knows whether it was asked.
+        """
+        ttl = self._client.lease.ttl
+        asked = simply(lambda old, now: ask_for_end(old, now, holder, reason, ttl))
+        changed = await self._client.change_or_raise(name, asked, f"the request to end the run of task {name!r}")
+        return changed.new
 
     async def _change(self, name: str, transition: Transition, what: str) -> TaskRecord:
         changed = await self._client.change_or_raise(name, transition, f"{what} of task {name!r}")

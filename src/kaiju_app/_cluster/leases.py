@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +11,10 @@ from kaiju_app._core.clock import NEVER
 from kaiju_app._core.logs import facts
 from kaiju_app._engine.events import log
 from kaiju_app.stores._answers import Renewed
-from kaiju_app.stores._cas import anew
+from kaiju_app.stores._cas import anew, simply
+from kaiju_app.stores._record import end_key
 from kaiju_app.stores._recovery import take_back
+from kaiju_app.stores._transitions import unhold
 
 from .claim import Claim, OwnedHold, State
 from .endings import Endings
@@ -71,12 +74,26 @@ class Leases(Part):
             if key not in known:
                 self._outbox.hand_back(key)
         self._holds.end_unknown(renewed.own_holds)
+        if renewed.unwanted:
+            await self._end_unwanted(renewed.unwanted)
         if gone:
             await self._take_back(gone)
         if holds_gone:
             await self._hold_again(holds_gone)
         if self._own.claims or self._own.holds:
             self.watch(sent + client.lease.ttl)
+
+    async def _end_unwanted(self, names: Collection[str]) -> None:
+        """Cancel the runs that somebody asks to end; say so if one may not be cancelled, by dropping the request."""
+        seen = await self._client.call("scan", self._client.store.scan(sorted(names)))
+        for record in () if seen is None else seen.records:
+            claim = self._own.claims.get(record.name)
+            asked = None if claim is None else record.holds.get(end_key(claim.fence))
+            if claim is None or asked is None or claim.state is not State.STARTED:
+                continue  # It is over, or has not begun: then it is cancelled soon after.
+            why = f"cancelled by {asked.holder}: {asked.reason}" if asked.reason else f"cancelled by {asked.holder}"
+            if not self._host.on_unwanted(claim, why):
+                await self._client.change(record.name, simply(partial(unhold, key=end_key(claim.fence))))
 
     async def _take_back(self, gone: list[Claim]) -> None:
         """Put claims back that the store has lost. A run whose claim somebody took away is cancelled."""

@@ -68,6 +68,9 @@ class Host(Protocol):
     def on_lease_regained(self, claim: Claim) -> None:
         """Learn that the lease was renewed after all, and that nobody else has run the task."""
 
+    def on_unwanted(self, claim: Claim, why: str) -> bool:
+        """Cancel the run, as somebody asks; return False if nobody may cancel it."""
+
     def on_hold_lost(self, held: OwnedHold) -> None:
         """Learn that a hold has expired: the task may run from now on."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from kaiju_app._core.clock import NEVER, utc
 from kaiju_app.stores._answers import Instance, Snapshot
-from kaiju_app.stores._record import TaskRecord, scheduler_of
+from kaiju_app.stores._record import TaskRecord, scheduler_of, true_holds
 
 from .neighbours import process_of
 
@@ -54,7 +54,7 @@ def _task(record: TaskRecord, processes: Mapping[str, str | None]) -> dict[str, 
                 "until": held.until and utc(held.until).isoformat(),
                 "leased": held.leased,
             }
-            for held in record.holds.values()
+            for held in true_holds(record.holds).values()
         ],
     }
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from kaiju_app._core.clock import utc
 from kaiju_app._core.model import ExecPolicy, OnLost, Outcome, Reason
+from kaiju_app._core.text import shortened
 from kaiju_app._core.upset import UpsetKind
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.entry import DISABLED, HELD, HUNG, REMOVED, ActiveRun
@@ -177,7 +178,7 @@ class ClusterRuns:
         task.claim = None
         rows = skipped_rows(task, claim, spec, found.skipped, store_now, self._me)
         following = next_tick(task.ticks(spec), found.following, record.next_tick, store_now)
-        self._skip(task, found.skipped, now)
+        _skip(self.engine, task, found.skipped, now)
         ending = FinishRequest(task.name, claim.fence, record.tick, record.schedule, following, rows)
         self.coordinator.endings.ended(claim, ending)
 
@@ -198,6 +199,17 @@ class ClusterRuns:
             run.entry.name, utc(run.tick + run.entry.host.offset).isoformat(),
             "a thread" if run.spec.threaded else "SHIELD", claim.fence, extra=facts_of_run(run),
         )  # fmt: skip
+
+    def on_unwanted(self, claim: Claim, why: str) -> bool:
+        """Cancel the run, as somebody asks; return False if its policy is SHIELD."""
+        run = self._running.get(claim)
+        if run is None:
+            return True
+        if run.spec.policy is ExecPolicy.SHIELD:
+            log.warning("task %r: not %s, as its policy is SHIELD", claim.name, why, extra=facts_of_run(run))
+            return False
+        self.engine.watchdog.cancel(run, Reason.REQUESTED, shortened(why))
+        return True
 
     def on_lease_regained(self, claim: Claim) -> None:
         """Learn that the lease was renewed after all, and that nobody else has run the task."""
@@ -238,9 +250,9 @@ class ClusterRuns:
             run.cause is not None, hung, rows,
         )  # fmt: skip
         ending, after = finished.ending(self._me)
-        self._skip(task, skipped, now)
+        _skip(self.engine, task, skipped, now)
         self.engine.recorder.end(run, kept, exc, now)
-        self._skip(task, after, now)
+        _skip(self.engine, task, after, now)
         self._finished[claim] = finished
         if task.pause_after is not None and verdict(outcome, reason) is False:
             self.coordinator.failures.put(claim, task.pause_after, what(kept))
@@ -268,13 +280,14 @@ class ClusterRuns:
         if finished is not None and ending is not None:
             finished.task.acknowledged(self._me, ending)
 
-    def _skip(self, task: ClusterEntry, skipped: SkippedTicks | None, now: int) -> None:
-        """Record here, too, that ticks do not run."""
-        if skipped is not None:
-            first, last = skipped.first - task.offset, skipped.last - task.offset
-            self.engine.recorder.skip(
-                task.entry, first, last, skipped.number, skipped.reason, now, more=skipped.more, why=skipped.why
-            )
+
+def _skip(engine: Engine, task: ClusterEntry, skipped: SkippedTicks | None, now: int) -> None:
+    """Record here, too, that ticks do not run."""
+    if skipped is not None:
+        first, last = skipped.first - task.offset, skipped.last - task.offset
+        engine.recorder.skip(
+            task.entry, first, last, skipped.number, skipped.reason, now, more=skipped.more, why=skipped.why
+        )
 
 
 def _note_outage(engine: Engine, away: int) -> None:

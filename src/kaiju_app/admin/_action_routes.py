@@ -60,7 +60,7 @@ def action_routes(api: Api) -> APIRouter:
 
     @router.post("/api/tasks/{id}/cancel", responses=answers(404))
     async def cancel(id: TaskId, asked: CancelRequest, request: Request) -> TaskDetail:
-        """Ask the run in progress to end. A run under SHIELD refuses."""
+        """Ask the run in progress to end, in whichever process. A run under SHIELD refuses."""
         task, _ = await api.tasks.find(id)
         await actions.cancel(task, harmless(asked.reason), caller_of(request))
         return await api.detail_now(id)

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from kaiju_app._core.logs import facts, logger
 from kaiju_app.errors import KaijuError
 from kaiju_app.scheduler import RemoteTask, RequestedRun, Run, ScheduledTask, Scheduler, Scope
-from kaiju_app.scheduler import _hosting as hosting
 
 from ._access import Caller
 from ._items import note_on
@@ -80,21 +79,20 @@ class Actions:
         await self._do(caller, "the end of the pause of", task, self._target(task).resume())
 
     async def cancel(self, task: Known, reason: str, caller: Caller) -> None:
-        """Cancel the run of *task* that is in progress in this process.
+        """Cancel the run of *task* that is in progress, in this process or through the store.
 
         Raises:
-            Refused: There is none, it is elsewhere, or nothing may cancel it.
+            Refused: There is none, it is a local one of another instance, or nothing may cancel it.
         """
         target = self._target(task)
 
         async def cancelled() -> None:
-            if isinstance(target, ScheduledTask) and target.cancel(f"{reason} (by {caller})"):
+            if isinstance(target, ScheduledTask) and target.cancel(f"cancelled by {caller}: {reason}"):
                 return
-            owner = None if task.record is None else task.record["runs_on"]
-            if task.record is not None and owner not in (None, hosting.state_of(self._scheduler)["instance"]):
-                where = task.record["runs_in"] or owner
-                detail = f"The run is in progress on instance {where}: only the endpoint of that process can cancel it"
-                raise Refused(409, "Runs elsewhere", detail)
+            if task.scope is Scope.CLUSTER and await self._scheduler.remote(task.name).cancel(
+                reason, holder=str(caller)
+            ):
+                return
             raise Refused(409, "Nothing to cancel", "No run is in progress, or it was cancelled before and is ending")
 
         await self._do(caller, f"the end ({reason!r}) of the run of", task, cancelled())

@@ -15,7 +15,7 @@ from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.options import DEFAULT_CATCHUP_S, make_spec
 from kaiju_app._engine.spec import TaskSpec
 from kaiju_app.stores._answers import Life
-from kaiju_app.stores._record import TaskRecord, scheduler_of
+from kaiju_app.stores._record import TaskRecord, scheduler_of, true_holds
 from kaiju_app.triggers._timeline import timeline_of
 
 from ._evidence import Evidence, InProgress, Ticks
@@ -79,7 +79,7 @@ def _running(record: TaskRecord, now: int, where: str) -> InProgress | None:
 
 def _holds(name: str, record: TaskRecord | None, now: int) -> list[Upset]:
     """Return the holds of a task; one of which nobody has kept the beginning tells nothing of earlier times."""
-    holds = {} if record is None else record.holds
+    holds = {} if record is None else true_holds(record.holds)
     return [
         Upset(UpsetKind.HELD, now if held.since is None else held.since, None, name, held.describe(key))
         for key, held in holds.items()

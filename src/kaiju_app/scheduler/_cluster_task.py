@@ -16,7 +16,7 @@ from kaiju_app._core.model import Run
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.runner import enclosing_run_of
 from kaiju_app.errors import SelfWait, WrongState
-from kaiju_app.stores._record import scheduler_of
+from kaiju_app.stores._record import scheduler_of, true_holds
 from kaiju_app.stores._recovery import RESTORED
 from kaiju_app.triggers._base import Trigger
 
@@ -60,13 +60,14 @@ class ClusterTask(ScheduledTask[T]):
     def suspended(self) -> bool:
         """Whether a suspension or a pause, of any instance, holds it."""
         record = self._cluster_entry.last_record
-        return super().suspended or bool(record is not None and record.holds)
+        return super().suspended or bool(record is not None and true_holds(record.holds))
 
     @property
     def state(self) -> str:
         """The first that applies of: hung, running, disabled, paused, suspended, stopped, over, waiting."""
         record = self._cluster_entry.last_record
-        paused = record is not None and any(not hold.leased for key, hold in record.holds.items() if key != RESTORED)
+        holds = {} if record is None else true_holds(record.holds)
+        paused = any(not hold.leased for key, hold in holds.items() if key != RESTORED)
         over = record is not None and record.next_tick >= NEVER
         return state_of(
             self._engine, self._entry, running=self.running, paused=paused, suspended=self.suspended, over=over
@@ -244,7 +245,7 @@ class ClusterTask(ScheduledTask[T]):
         runs = self._cluster.runs_if_started
         holds = [
             {"holder": hold.holder, "reason": hold.reason, "until": hold.until and utc(hold.until).isoformat()}
-            for hold in ({} if record is None else record.holds).values()
+            for hold in ({} if record is None else true_holds(record.holds)).values()
         ]
         return super().json_repr() | {
             "holds": [*holds_json(self._engine, self._entry), *holds],

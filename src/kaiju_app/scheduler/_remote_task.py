@@ -49,6 +49,23 @@ class RemoteTask:
         self._engine.check_loop("task.request_run", "task.request_run()")
         return await self._calls().request_run()
 
+    async def cancel(self, reason: str, *, holder: str | None = None) -> bool:
+        """Cancel the run in progress, on whichever instance; return whether there was one.
+
+        Its owner sees the request when it renews its lease, ``renew_s`` seconds later at most. This returns when the
+        run is over, or a few seconds later if it does not end; ``run.error`` names *holder* and *reason*. An instance
+        with an older version ignores it.
+
+        Args:
+            reason: Kept as the error text of the run.
+            holder: Who cancels it; by default this call.
+
+        Raises:
+            WrongState: The policy is SHIELD, where it runs: nobody cancels such a run.
+        """
+        self._engine.check_loop("task.cancel", "task.cancel()")
+        return await self._calls().cancel(reason, holder)
+
     def _calls(self) -> StoreCalls:
         from ._store_calls import StoreCalls
 

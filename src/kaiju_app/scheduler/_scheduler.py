@@ -154,7 +154,7 @@ class Scheduler(TaskScheduling, SchedulerReports):
         return self._registry.suspension(reason)
 
     def remote(self, name: str) -> RemoteTask:
-        """Return the cluster task *name*, also if only other instances have it, to pause, resume or run it.
+        """Return the cluster task *name*, also if only other instances have it, to pause, resume, run or cancel it.
 
         Whether there is one is asked when one of its methods is called.
 

@@ -13,10 +13,12 @@ from kaiju_app._cluster.store_client import RecordLost
 from kaiju_app._cluster.task import ClusterEntry
 from kaiju_app._core.clock import utc
 from kaiju_app._core.model import Run
+from kaiju_app._core.text import shortened
+from kaiju_app._core.validate import text
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.entry import DISABLED
 from kaiju_app.errors import StoreUnavailable, TaskBusy, TaskSuspended, UnknownTask, WrongState
-from kaiju_app.stores._record import TaskRecord, scheduler_of
+from kaiju_app.stores._record import TaskRecord, end_key, scheduler_of, true_holds
 from kaiju_app.stores._recovery import RESTORED
 
 from ._requested import RequestedRun
@@ -93,6 +95,32 @@ class StoreCalls:
             self._check_known(exc)
             raise
 
+    async def cancel(self, reason: str, holder: str | None) -> bool:
+        """Ask whoever runs the task to end the run; see ``RemoteTask.cancel()``."""
+        reason = shortened(text("reason", reason, " that says why"))
+        who = f"cancel() on {self._engine.instance}" if holder is None else pause_holder(holder)
+        runs = await self.registered()
+        coordinator = runs.coordinator
+        try:
+            record = await coordinator.with_records(
+                [self._name], lambda: coordinator.holds.ask_for_end(self._name, who, reason)
+            )
+        except RecordLost as exc:
+            self._check_known(exc)
+            raise
+        if record is None:
+            return False
+        fence, lease = record.fence, coordinator.client.lease
+        until = self._engine.now() + 2 * (lease.renew + lease.poll)  # Longer than its owner takes to see it.
+        while record.owner is not None and record.fence == fence and self._engine.now() < until:
+            if end_key(fence) not in record.holds:
+                raise WrongState(
+                    f"task {self._name!r}: instance {coordinator.heartbeat.describe(scheduler_of(record.owner))} runs "
+                    "it, where its policy is SHIELD: such a run cannot be cancelled; let it end, or use another policy"
+                )
+            record = await self.next_record(runs)
+        return True
+
     async def request_run(self) -> RequestedRun:
         """Have the store request an extra run, which any instance may begin."""
         runs = await self.registered()
@@ -141,8 +169,9 @@ class StoreCalls:
 
 def _refusal(name: str, record: TaskRecord | None, runs: ClusterRuns) -> TaskSuspended | TaskBusy:
     """Return why the store refused an extra run of the task with this record."""
-    if record is not None and record.holds:
-        holders = [each.holder + (f" ({each.reason})" if each.reason else "") for each in record.holds.values()]
+    holds = {} if record is None else true_holds(record.holds)
+    if holds:
+        holders = [each.holder + (f" ({each.reason})" if each.reason else "") for each in holds.values()]
         return TaskSuspended(name, ", ".join(holders))
     if record is not None and record.owner is not None:
         owner = runs.coordinator.heartbeat.describe(scheduler_of(record.owner))

@@ -78,6 +78,7 @@ class Renewed:
         own_claims: Task and fence of every claim that the instance has in the store.
         held_claims: The names of its running tasks that have holds: a suspension waits for their runs to end.
         own_holds: Task and key of every hold that the instance has in the store.
+        unwanted: The names of its running tasks whose runs somebody asks to end.
     """
 
     now: int
@@ -86,6 +87,7 @@ class Renewed:
     own_claims: list[tuple[str, int]]
     held_claims: set[str]
     own_holds: set[tuple[str, str]]
+    unwanted: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from zlib import crc32
 
 from ._answers import FinishRequest, Renewed
-from ._record import LedgerRow, TaskRecord, instance_of
+from ._record import LedgerRow, TaskRecord, end_key, instance_of, true_holds
 from ._selection import ClaimQuery
 from ._transitions import Refusal, claim, finish, is_active, is_mine, renew, renew_hold
 
@@ -116,8 +116,9 @@ def renewed(
         kept,
         {(name, key) for name, keys in holds.items() for key in keys if name in after and key in after[name].holds},
         sorted(mine),
-        {name for name in kept if after[name].holds},
+        {name for name in kept if true_holds(after[name].holds)},
         {(record.name, key) for record in held for key in record.holds if instance_of(key) == me},
+        {name for name in kept if end_key(runs[name]) in after[name].holds},
     )
 
 

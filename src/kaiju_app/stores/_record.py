@@ -8,14 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from kaiju_app._core.clock import utc
 from kaiju_app._core.ledger_query import Ending, Place
+
+T = TypeVar("T")
+
+END = "#end of "  # The fence of a run follows. Like a pause it belongs to no instance.
 
 
 def instance_of(key: str) -> str:
     """Return the instance that the hold *key* belongs to: its id comes before the first ``#``."""
     return key.partition("#")[0]
+
+
+def end_key(fence: int) -> str:
+    """Return the key under which the end of the run with *fence* is asked for.
+
+    Such a request is kept among the holds, as older instances can read and keep those, and let it lapse.
+    """
+    return f"{END}{fence}"
+
+
+def true_holds(holds: Mapping[str, T]) -> Mapping[str, T]:
+    """Return *holds* without requests to end a run."""
+    return {key: held for key, held in holds.items() if not key.startswith(END)} if holds else holds
 
 
 def scheduler_of(instance: str) -> str:
@@ -96,7 +114,8 @@ class TaskRecord:
         lease_until: When the owner's lease expires.
         challenged: The lease has expired, and the owner was asked to renew it.
         claimed_at: When the claim was made.
-        holds: What forbids claims, by key: the instance, ``#``, and a number unique within the instance.
+        holds: What forbids claims, by key: the instance, ``#``, and a number unique within the instance. A request to
+            end the run in progress is among them, until that is over.
         held_back_by: Who delayed the due tick until the last hold ended, as text for people; None if nobody did.
         known_at: When an instance last registered the task or finished a run of it.
     """

@@ -16,7 +16,7 @@ from enum import Enum, auto
 from kaiju_app._core.clock import NEVER
 from kaiju_app._core.model import Outcome, Reason
 
-from ._record import LedgerRow, NextTick, StoredHold, TaskRecord, instance_of
+from ._record import LedgerRow, NextTick, StoredHold, TaskRecord, instance_of, true_holds
 
 DAY = 86_400_000_000  # How often ``known_at`` is updated if nothing else changes.
 WORDS = 200  # Characters kept of who held a task: a reason may be arbitrarily long.
@@ -225,7 +225,7 @@ def remove_dead(old: TaskRecord, now: int, dead: Collection[str]) -> TaskRecord 
     """
     holds = {key: held for key, held in old.holds.items() if not held.leased or instance_of(key) not in dead}
     if old.owner in dead:
-        return _freed(old, now, holds=holds, held_back_by=_held_back_by(old, now, holds))
+        return _freed(old, now, holds=true_holds(holds), held_back_by=_held_back_by(old, now, holds))
     return _with_holds(old, now, holds) if len(holds) < len(old.holds) else None
 
 
@@ -258,7 +258,8 @@ def request_run(old: TaskRecord, now: int) -> TaskRecord | None:
 
 
 def _freed(old: TaskRecord, now: int, **changes: object) -> TaskRecord:
-    return stamped(old, now, owner=None, lease_until=None, challenged=False, claimed_at=None, manual=False, **changes)
+    kept = {"holds": true_holds(old.holds)} | changes
+    return stamped(old, now, owner=None, lease_until=None, challenged=False, claimed_at=None, manual=False, **kept)
 
 
 # --- holds ---
@@ -291,9 +292,10 @@ def _with_holds(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) -> T
 
 def _held_back_by(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) -> str | None:
     """Return who has delayed a due tick, if the last hold ends."""
-    if not old.holds or holds or old.next_due > now:
+    before = true_holds(old.holds)
+    if not before or true_holds(holds) or old.next_due > now:
         return old.held_back_by
-    return ", ".join(held.describe(key, now, WORDS) for key, held in sorted(old.holds.items()))[:WORDS]
+    return ", ".join(held.describe(key, now, WORDS) for key, held in sorted(before.items()))[:WORDS]
 
 
 def challenge_hold(old: TaskRecord, now: int, key: str, grace: int) -> TaskRecord | None:

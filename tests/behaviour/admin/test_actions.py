@@ -89,7 +89,7 @@ async def test_cancel_ends_the_run_and_its_record_says_who_asked(scheduler: Sche
         again = await act(client, "long", "cancel", {"reason": "too late"}, 409)
 
     assert (task.last_run.outcome, task.last_run.reason) == ("CANCELLED", "requested")  # type: ignore[union-attr]
-    assert task.last_run.error == "too late (by this machine from 127.0.0.1)"  # type: ignore[union-attr]
+    assert task.last_run.error == "cancelled by this machine from 127.0.0.1: too late"  # type: ignore[union-attr]
     assert again["title"] == "Nothing to cancel"
 
 
@@ -164,16 +164,39 @@ async def test_a_shared_task_obeys_any_instance_also_one_that_does_not_have_it(m
     assert shown["recent"][-1] == "SUCCEEDED"
 
 
-async def test_the_run_of_another_instance_is_cancelled_only_there_and_the_answer_says_so(made: Made) -> None:
+async def test_any_instance_cancels_a_run_of_another_one_and_its_record_says_who_asked(made: Made) -> None:
     a, b = made(), made()
-    share(a, long, 3600, "job")
+    share(a, long, 30, "job")
     async with started(a, b), client_of(b) as client:
         await asyncio.sleep(5)
-        share(b, long, 3600, "job")
-        refused = await act(client, "job", "cancel", {"reason": "x"}, 409)
+        await act(client, "job", "cancel", {"reason": "too late"})
+        [run] = await b.history("job")
+        again = await act(client, "job", "cancel", {"reason": "x"}, 409)
+        share(b, long, 30, "job")
+        await asyncio.sleep(60)
+        runs = await b.history("job")
 
-    assert refused["title"] == "Runs elsewhere"
-    assert "only the endpoint of that process" in refused["detail"]
+    assert (run.outcome, run.reason) == ("CANCELLED", "requested")
+    assert run.error == "cancelled by this machine from 127.0.0.1: too late"
+    assert run.duration_s == pytest.approx(5, abs=2.5)
+    assert again["title"] == "Nothing to cancel"
+    assert [each.outcome for each in runs] == ["CANCELLED", "SUCCEEDED"]
+
+
+async def test_a_shielded_run_of_another_instance_is_not_cancelled_and_the_refusal_says_why(made: Made) -> None:
+    a, b = made(), made()
+    share(a, long, 3600, "job", policy=ExecPolicy.SHIELD, overlap_on_loss=True)
+    async with started(a, b), client_of(b) as client:
+        await asyncio.sleep(5)
+        refused = await act(client, "job", "cancel", {"reason": "too late"}, 409)
+        shown = await client.task("job")
+        await asyncio.sleep(30)
+        [run] = await b.history("job")
+
+    assert "where its policy is SHIELD: such a run cannot be cancelled" in refused["detail"]
+    assert shown["running"]
+    assert shown["holds"] == []
+    assert run.outcome == "SUCCEEDED"
 
 
 async def test_a_local_task_of_another_instance_is_acted_on_only_there(made: Made) -> None:

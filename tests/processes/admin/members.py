@@ -20,7 +20,7 @@ from processes.admin.served import answers, free_port
 T = TypeVar("T")
 
 PROGRAM = Path(__file__).parent / "programs" / "member.py"
-PATIENCE_S = 30.0
+PATIENCE_S = 50.0  # Far more than anything takes, also on a busy machine.
 
 
 class Member:

@@ -87,12 +87,32 @@ def test_any_process_explains_what_another_one_has_run(sharers: Sharers) -> None
     assert elsewhere.status_code == 409
 
 
+def test_any_process_cancels_the_run_of_another_one(sharers: Sharers) -> None:
+    found = sharers.members
+    a = found[0]
+    key = a.task("long")["id"]
+    a.post(f"tasks/{key}/run")
+    task = eventually(lambda: running(a, "long"), found)
+    other = next(each for each in found if str(each.pid) != task["runs_in"].rpartition(":")[2])
+
+    asked = time.monotonic()
+    answer = other.post(f"tasks/{key}/cancel", reason="by mistake")
+    took_s = time.monotonic() - asked
+    runs = [eventually(lambda each=each: ended(each, "long", task["runs_on"]), found) for each in found]
+
+    assert answer.status_code == 200, answer.text
+    assert took_s < LEASE.renew_s + LEASE.poll_s + 1  # The second is for a busy machine.
+    assert {("CANCELLED", "requested")} == {(each["outcome"], each["reason"]) for each in runs}
+    assert {"cancelled by this machine from 127.0.0.1: by mistake"} == {each["error"] for each in runs}
+
+
 def test_a_killed_process_is_told_and_its_run_taken_over_within_the_bound_of_the_store(sharers: Sharers) -> None:
     """It is the last of these tests: a process is missing afterwards."""
     bound_s = LEASE.failover_s if sharers.by_lease else 2.0  # Of these one second is for a busy machine.
     found = sharers.members
     a = found[0]
     key = a.task("long")["id"]
+    a.post(f"tasks/{key}/run")  # Unless the first tick is still in progress.
     task = eventually(lambda: running(a, "long"), found)
     owner = next(each for each in found if str(each.pid) == task["runs_in"].rpartition(":")[2])
     others = [each for each in found if each is not owner]
@@ -135,6 +155,10 @@ def running(member: Member, name: str, unlike: Any = None) -> Any:
     task = member.task(name)
     is_other = unlike is None or task["runs_on"] != unlike["runs_on"]
     return task if task["running"] and task["runs_in"] and is_other else None
+
+
+def ended(member: Member, name: str, instance: str) -> Any:
+    return next((each for each in member.runs(name, outcome="CANCELLED") if each["instance"] == instance), None)
 
 
 def instances(member: Member, number: int) -> Any:

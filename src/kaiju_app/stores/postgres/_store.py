@@ -37,7 +37,7 @@ from kaiju_app.stores._codec import (
     storable,
 )
 from kaiju_app.stores._dsn import Address
-from kaiju_app.stores._record import LedgerRow, TaskRecord
+from kaiju_app.stores._record import LedgerRow, TaskRecord, end_key, true_holds
 from kaiju_app.stores._selection import ClaimQuery, in_order
 from kaiju_app.stores._transitions import Refusal, wakes_waiters
 
@@ -175,8 +175,9 @@ class PostgresStore(Store):
             {name for name, is_run, _ in renewed if is_run},
             {(name, key) for name, _, keys in renewed for key in keys if key in holds.get(name, ())},
             [(name, fence) for name, fence in own_claims],
-            {name for name, is_run, keys in renewed if is_run and keys},
+            {name for name, is_run, keys in renewed if is_run and true_holds(dict.fromkeys(keys))},
             {(name, key) for name, key in own_holds},
+            {name for name, is_run, keys in renewed if is_run and end_key(runs[name]) in keys},
         )
 
     async def finish(self, me: str, endings: Sequence[FinishRequest]) -> list[Refusal | None]:

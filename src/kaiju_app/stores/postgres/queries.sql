@@ -217,7 +217,10 @@ WITH wanted AS MATERIALIZED (
         next_unknown = CASE WHEN task.manual THEN task.next_unknown ELSE judged.next_unknown END,
         last_done = CASE WHEN task.manual THEN task.last_done ELSE task.next_tick END,
         claims = CASE WHEN task.manual THEN task.claims ELSE 0 END,
-        held_back_by = CASE WHEN task.manual THEN task.held_back_by END
+        held_back_by = CASE WHEN task.manual THEN task.held_back_by END,
+        holds = CASE WHEN task.holds = '{}' THEN task.holds ELSE (  -- Without requests to end the run.
+            SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(task.holds) WHERE key NOT LIKE '#end of %'
+        ) END
     FROM judged WHERE task.app = :app AND task.name = judged.name AND judged.verdict = 'OK'
     RETURNING task.name, task.holds <> '{}' AS held
 ), kept AS (
