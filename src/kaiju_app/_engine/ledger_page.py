@@ -10,9 +10,10 @@ from heapq import heappush, heapreplace
 from operator import add
 
 from kaiju_app._core.ledger_query import Ending, LedgerQuery, Place
+from kaiju_app._core.model import Outcome
 
 from .entry import TaskEntry
-from .ledger import CODE_AT, ENDINGS, FIRST_AT, OFFSET_AT, PACKED, RunRecord, read, record_of_overtaken
+from .ledger import CODE_AT, ENDINGS, FIRST_AT, OFFSET_AT, PACKED, RunRecord, read, record_of_overtaken, records
 
 _WORDS = PACKED.size // 8  # Of eight bytes each, in a packed record.
 _PIECES = PACKED.size // 2
@@ -90,3 +91,27 @@ class LocalPage:
     def newest_first(self) -> list[_Found]:
         """Return what was found."""
         return sorted(self._found, key=lambda each: each[0], reverse=True)
+
+
+def latest_record(entry: TaskEntry) -> RunRecord | None:
+    """Return the last of the records that ``records()`` returns; None if there is none."""
+    overtaken, latest = entry.overtaken, None
+    if entry.ring is not None and entry.kept:
+        latest = read(entry, (entry.kept - 1) % (len(entry.ring) // PACKED.size))
+    if overtaken is not None and (latest is None or latest.first <= overtaken.last):
+        return record_of_overtaken(overtaken)
+    return latest
+
+
+def latest_outcomes(entry: TaskEntry, most: int) -> list[Outcome]:
+    """Return how the last *most* records of ``records()`` ended, oldest first."""
+    if entry.overtaken is not None:
+        return [record.outcome for record in records(entry)[-most:]]
+    if entry.ring is None:
+        return []
+    slots = len(entry.ring) // PACKED.size
+    with memoryview(entry.ring) as ring, ring.cast("h") as pieces:
+        codes = pieces[CODE_AT::_PIECES].tolist()
+    newest = entry.kept % slots
+    ordered = codes[: entry.kept] if entry.kept <= slots else [*codes[newest:], *codes[:newest]]
+    return [ENDINGS[code][0] for code in ordered[-most:]]

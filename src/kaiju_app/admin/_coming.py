@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from heapq import heapify, heappop, heappush, nsmallest
 
+from kaiju_app._core.clock import epoch_us, utc
+
 from ._items import upcoming_items
 from ._known import Known, Slices, Tasks
 from ._models import UpcomingItem
@@ -42,14 +44,15 @@ class _Ticks:
 
 async def coming(tasks: Tasks, seen: Seen, until: datetime, limit: int) -> tuple[list[UpcomingItem], bool]:
     """Return the ticks up to *until* that come soonest, and whether there are more than *limit*."""
-    slices, first = Slices(), []
+    slices, first, last = Slices(), list[tuple[int, tuple[str, str]]](), epoch_us(until)
+    tasks.glances.begin()
     for key in tasks.keys(seen):
         await slices.breathe()
-        task = tasks.known(key, seen)
-        moment = task.next_run_at
-        if moment is not None and moment <= until:
-            first.append(_Ticks(task, moment))
-    heap = nsmallest(limit + 1, first)  # Later tasks have no part in the first ticks.
+        moment = tasks.glance(key, seen).next_at
+        if moment is not None and moment <= last:
+            first.append((moment, key))
+    # Later tasks have no part in the first ticks.
+    heap = [_Ticks(tasks.known(key, seen), utc(moment)) for moment, key in nsmallest(limit + 1, first)]
     heapify(heap)
     items: list[UpcomingItem] = []
     while heap:

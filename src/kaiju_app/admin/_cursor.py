@@ -7,17 +7,17 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from ._problems import Refused
 
-Place = tuple[str, str, str]
-"""What an item is ordered by, its name, and its home."""
+Text = tuple[str, str, str]
+"""What an item is ordered by, as text, its name, and its home."""
 
 
-def cursor_of(order: str, place: Place) -> str:
+def cursor_of(order: str, place: Text) -> str:
     """Return the cursor of the page after the item at *place* of a list in this *order*."""
     text = json.dumps([order, *place], separators=(",", ":"))  # A name need not be valid UTF-8.
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place_of(order: str, cursor: str) -> Place:
+def place_of(order: str, cursor: str) -> Text:
     """Return the place that *cursor* stands for.
 
     Raises:

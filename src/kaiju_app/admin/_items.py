@@ -10,6 +10,7 @@ from typing import Any
 
 from kaiju_app.scheduler import Backoff, Outcome, Run, ScheduledTask, Scope
 from kaiju_app.scheduler import _hosting as hosting
+from kaiju_app.scheduler._glance import recent_of
 
 from ._ids import Ids
 from ._known import Known
@@ -72,8 +73,12 @@ def task_item(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, proc
 
 def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, process: str) -> dict[str, Any]:
     face, record = task.face, task.record
-    if runs is None:
-        runs = face.history() if face is not None else ()
+    recent: list[Outcome] = []
+    last: Run | None = None
+    if runs is not None:
+        recent, last = [run.outcome for run in runs[-RECENT:]], runs[-1] if runs else None
+    elif face is not None:
+        recent, last = recent_of(face, RECENT)
     owner = record["runs_on"] if record is not None else None
     running = owner is not None or (face is not None and face.running)
     if owner is None and running:
@@ -89,8 +94,8 @@ def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, proces
         "running": running,
         "overdue": face is not None and face.overdue,
         "next_run_at": task.next_run_at,
-        "last_run": _head(runs[-1]) if runs else None,
-        "recent": [run.outcome for run in runs[-RECENT:]],
+        "last_run": None if last is None else _head(last),
+        "recent": recent,
         "holds": holds_of(face, record),
         "counts": dict.fromkeys(Outcome, 0) if face is None else dict(face.counts),
         "runs_on": owner,

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kaiju_app._core.clock import epoch_us
 from kaiju_app.scheduler import Outcome, Run, ScheduledTask, Scheduler, Scope, trigger_from_json
+from kaiju_app.scheduler._glance import Glance, Glances
 from kaiju_app.scheduler._hosting import state_of
 
 from ._ids import Ids, remote_id
@@ -94,18 +96,31 @@ class Tasks:
 
     Attributes:
         ids: Their ids.
+        glances: Those of this scheduler at a glance.
     """
 
     def __init__(self, scheduler: Scheduler, store: Store) -> None:
         self.ids = Ids()
+        self.glances = Glances(scheduler)
         self._scheduler = scheduler
         self._store = store
+        self._keys: list[tuple[str, str]] = []
+        self._own: set[str] = set()
+        self._stored: set[str] = set()
+        self._others: list[tuple[str, str]] = []
 
     def keys(self, seen: Seen) -> list[tuple[str, str]]:
-        """Return name and home of every task: the home is empty, or the other instance whose local task it is."""
-        here = {*self._scheduler.tasks, *seen.records}
-        self.ids.keep(here)
-        return [(name, "") for name in here] + [(name, each["id"]) for each, name in self._elsewhere(seen)]
+        """Return name and home of every task, in order: the home is empty, or the instance whose local task it is."""
+        own, stored = self.glances.entries.keys(), seen.records.keys()
+        elsewhere = [(name, each["id"]) for each, name in self._elsewhere(seen)]
+        if own != self._own or stored != self._stored or elsewhere != self._others:
+            here, was = own | stored, self._own | self._stored
+            gone = {*self._others, *((name, "") for name in was - here)}
+            new = [*((name, "") for name in here - was), *elsewhere]
+            self._keys = sorted([*(key for key in self._keys if key not in gone), *new])  # They are mostly in order.
+            self._own, self._stored, self._others = set(own), set(stored), elsewhere
+            self.ids.keep(here)
+        return self._keys
 
     def _elsewhere(self, seen: Seen) -> Iterator[tuple[Record, str]]:
         me = state_of(self._scheduler)["instance"]
@@ -113,6 +128,17 @@ class Tasks:
             names = each.get("local_tasks") if each["id"] != me else None
             for name in names if isinstance(names, list) else ():
                 yield each, str(name)
+
+    def glance(self, key: tuple[str, str], seen: Seen) -> Glance:
+        """Return the task of a key at a glance, as it is at this moment. Call ``glances.begin()`` before many."""
+        name, home = key
+        found = None if home else self.glances.of(name)
+        if found is not None:
+            return found
+        task = self.known(key, seen)
+        moment = task.next_run_at
+        next_at = None if moment is None else epoch_us(moment)
+        return Glance(task.state, task.scope is Scope.CLUSTER, next_at, None, None)
 
     def known(self, key: tuple[str, str], seen: Seen) -> Known:
         """Return the task of a key."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
+from heapq import nlargest, nsmallest
 
+from kaiju_app._core.clock import NEVER, epoch_us
 from kaiju_app.scheduler import Outcome, Scope
+from kaiju_app.scheduler._glance import Glance
 
-from ._cursor import Place, cursor_of, place_of
+from ._cursor import cursor_of, no_such_page, place_of
 from ._known import Known, Slices, Tasks
 from ._seen import Seen
 from ._states import State
+
+CHUNK = 128  # Tasks that are looked at in one piece.
+
+Key = tuple[str, str]
+"""The name of a task, and its home."""
+Place = tuple[str | int, str, str]
+"""What a task is ordered by, and its key."""
 
 
 class Sort(StrEnum):
@@ -32,15 +42,29 @@ class Sort(StrEnum):
         """Whether it is from the last to the first."""
         return self.startswith("-")
 
-    def key(self, task: Known, ran_at: datetime | None) -> str:
+    def key(self, task: Glance) -> str | int:
         """Return what *task* is ordered by. What has no time comes last, in either direction."""
         what = self.removeprefix("-")
         if what == "name":
             return ""
         if what == "state":
-            return task.state.value
-        moment = task.next_run_at if what == "next_run_at" else ran_at
-        return moment.isoformat(timespec="microseconds") if moment is not None else "" if self.down else "~"
+            return task.state
+        moment = task.next_at if what == "next_run_at" else task.ran_at
+        return moment if moment is not None else -NEVER if self.down else NEVER
+
+    def place_of(self, cursor: str) -> Place:
+        """Return the place that *cursor* stands for, as places of this order are.
+
+        Raises:
+            Refused: It is none of a list in this order.
+        """
+        key, name, home = place_of(self, cursor)
+        if self.removeprefix("-") in ("name", "state"):
+            return key, name, home
+        try:
+            return int(key), name, home
+        except ValueError:
+            raise no_such_page() from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +89,11 @@ class Query:
     cursor: str | None = None
     name: str | None = None
 
+    @property
+    def needs_glance(self) -> bool:
+        """Whether names do not tell which tasks are wanted."""
+        return bool(self.scopes or self.states) or self.overdue is not None
+
 
 async def page_of(tasks: Tasks, seen: Seen, query: Query) -> tuple[list[Known], str | None]:
     """Return the tasks of a page, and the cursor of the next one; None if this is the last.
@@ -72,60 +101,88 @@ async def page_of(tasks: Tasks, seen: Seen, query: Query) -> tuple[list[Known], 
     Raises:
         Refused: The cursor is none of this list.
     """
-    after = None if query.cursor is None else place_of(query.sort, query.cursor)
-    is_by_name = query.sort in (Sort.NAME, Sort.NAME_DOWN) and not query.outcomes
+    after = None if query.cursor is None else query.sort.place_of(query.cursor)
+    is_by_name = query.sort in (Sort.NAME, Sort.NAME_DOWN) and not (query.outcomes or query.needs_glance)
     found = await (_by_name if is_by_name else _by_key)(tasks, seen, query, after)
     shown = found[: query.limit]
-    is_last = len(found) <= query.limit
-    return [task for _, task in shown], None if is_last else cursor_of(query.sort, shown[-1][0])
+    if len(found) <= query.limit:
+        return [tasks.known(place[1:], seen) for place in shown], None
+    key, name, home = shown[-1]
+    return [tasks.known(place[1:], seen) for place in shown], cursor_of(query.sort, (str(key), name, home))
 
 
-async def _by_name(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -> list[tuple[Place, Known]]:
-    """Return the tasks of a page and one more, looking at no more tasks than that needs."""
-    slices, found = Slices(), []
-    for name, home in sorted(tasks.keys(seen), reverse=query.sort.down):
+async def _by_name(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -> list[Place]:
+    """Return the places of the tasks of a page and of one more, looking at no more tasks than that needs."""
+    slices, found, keys = Slices(step=1), list[Place](), tasks.keys(seen)
+    down, wanted = query.sort.down, query.limit + 1
+    start = None if after is None else (bisect_left if down else bisect_right)(keys, after[1:])
+    chosen = range(len(keys) if start is None else start)[::-1] if down else range(start or 0, len(keys))
+    for first in range(0, len(chosen), CHUNK):
         await slices.breathe()
-        place = "", name, home
-        if not _is_after(place, after, query) or not _has_name(name, query):
-            continue
-        task = tasks.known((name, home), seen)
-        if _matches(task, query):
-            found.append((place, task))
-            if len(found) > query.limit:
-                break
+        some = (keys[index] for index in chosen[first : first + CHUNK])
+        found += (("", *key) for key in some if _has_name(key[0], query))
+        if len(found) >= wanted:
+            break
+    return found[:wanted]
+
+
+async def _by_key(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -> list[Place]:
+    """Return the places of the tasks of a page and of one more, after a look at all of them."""
+    slices, keys, found = Slices(step=1), tasks.keys(seen), (list[Key](), list[Glance]())
+    tasks.glances.begin()
+    is_filtered, has_names = query.needs_glance, bool(query.q) or query.name is not None
+    for first in range(0, len(keys), CHUNK):
+        await slices.breathe()
+        for key in keys[first : first + CHUNK]:
+            if has_names and not _has_name(key[0], query):
+                continue
+            glance = tasks.glance(key, seen)
+            if not is_filtered or _matches(tasks, key, glance, query):
+                found[0].append(key)
+                found[1].append(glance)
+    if query.outcomes or query.sort in (Sort.LAST, Sort.LAST_DOWN):
+        await _add_runs(tasks, seen, *found)
+    return await _first_places(query, after, *found)
+
+
+async def _add_runs(tasks: Tasks, seen: Seen, keys: Sequence[Key], glances: list[Glance]) -> None:
+    """Put into *glances* what the store knows of the last runs of cluster tasks, on any instance."""
+    places = [place for place, glance in enumerate(glances) if glance.is_shared and not keys[place][1]]
+    shared = [tasks.known(keys[place], seen) for place in places]
+    histories = await tasks.histories(shared)
+    for place, task in zip(places, shared, strict=True):
+        outcome, ran_at = tasks.last_outcome(task, histories)
+        glances[place] = glances[place]._replace(outcome=outcome, ran_at=None if ran_at is None else epoch_us(ran_at))
+
+
+async def _first_places(
+    query: Query, after: Place | None, keys: Sequence[Key], glances: Sequence[Glance]
+) -> list[Place]:
+    slices, found = Slices(step=1), list[Place]()
+    first_of = nlargest if query.sort.down else nsmallest
+    for first in range(0, len(keys), CHUNK):
+        await slices.breathe()
+        some = slice(first, first + CHUNK)
+        found += (
+            place
+            for key, glance in zip(keys[some], glances[some], strict=True)
+            if (not query.outcomes or glance.outcome in query.outcomes)
+            and _is_after(place := (query.sort.key(glance), *key), after, query)
+        )
+        found = first_of(query.limit + 1, found)
     return found
-
-
-async def _by_key(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -> list[tuple[Place, Known]]:
-    """Return the tasks of a page and one more, after a look at all of them."""
-    slices, matching = Slices(), []
-    for name, home in tasks.keys(seen):
-        await slices.breathe()
-        if _has_name(name, query) and _matches(task := tasks.known((name, home), seen), query):
-            matching.append((home, task))
-    needs_runs = bool(query.outcomes) or query.sort in (Sort.LAST, Sort.LAST_DOWN)
-    histories = await tasks.histories([task for _, task in matching]) if needs_runs else {}
-    found = []
-    for home, task in matching:
-        await slices.breathe()
-        outcome, ran_at = tasks.last_outcome(task, histories) if needs_runs else (None, None)
-        place = query.sort.key(task, ran_at), task.name, home
-        if _is_after(place, after, query) and (not query.outcomes or outcome in query.outcomes):
-            found.append((place, task))
-    found.sort(key=lambda each: each[0], reverse=query.sort.down)
-    return found[: query.limit + 1]
 
 
 def _has_name(name: str, query: Query) -> bool:
     return query.name in (None, name) and (not query.q or query.q.casefold() in name.casefold())
 
 
-def _matches(task: Known, query: Query) -> bool:
-    is_overdue = task.face is not None and task.face.overdue
+def _matches(tasks: Tasks, key: Key, task: Glance, query: Query) -> bool:
+    name, home = key
     return (
-        (not query.scopes or task.scope in query.scopes)
+        (not query.scopes or (Scope.CLUSTER if task.is_shared else Scope.LOCAL) in query.scopes)
         and (not query.states or task.state in query.states)
-        and query.overdue in (None, is_overdue)
+        and (query.overdue is None or (not home and tasks.glances.is_overdue(name)) == query.overdue)
     )
 
 

@@ -56,18 +56,24 @@ class Counts:
         states: Counter[State] = Counter()
         outcomes: Counter[Outcome] = Counter()
         tasks, slices = self._api.tasks, Slices()
-        known = []
-        for key in tasks.keys(seen):
+        shared = []
+        tasks.glances.begin()
+        keys = tasks.keys(seen)
+        for key in keys:
             await slices.breathe()
-            known.append(tasks.known(key, seen))
-        histories = await tasks.histories(known)
-        for task in known:
+            glance = tasks.glance(key, seen)
+            states[State(glance.state)] += 1
+            if glance.is_shared:
+                shared.append(tasks.known(key, seen))
+            elif glance.outcome is not None:
+                outcomes[glance.outcome] += 1
+        histories = await tasks.histories(shared)
+        for task in shared:
             await slices.breathe()
-            states[task.state] += 1
             outcome, _ = tasks.last_outcome(task, histories)
             if outcome is not None:
                 outcomes[outcome] += 1
-        return len(known), states, outcomes
+        return len(keys), states, outcomes
 
 
 def state_routes(api: Api) -> APIRouter:

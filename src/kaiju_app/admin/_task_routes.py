@@ -8,18 +8,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
 from kaiju_app.scheduler import Outcome, Scope, lint
 
 from ._api import READING, Api
 from ._coming import coming
 from ._items import task_item, upcoming_items
+from ._known import Slices
 from ._listing import Query as Wanted
 from ._listing import Sort, page_of
 from ._models import MOST_ITEMS, Instant, Page, Remark, TaskDetail, TaskItem, TaskUpcoming, Upcoming
 from ._problems import answers
 from ._states import State
 from ._text import harmless
+from ._written import written
 
 TaskId = Annotated[str, Path(max_length=100, description="The id of a task, from its item in a list.")]
 
@@ -64,8 +67,8 @@ def task_routes(api: Api) -> APIRouter:
     router = APIRouter(responses=READING)
     linting = asyncio.Semaphore(LINTS)
 
-    @router.get("/api/tasks", responses=answers(404))
-    async def tasks(asked: Annotated[TaskParameters, Query()]) -> Page[TaskItem]:
+    @router.get("/api/tasks", response_model=Page[TaskItem], responses=answers(404))
+    async def tasks(asked: Annotated[TaskParameters, Query()]) -> Response:
         """List the tasks: those of this instance, and with a store those of all instances."""
         seen = await api.store.seen()
         wanted = Wanted(
@@ -73,9 +76,12 @@ def task_routes(api: Api) -> APIRouter:
         )
         found, after = await page_of(api.tasks, seen, wanted)
         histories = await api.tasks.histories(found)
-        me = api.me
-        items = [task_item(each, histories.get(each.id), seen, me.instance, me.process) for each in found]
-        return Page[TaskItem](items=items, next=after, partial=seen.partial)
+        me, slices, items = api.me, Slices(step=2), list[str]()
+        for each in found:
+            item = task_item(each, histories.get(each.id), seen, me.instance, me.process)
+            items.append(item.model_dump_json())
+            await slices.breathe()
+        return written(Page[TaskItem](items=[], next=after, partial=seen.partial), items=items)
 
     @router.get("/api/tasks/{id}", responses=answers(404))
     async def task(id: TaskId) -> TaskDetail:

@@ -87,15 +87,15 @@ class Drawn:
     marks: list[Mark] = field(default_factory=list)
     bands: list[Band] = field(default_factory=list)
 
-    def bytes_with(self, most: int) -> int:
-        """Return how many bytes it takes if at most *most* bars, marks and bands are drawn."""
-        of_band = BYTES_OF_BAND + max((_bytes_of_texts(each) for each in self.bands), default=0)
-        reasons = len({each.reason for each in self.marks})
-        return (
-            self.size
-            + BYTES_OF_BAR * min(len(self.bars), most + 1)
-            + BYTES_OF_MARK * min(len(self.marks), most + reasons)
-            + of_band * min(len(self.bands), most + 1)
+    def measured(self) -> Measure:
+        """Return how large it is."""
+        return Measure(
+            self.size,
+            len(self.bars),
+            len(self.marks),
+            len({each.reason for each in self.marks}),
+            len(self.bands),
+            BYTES_OF_BAND + max(map(_bytes_of_texts, self.bands), default=0),
         )
 
     def thinned(self, most: int) -> Drawn:
@@ -103,26 +103,50 @@ class Drawn:
         return Drawn(self.size, thin_bars(self.bars, most), thin_marks(self.marks, most), thin_bands(self.bands, most))
 
 
+class Measure(NamedTuple):
+    """How large is what is drawn of one task."""
+
+    size: int
+    bars: int
+    marks: int
+    reasons: int
+    bands: int
+    bytes_of_band: int
+
+    def bytes_with(self, most: int) -> int:
+        """Return how many bytes it takes if at most *most* bars, marks and bands are drawn."""
+        return (
+            self.size
+            + BYTES_OF_BAR * min(self.bars, most + 1)
+            + BYTES_OF_MARK * min(self.marks, most + self.reasons)
+            + self.bytes_of_band * min(self.bands, most + 1)
+        )
+
+
 def _bytes_of_texts(band: Band) -> int:
     return 2 * len(f"{band.kind}{band.holder}{band.reason}".encode("utf-8", "backslashreplace"))  # With escapes.
 
 
-def fit(drawn: Sequence[Drawn], most_bytes: int) -> tuple[list[Drawn], bool]:
-    """Return as many of the first tasks as fit into *most_bytes*, at least one, thinned; and whether they had to be."""
+def fit(drawn: Sequence[Drawn], most_bytes: int) -> tuple[int, int | None]:
+    """Return how many of the first tasks fit into *most_bytes*, at least one, and how far they have to be thinned.
+
+    The second is the argument of ``Drawn.thinned()``; None if they fit as they are.
+    """
+    measures = [each.measured() for each in drawn]
     kept, used = 0, 0
-    for each in drawn:
+    for each in measures:
         used += each.bytes_with(LEAST)
         if kept and used > most_bytes:
             break
         kept += 1
-    shown = drawn[:kept]
-    low, high = LEAST, max((len(part) for each in shown for part in (each.bars, each.marks, each.bands)), default=0)
+    shown = measures[:kept]
+    low, high = LEAST, max((max(each.bars, each.marks, each.bands) for each in shown), default=0)
     if high <= low or sum(each.bytes_with(high) for each in shown) <= most_bytes:
-        return list(shown), False
+        return kept, None
     while high - low > 1:  # With low it fits, with high it does not.
         middle = (low + high) // 2
         low, high = (middle, high) if sum(each.bytes_with(middle) for each in shown) <= most_bytes else (low, middle)
-    return [each.thinned(low) for each in shown], True
+    return kept, low
 
 
 def thin_bars(bars: Sequence[Bar], most: int) -> list[Bar]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
+
+from starlette.responses import Response
 
 from kaiju_app._core.clock import epoch_us, utc
 from kaiju_app._core.upset import UpsetKind
@@ -18,18 +19,19 @@ from kaiju_app.scheduler import _window as window
 
 from ._api import Api
 from ._cursor import cursor_of
+from ._endings import MOST_ROWS, Endings
 from ._known import Known, Slices
 from ._lines import Life, lines_of
 from ._listing import Query, Sort, page_of
-from ._seen import AT_ONCE, Seen
+from ._seen import Seen
 from ._text import harmless, valid
 from ._thinning import Band, Bar, Drawn, Mark, begin_of, fit, thin_bars, thin_marks
 from ._timeline_models import MOST_UPCOMING, BandItem, BandKind, BarItem, MarkItem, Timeline, TimelineTask
+from ._written import written
 
 MOST_BYTES = 300_000
 FOR_LINES = 50_000  # Of these.
-MOST_ROWS = 2_000  # That are read of a task in the store.
-MANY = 2_000  # Bars, or marks, that are united at once to half as many: a history may have millions.
+MANY = 600  # Bars, or marks, that are united at once to half as many: a history may have millions.
 MOST_TEXT = 200  # Characters of a holder or a reason.
 BYTES_OF_TASK = 150  # Without its name, its id and its ticks.
 BYTES_OF_TICK = 31
@@ -68,7 +70,7 @@ class Drawing:
             self.was_thinned = True
 
 
-async def timeline(api: Api, since: datetime, until: datetime, query: Query) -> Timeline:
+async def timeline(api: Api, endings: Endings, since: datetime, until: datetime, query: Query) -> Response:
     """Return what happened from *since* to *until* to the tasks of a page.
 
     Raises:
@@ -78,34 +80,37 @@ async def timeline(api: Api, since: datetime, until: datetime, query: Query) -> 
     span = Window(epoch_us(since), epoch_us(until), epoch_us(now))
     seen = await api.store.seen()
     tasks, after = await page_of(api.tasks, seen, query) if since <= until else ([], None)
-    slices = Slices(step=4)
+    slices = Slices(step=1)
     drawings = [await _here(api, task, span, slices) for task in tasks]
-    partial = [seen.partial, await _add_stored(api, tasks, drawings, span)]
+    partial = [seen.partial, await _add_stored(endings, tasks, drawings, span)]
     upcoming = []
     for task, drawing in zip(tasks, drawings, strict=True):
         await slices.breathe()
         upcoming.append(_upcoming(task, until, now) if span.now <= span.until else [])
         drawing.drawn.size = _size(task, len(upcoming[-1]))
         drawing.drawn.bands = _bands(api, task, span)
-    shown, is_thinned = fit([each.drawn for each in drawings], MOST_BYTES - FOR_LINES)
-    if len(shown) < len(tasks):
-        after = cursor_of(Sort.NAME, ("", tasks[len(shown) - 1].name, tasks[len(shown) - 1].home_id))
+    number, most = fit([each.drawn for each in drawings], MOST_BYTES - FOR_LINES)
+    if number < len(tasks):
+        after = cursor_of(Sort.NAME, ("", tasks[number - 1].name, tasks[number - 1].home_id))
     items = []
-    for task, drawn, ticks in zip(tasks, shown, upcoming, strict=False):
+    for task, drawing, ticks in zip(tasks[:number], drawings, upcoming, strict=False):
         await slices.breathe()
-        items.append(_item(task, drawn, ticks))
-    return Timeline(
+        drawn = drawing.drawn if most is None else drawing.drawn.thinned(most)
+        await slices.breathe()
+        items.append(_item(task, drawn, ticks).model_dump_json())
+    answer = Timeline(
         from_=since,
         to=until,
         now=now,
-        tasks=items,
+        tasks=[],
         lines=await lines_of(
             span.since, span.until, window.upsets_of(api.scheduler, ""), await _lives(api, seen), _zones(tasks)
         ),
         next=after,
         partial="; ".join(each for each in partial if each) or None,
-        thinned=is_thinned or any(each.was_thinned for each in drawings),
+        thinned=most is not None or any(each.was_thinned for each in drawings),
     )
+    return written(answer, tasks=items)
 
 
 # --- what is known ---
@@ -127,23 +132,18 @@ async def _here(api: Api, task: Known, span: Window, slices: Slices) -> Drawing:
     return drawing
 
 
-async def _add_stored(api: Api, tasks: Sequence[Known], drawings: Sequence[Drawing], span: Window) -> str | None:
+async def _add_stored(
+    endings: Endings, tasks: Sequence[Known], drawings: Sequence[Drawing], span: Window
+) -> str | None:
     """Add what the store keeps of the runs of *tasks*; return what cannot be had, None if nothing is missing."""
-    shared = [(task, drawing) for task, drawing in zip(tasks, drawings, strict=True) if task.record is not None]
-    incomplete = 0
-
-    async def read(task: Known, drawing: Drawing) -> None:
-        nonlocal incomplete
-        found, is_all = await window.stored_endings(api.scheduler, task.name, span.since, span.until, MOST_ROWS)
-        drawing.add(found)
-        incomplete += not is_all
-
-    for start in range(0, len(shared), AT_ONCE):
-        try:
-            await asyncio.gather(*(read(*each) for each in shared[start : start + AT_ONCE]))
-        except (StoreUnavailable, WrongState):
-            return "the history of shared tasks could not be read: the store did not answer"
-    if incomplete:
+    shared = [(task.record, drawing) for task, drawing in zip(tasks, drawings, strict=True) if task.record is not None]
+    try:
+        found = await endings.of([record for record, _ in shared], span.since, span.until, span.now)
+    except (StoreUnavailable, WrongState):
+        return "the history of shared tasks could not be read: the store did not answer"
+    for (_, drawing), (some, _) in zip(shared, found, strict=True):
+        drawing.add(some)
+    if incomplete := sum(not is_all for _, is_all in found):
         return f"of {incomplete} tasks only the latest {MOST_ROWS:,} records are shown: ask for a shorter time"
     return None
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from ._api import READING, Api
+from ._endings import Endings
 from ._listing import Query as Wanted
 from ._models import MOST_ITEMS, Instant
 from ._problems import answers
@@ -33,7 +34,7 @@ class TimelineParameters(Parameters):
 
 def timeline_routes(api: Api) -> APIRouter:
     """Return the route that shows a window of time."""
-    router = APIRouter(responses=READING)
+    router, endings = APIRouter(responses=READING), Endings(api.scheduler)
 
     @router.get("/api/timeline", response_model=Timeline, responses=answers(404))
     async def timeline_of_tasks(asked: Annotated[TimelineParameters, Query()]) -> Response:
@@ -44,8 +45,7 @@ def timeline_routes(api: Api) -> APIRouter:
         since, until = window_of(asked.from_, asked.to, api.now)
         name = None if asked.task is None else (await api.tasks.find(asked.task))[0].name
         wanted = Wanted(q=asked.q, name=name, limit=asked.limit, cursor=asked.cursor)
-        found = await timeline(api, since, until, wanted)
-        return Response(found.model_dump_json(), media_type="application/json")
+        return await timeline(api, endings, since, until, wanted)
 
     return router
 

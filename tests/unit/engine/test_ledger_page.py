@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from kaiju_app._core.ledger_query import Ending, LedgerQuery, Place
 from kaiju_app._engine.entry import TaskEntry
 from kaiju_app._engine.ledger import ENDINGS, RunRecord, append, records
-from kaiju_app._engine.ledger_page import LocalPage
+from kaiju_app._engine.ledger_page import LocalPage, latest_outcomes, latest_record
+from kaiju_app._engine.overtaken import Overtaken
 
 pytestmark = pytest.mark.pure
 
@@ -57,3 +58,18 @@ def test_a_page_has_the_newest_of_the_records_that_are_wanted(
     assert newest_first == [(place, record) for place, _, record in page.newest_first()]
     ticks = [place.tick for place, _ in every]
     assert (page.oldest, page.newest) == (min(ticks, default=None), max(ticks, default=None))
+
+
+@given(RECORDS, st.none() | st.tuples(st.integers(-5, 5), st.integers(0, 3)), st.integers(1, 6))
+def test_the_latest_records_are_those_of_all_records(
+    kept: list[tuple[str, int, int, int, bool]], overtaken: tuple[int, int] | None, most: int
+) -> None:
+    entry = TaskEntry(cast(Any, None), "a", print, (), {}, cast(Any, None))
+    for _, first, offset, code, manual in kept:
+        append(entry, RunRecord(first, first, 1, 0, first, first, offset, 1, code, manual, False), 0, HISTORY)
+    if overtaken is not None:
+        entry.overtaken = Overtaken(overtaken[0], sum(overtaken), 1, 0, 0, more=False)
+
+    every = records(entry)
+    assert latest_record(entry) == (every[-1] if every else None)
+    assert latest_outcomes(entry, most) == [record.outcome for record in every[-most:]]
