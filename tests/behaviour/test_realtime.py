@@ -159,7 +159,7 @@ async def test_an_idle_scheduler_does_not_spin(scheduler: Scheduler) -> None:
         spent = time.process_time() - before
 
     assert spent < 0.1
-    assert len(calls) in range(15, 23)  # Fewer than 21 if the machine was busy.
+    assert len(calls) in range(10, 23)  # Fewer than 21 if the machine was busy.
 
 
 async def test_a_herd_does_not_block_the_loop(scheduler: Scheduler) -> None:

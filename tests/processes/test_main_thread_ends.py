@@ -34,12 +34,12 @@ def body():
 
 async def main():
     scheduler = Scheduler("sqlite:///a.db")
-    local = scheduler.schedule_task(body, 0.05, name="local")
-    shared = scheduler.schedule_task(body, 0.05, name="shared", scope=Scope.CLUSTER, overlap_on_loss=True)
+    local = scheduler.schedule_task(body, 0.25, name="local")
+    shared = scheduler.schedule_task(body, 0.25, name="shared", scope=Scope.CLUSTER, overlap_on_loss=True)
     async with scheduler:
         while threading.main_thread().is_alive():
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)  # What began before that is over.
+        await asyncio.sleep(0.3)  # What began before that is over.
         before = len(await scheduler.history("shared"))
         for _ in range(3):
             await local.run_now() if not local.running else await local.wait()
@@ -100,7 +100,8 @@ def test_plain_functions_and_the_store_go_on(tmp_path: Path, threads: str) -> No
     assert "run False" in out
     assert "failed []" in out
     assert out.endswith("stopped\n")
-    assert err == ""
+    unexpected = [line for line in err.splitlines() if "skipped (missed)" not in line]  # A busy machine misses ticks.
+    assert unexpected == []
 
 
 def test_a_loop_in_a_daemon_thread_does_not_keep_the_program(tmp_path: Path) -> None:
