@@ -182,7 +182,8 @@ class StoreUnavailable(KaijuError, OSError):
     def __init__(self, store: str, what: str) -> None:
         super().__init__(
             f"store {store!r} is unavailable: {what.rstrip('.')}; "
-            "make it reachable; until then tasks with Scope.CLUSTER do not start, tasks with Scope.LOCAL are unaffected"
+            "make it reachable; until then no further ticks of tasks with Scope.CLUSTER are claimed, and tasks with "
+            "Scope.LOCAL are unaffected"
         )
         self.store = store
         self.what = what

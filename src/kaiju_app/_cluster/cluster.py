@@ -192,9 +192,14 @@ class Cluster:
 
     def state(self) -> dict[str, object]:
         """Return whether the store is available, as JSON values."""
-        since = None if self._session is None else self._session.coordinator.client.degraded_since
+        client = None if self._session is None else self._session.coordinator.client
+        since = None if client is None else client.degraded_since
+        ahead = None if client is None else client.clock.ahead_of(self._engine.now())
+        offset = None if ahead is None else sum(ahead) / 2 - self._engine.offset
         return {
             "name": self.store.name,
             "state": "closed" if self._session is None else "ok" if since is None else "degraded",
             "degraded_s": None if since is None else (self._engine.now() - since) / 1e6,
+            "clock_offset_s": None if offset is None else offset / 1e6,
+            "clock_doubt_s": None if ahead is None else (ahead[1] - ahead[0]) / 2e6,
         }

@@ -149,8 +149,8 @@ class StoreClient:
         self.mark_degraded()
         what = failure.what if isinstance(failure, StoreUnavailable) else describe_exception(failure)
         log.warning(
-            "store %s: unavailable (%s): cluster tasks will not start, and running ones are cancelled when their "
-            "lease expires; retrying",
+            "store %s: unavailable (%s): no further ticks of cluster tasks are claimed, and runs in progress go on "
+            "while their lease lasts; retrying",
             self.store.name, what,
         )  # fmt: skip
 

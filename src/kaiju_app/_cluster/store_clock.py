@@ -50,6 +50,13 @@ class StoreClock:
             return None
         return steady + self._low - (_drift(steady - self._at) if steady > self._at else 0)
 
+    def ahead_of(self, steady: int) -> tuple[int, int] | None:
+        """Return between which bounds the store's clock is ahead of *steady*; None if nothing is known of it."""
+        if self._at is None:
+            return None
+        slack = _drift(max(0, steady - self._at))
+        return self._low - slack, self._high + slack
+
     def when(self, moment: int, steady: int) -> int | None:
         """Return the first steady time, not before *steady*, at which the store's clock surely shows *moment*."""
         shown = self.at_least(steady)

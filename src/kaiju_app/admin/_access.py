@@ -73,6 +73,9 @@ class Gate:
         raise NotImplementedError
 
 
+NOBODYS = bytes(sha256().digest_size)  # Compared like any other digest, and that of no token.
+
+
 class Tokens(Gate):
     """Bearer tokens.
 
@@ -84,15 +87,15 @@ class Tokens(Gate):
     advice = "send the header 'Authorization: Bearer ...' with the token that was given to admin()"
 
     def __init__(self, token: str | None, read_token: str | None) -> None:
-        self._operate = None if token is None else _digest(token)
-        self._read = None if read_token is None else _digest(read_token)
+        self._operate = NOBODYS if token is None else _digest(token)
+        self._read = NOBODYS if read_token is None else _digest(read_token)
 
     async def access_of(self, request: HTTPConnection) -> tuple[Access, str]:
         """Return what the token of *request* allows."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         digest = _digest(given.strip())
-        operates = hmac.compare_digest(digest, self._operate or b"")
-        reads = hmac.compare_digest(digest, self._read or b"")
+        operates = hmac.compare_digest(digest, self._operate)
+        reads = hmac.compare_digest(digest, self._read)
         if scheme.lower() != "bearer" or not (operates or reads):
             return Access.NONE, "nobody"
         return (Access.OPERATE, "token") if operates else (Access.READ, "read_token")

@@ -178,6 +178,8 @@ class StoreItem(Answer):
     name: str
     state: str
     degraded_s: float | None
+    clock_offset_s: float | None = Field(description="How far its clock is ahead of that of this process, if known.")
+    clock_doubt_s: float | None = Field(description="By how much that may be wrong, in either direction.")
 
 
 class Lag(Answer):
@@ -279,9 +281,7 @@ class PauseRequest(Request):
     """A pause."""
 
     reason: ReasonText
-    for_s: float | None = Field(
-        None, ge=0.001, le=CENTURY_S, allow_inf_nan=False, description="Seconds; null: until it is resumed."
-    )
+    for_s: float | None = Field(None, ge=0.001, le=CENTURY_S, allow_inf_nan=False, description="Null: until resumed.")
 
 
 class CancelRequest(Request):

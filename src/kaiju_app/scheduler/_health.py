@@ -21,7 +21,7 @@ class ProblemKind(StrEnum):
     Attributes:
         STOPPED: It is not started.
         STUCK: It makes no progress: something has been due for ten seconds and was not looked at.
-        STORE: The store is unavailable: cluster tasks do not start.
+        STORE: The store is unavailable: no further ticks of cluster tasks are claimed.
         OVERDUE: A task has not succeeded within its ``expect_success_within_s``.
     """
 
@@ -80,7 +80,10 @@ def health_of(engine: Engine, cluster: Cluster | None) -> SchedulerHealth:
     problems = [*_stuck(engine)]
     state = None if cluster is None else cluster.state()
     if state is not None and state["state"] == "degraded":
-        text = f"store {state['name']}: unavailable for {state['degraded_s']:.3g} s: cluster tasks do not start"
+        text = (
+            f"store {state['name']}: unavailable for {state['degraded_s']:.3g} s: no further ticks of cluster tasks "
+            "are claimed, and runs in progress go on while their lease lasts"
+        )
         problems.append(Problem(ProblemKind.STORE, text))
     for event in engine.recorder.expectations.overdue():
         entry = engine.entries.get(event.task)

@@ -318,10 +318,13 @@ def test_both_tokens_are_compared_as_digests_whatever_is_sent(monkeypatch: pytes
         return a == b
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    gate = Tokens(TOKEN, READ)
-    for given in ("", "x", TOKEN, READ, TOKEN[:-1], "x" * 5000):
-        request = httpx.Request("GET", "http://a", headers={"Authorization": f"Bearer {given}"})
-        scope = {"type": "http", "headers": [(b"authorization", request.headers["authorization"].encode())]}
-        asyncio.run(gate.access_of(Request(scope)))
+    gates = [Tokens(TOKEN, READ), Tokens(TOKEN, None), Tokens(None, READ)]
+    for gate in gates:
+        for given in ("", "x", TOKEN, READ, TOKEN[:-1], "x" * 5000):
+            request = httpx.Request("GET", "http://a", headers={"Authorization": f"Bearer {given}"})
+            scope = {"type": "http", "headers": [(b"authorization", request.headers["authorization"].encode())]}
+            asyncio.run(gate.access_of(Request(scope)))
 
-    assert compared == [(32, 32)] * 12
+    assert compared == [(32, 32)] * 36
+    assert all({*vars(gate)} == {"_operate", "_read"} for gate in gates), "nothing else of a token is kept"
+    assert all(len(kept) == 32 for gate in gates for kept in vars(gate).values())

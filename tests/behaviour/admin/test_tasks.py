@@ -283,6 +283,7 @@ async def test_every_instance_shows_the_tasks_of_all_and_who_runs_them(made: Mad
     assert (scheduler["instances"], scheduler["tasks"]) == (2, 3)
     assert scheduler["states"] == {"running": 1, "waiting": 1, "unknown": 1}
     assert scheduler["store"]["state"] == "ok"
+    assert abs(scheduler["store"]["clock_offset_s"]) <= scheduler["store"]["clock_doubt_s"] < 0.1
 
 
 async def test_while_the_store_is_away_what_is_known_here_is_shown_and_said_to_be_part(

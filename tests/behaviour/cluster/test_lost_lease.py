@@ -180,7 +180,10 @@ async def test_a_store_that_can_be_read_and_not_written_is_told_once(
         await asyncio.sleep(1.5)
         store.is_full = True
         await asyncio.sleep(60)
-        assert len([each for each in caplog.records if "cluster tasks will not start" in each.message]) == 1
+        assert (
+            len([each for each in caplog.records if "no further ticks of cluster tasks are claimed" in each.message])
+            == 1
+        )
         store.is_full = False
         await asyncio.sleep(6)
         assert len([each for each in caplog.records if "available again" in each.message]) == 1

@@ -113,7 +113,7 @@ def test_a_network_that_is_slower_than_a_renewal_ends_what_is_shared_until_it_is
         way.delay()
     again = processes.next_begin(fast)
 
-    recovers(processes, figures, slow, fast, again, "cluster tasks will not start")
+    recovers(processes, figures, slow, fast, again, "no further ticks of cluster tasks are claimed")
 
 
 def test_behind_a_pooler_of_transactions_it_is_said_once_that_nothing_is_delivered_to_who_listens(
@@ -129,4 +129,4 @@ def test_behind_a_pooler_of_transactions_it_is_said_once_that_nothing_is_deliver
     processes.check(processes.end(), tasks=SEVERAL)
     logs = [each.errors.read_text() for each in processes.all]
     assert [1, 1, 1] == [each.count("LISTEN is accepted") for each in logs]
-    assert [0, 0, 0] == [each.count("cluster tasks will not start") for each in logs]
+    assert [0, 0, 0] == [each.count("no further ticks of cluster tasks are claimed") for each in logs]

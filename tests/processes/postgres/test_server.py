@@ -224,4 +224,4 @@ def test_a_server_whose_disk_is_full_ends_what_is_shared_until_there_is_room_and
         free = steady_us()
         again = processes.next_begin(free)
 
-        recovers(processes, figures, down, free, again, "cluster tasks will not start")
+        recovers(processes, figures, down, free, again, "no further ticks of cluster tasks are claimed")

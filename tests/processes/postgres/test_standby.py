@@ -39,7 +39,7 @@ def test_a_server_that_can_only_be_read_is_refused_until_there_is_one_that_can_b
         figures(recovery_s=seconds(on, again.at), bound_s=bound_s, longest_local_gap_s=gap_s)
         assert [] == [each for each in silent if each.event in ("begin", "act")]
         for process in processes.all:
-            assert "cluster tasks will not start" in process.errors.read_text()
+            assert "no further ticks of cluster tasks are claimed" in process.errors.read_text()
         processes.check(processes.end())
         assert gap_s < 1
         assert seconds(on, again.at) < bound_s

@@ -132,4 +132,4 @@ def test_an_older_process_that_has_to_connect_again_after_a_step_is_told_so_once
 
     said = old.errors.read_text()
     assert "a bug in" not in said
-    assert 1 == said.count("cluster tasks will not start")
+    assert 1 == said.count("no further ticks of cluster tasks are claimed")

@@ -92,7 +92,7 @@ def test_that_a_store_fails_is_told_once_and_not_again_at_every_try(group: Group
         fill(small_disk)
         time.sleep(0.01)
 
-    assert 1 <= process.errors.read_text().count("cluster tasks will not start") <= 2
+    assert 1 <= process.errors.read_text().count("no further ticks of cluster tasks are claimed") <= 2
 
 
 WRITER = """

@@ -111,3 +111,12 @@ def test_an_answer_that_was_overtaken_tells_nothing_new() -> None:
     clock.observe(50, 300, OFFSET + 290)
 
     assert clock.at_least(1_000) == before
+
+
+def test_the_bounds_of_what_it_is_ahead_grow_with_the_age_of_the_answer() -> None:
+    clock = StoreClock(trust_after=1)
+    assert clock.ahead_of(0) is None
+    clock.observe(1_000, 3_000, 52_000)
+
+    assert clock.ahead_of(3_000) == (49_000, 51_000)
+    assert clock.ahead_of(1_003_000) == (48_000, 52_000)

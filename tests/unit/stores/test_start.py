@@ -15,7 +15,7 @@ import pytest
 from kaiju_app.errors import InvalidArgument
 from kaiju_app.scheduler import LeaseTiming, Scheduler, Scope
 
-THEN = "cluster tasks will not start, and running ones are cancelled when their lease expires; retrying"
+THEN = "no further ticks of cluster tasks are claimed, and runs in progress go on while their lease lasts; retrying"
 QUICK = LeaseTiming(2, 0.4, 1.3, 0.4, 0.1)
 
 
