@@ -1,7 +1,7 @@
 # Every target first installs what it needs from uv.lock: only Python >= 3.11 and make have to be there.
 # Another interpreter: make PYTHON=/path/to/python TARGET. Arguments for the program: make TARGET ARGS="...".
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint simulate chaos mutants mistakes smoke bench bench-together clean
+.PHONY: help setup run demo test test-slow lint simulate chaos mutants mistakes smoke bench bench-together picture clean
 export PYTHON
 
 python := .venv/bin/python
@@ -17,6 +17,9 @@ setup: ## install what uv.lock pins into .venv
 run: setup ## run the example
 	@echo "run: examples/host_monitor.py (stop it with Ctrl-C)"
 	@exec $(python) examples/host_monitor.py $(ARGS)
+
+demo: setup ## run three processes of a shop on one store, with a dashboard; one is killed now and then, and comes back
+	@exec $(python) examples/demo.py $(ARGS)
 
 bench: setup ## run the benchmarks (make bench ARGS="--only W1,W8-sqlite --rounds 1"; --help lists all options)
 	@exec $(python) -m bench $(ARGS)
@@ -56,6 +59,9 @@ mistakes: setup ## print typical mistakes and what the error tells of each
 
 smoke: setup ## run the smoke tests on every other CPython that is installed
 	@tools/smoke
+
+picture: setup ## make the picture of the dashboard in README.md again (some minutes; needs chromium)
+	@PICTURE=docs/dashboard.png $(python) -m pytest -q tests/processes/admin/test_picture.py
 
 clean: ## remove environments and caches
 	rm -rf .venv .venvs build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -2,6 +2,8 @@
 
     PORT=8000 python examples/admin_fastapi.py
 
+Open http://127.0.0.1:8000/ and log in: that leads to the dashboard. Or ask the endpoint itself:
+
     curl -c jar -X POST 'http://127.0.0.1:8000/login?user=olga'            # An operator; ron may only read.
     curl -b jar http://127.0.0.1:8000/scheduler/api/tasks                  # All tasks.
     curl -b jar 'http://127.0.0.1:8000/scheduler/api/runs?outcome=FAILED'  # What failed, and why.
@@ -21,6 +23,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
 
 from kaiju_app.admin import Access, admin
 from kaiju_app.scheduler import Backoff, Cron, ExecPolicy, Scheduler, Scope, current_run
@@ -106,13 +109,23 @@ app = FastAPI(lifespan=lifespan)
 app.mount("/scheduler", admin(scheduler, authorize=authorize))
 
 
+@app.get("/", response_class=HTMLResponse)
+async def home() -> str:
+    forms = (
+        f'<form method="post" action="/login?user={each}"><button>Log in as {each}</button></form>' for each in USERS
+    )
+    return f'<!doctype html><html lang="en"><title>The shop</title><h1>The shop</h1>{"".join(forms)}</html>'
+
+
 @app.post("/login")
-async def login(user: str, response: Response) -> str:
+async def login(user: str, request: Request, response: Response) -> str:
     if user not in USERS:
         raise HTTPException(403, f"{user} is nobody here")
     session = secrets.token_urlsafe()
     sessions[session] = user
     response.set_cookie("session", session, httponly=True, samesite="strict")
+    if "text/html" in request.headers.get("accept", ""):  # A browser goes on to the dashboard.
+        response.status_code, response.headers["location"] = 303, "/scheduler/"
     return f"welcome, {user}"
 
 

@@ -14,6 +14,7 @@ from kaiju_app.admin import Access, admin
 from kaiju_app.admin._guard import HEADERS
 from kaiju_app.scheduler import Scheduler
 
+ROOT = Path(__file__).parents[3]
 STATIC = Path(kaiju_app.admin.__file__).parent / "static"
 FILES = sorted(each for each in STATIC.rglob("*") if each.is_file())
 MOST_BYTES = 150_000  # Of the first load, compressed.
@@ -100,3 +101,9 @@ def test_no_file_asks_for_another_host_or_needs_what_the_policy_forbids(path: Pa
     if path.suffix == ".html":
         assert not re.search(r"<script(?![^>]* src=)|<style| style=| on[a-z]+=", text)
         assert not re.search(r"(?:src|href)=\"/", text), "addresses are relative"
+
+
+@pytest.mark.pure
+def test_the_readme_shows_a_small_picture() -> None:
+    assert "](docs/dashboard.png)" in (ROOT / "README.md").read_text("utf-8")
+    assert 10_000 < (ROOT / "docs" / "dashboard.png").stat().st_size < 200_000

@@ -32,6 +32,14 @@ ARGUMENTS = [
 PATIENCE_MS = 1_000 * PATIENCE_S
 
 
+def expect(what: Any) -> Any:
+    """Return what waits until something is so, with as much patience as a busy machine needs."""
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=PATIENCE_MS)
+    return expect(what)
+
+
 class Server:
     """The program of the tests, at one port."""
 
@@ -123,9 +131,14 @@ class Tabs:
         page.goto(address)
         return page
 
+    def forgive(self, *texts: str) -> None:
+        """Forget complaints that a test has asked for, such as those about a server that it has stopped."""
+        self.complaints = [each for each in self.complaints if not any(text in each for text in texts)]
+
     def close(self) -> None:
-        for each in self._contexts:
-            each.close()
+        """Close all pages."""
+        while self._contexts:
+            self._contexts.pop().close()
 
 
 @pytest.fixture

@@ -7,18 +7,11 @@ from typing import Any
 
 import pytest
 
-from processes.admin.browser import Server, Tabs
+from processes.admin.browser import Server, Tabs, expect
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(180)]
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
-
-
-def expect(what: Any) -> Any:
-    from playwright.sync_api import expect
-
-    expect.set_options(timeout=30_000)
-    return expect(what)
 
 
 def row_of(page: Any, name: str) -> Any:
@@ -114,7 +107,7 @@ def test_a_skipped_tick_is_explained(server: Server, tabs: Tabs) -> None:
     page = tabs.open(f"{server.base}#/task/{server.task('overlapping')['id']}")
 
     page.get_by_role("button", name="skipped").click()
-    row = page.locator("tr[data-outcome=SKIPPED]").last
+    row = page.locator("tr[data-outcome=SKIPPED]").first
     expect(row).to_contain_text("overlap")
     row.get_by_title("Explain this tick").click()
     expect(page.locator("[data-explanation]")).to_contain_text("overlap")

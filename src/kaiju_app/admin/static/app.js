@@ -5,7 +5,7 @@ import { dialog, link, notice, theme, useCell, zone } from "./state.js";
 import { localZone } from "./format.js";
 import { useRoute } from "./router.js";
 import { Denied, Dialogs, Token } from "./dialogs.js";
-import { onKey, subject } from "./keyboard.js";
+import { onKey, subject, wanted } from "./keyboard.js";
 import { Overview } from "./views/overview.js";
 import { Tasks } from "./views/tasks.js";
 import { Task } from "./views/task.js";
@@ -60,9 +60,12 @@ function Page() {
   const isFirst = useRef(true);
   useEffect(() => {
     if (route.view !== "task") subject.task = null;
+    dialog.set(null);
     if (!isFirst.current) {
-      main.current?.focus({ preventScroll: true });
+      const target = (wanted.search && document.querySelector("#search")) || main.current;
+      target?.focus({ preventScroll: true });
       scrollTo(0, 0);
+      wanted.search = false;
     }
     isFirst.current = false;
   }, [place]);

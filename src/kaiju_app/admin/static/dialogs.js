@@ -1,5 +1,5 @@
 // The dialogs: pause, cancel, token and help. The browser keeps the focus inside and closes them with Escape.
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { dialog, link, shortcuts, useCell } from "./state.js";
 import { setToken } from "./api.js";
 import { cancel, pause } from "./actions.js";
@@ -18,12 +18,16 @@ export const KEYS = [
 
 function Modal({ label, onClose = close, children }) {
   const element = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
-    element.current.showModal();
-    return () => before instanceof HTMLElement && before.isConnected && before.focus();
+    const shown = element.current;
+    shown.showModal();
+    return () => {
+      shown.close(); // While it is open, nothing else can have the focus.
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
   }, []);
-  return html`<dialog ref=${element} aria-labelledby="dialog-title" onClose=${onClose} onCancel=${onClose}
+  return html`<dialog ref=${element} aria-labelledby="dialog-title" onCancel=${onClose}
     onClick=${(event) => event.target === element.current && onClose()}>
     <div class="dialog-body"><h2 id="dialog-title">${label}</h2>${children}</div></dialog>`;
 }

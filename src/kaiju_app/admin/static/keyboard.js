@@ -9,6 +9,9 @@ export const subject = { task: null };
 /** The tasks of rows that are drawn, by id. */
 export const drawn = new Map();
 
+/** What the next view that is opened gives the focus to, instead of its beginning. */
+export const wanted = { search: false };
+
 const VIEWS = { 1: "#/", 2: "#/tasks", 3: "#/instances", 4: "#/events" };
 
 function taskAtFocus() {
@@ -32,8 +35,8 @@ export function search() {
     field.select();
     return;
   }
+  wanted.search = true;
   go("#/tasks");
-  requestAnimationFrame(() => requestAnimationFrame(() => document.querySelector("#search")?.focus()));
 }
 
 function act(verb) {

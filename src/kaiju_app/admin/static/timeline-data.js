@@ -39,7 +39,8 @@ export function inWords({ kind, thing }, zone, now) {
   if (kind === "bar") {
     const what = thing.outcome ? labelOf(thing.outcome) : "running";
     const number = thing.count > 1 ? `${thing.worst} of ${thing.count} runs ${what}` : what;
-    return `${at(thing.start)} ${number}${why}, ${duration(((thing.end ?? now) - thing.start) / 1000)}`;
+    const took = Math.max(0, (thing.end ?? now) - thing.start);
+    return `${at(thing.start)} ${number}${why}, ${took < 1 ? "under 1 ms" : duration(took / 1000)}`;
   }
   if (kind === "mark") return `${at(thing.at)} skipped${why}${many}${thing.until > thing.at ? ` to ${at(thing.until)}` : ""}`;
   if (kind === "band") {

@@ -2,7 +2,7 @@
 import { html, useEffect, useRef } from "../vendor/preact.js";
 import { get, useLive } from "../api.js";
 import { Loading, Moment } from "../widgets.js";
-import { OutcomeText } from "../outcomes.js";
+import { BAD, OutcomeText } from "../outcomes.js";
 import { duration } from "../format.js";
 import { go, hrefOf } from "../router.js";
 
@@ -28,7 +28,8 @@ function Answer({ task, at, rest, close }) {
   const concerns = (kind, data) => data.task_id === task.id;
   const { data, error } = useLive((signal) => get(`api/tasks/${encodeURIComponent(task.id)}/explain`, { at }, signal), at, { concerns, everyMs: 30_000 });
   const other = (moment, text) => moment ? html`<a href=${hrefOf("task", task.id, { ...rest, at: moment })}>${text} <${Moment} at=${moment} /></a>` : null;
-  return html`<section class=${`panel explanation is-${TONES[data?.fate] || "open"}`} aria-label="Explanation" data-explanation>
+  const tone = BAD.includes(data?.run?.outcome) ? "ill" : TONES[data?.fate] || "open";
+  return html`<section class=${`panel explanation is-${tone}`} aria-label="Explanation" data-explanation>
     <header class="panel-head"><h2>Why? <span class="muted"><${Moment} at=${at} kind="full" /></span></h2><button type="button" class="quiet" aria-label="Close the explanation" onClick=${close}>×</button></header>
     ${error && !data ? html`<p class="error-text">${error.message}</p>` : !data ? html`<${Loading} />` : html`
       <p class="sentence">${data.sentence}</p>
@@ -42,6 +43,6 @@ function Answer({ task, at, rest, close }) {
       ${data.causes.length ? html`<ul class="causes">${data.causes.map((each) => html`<li><strong>${each.kind}</strong>${each.who ? ` by ${each.who}` : ""}
         ${each.since ? html` from <${Moment} at=${each.since} />` : null}${each.until ? html` to <${Moment} at=${each.until} />` : each.since ? " until now, or it is not known" : null}</li>`)}</ul>` : null}
       ${data.run?.error ? html`<details class="error-more" open><summary class="error-line">Error</summary><pre tabindex="0">${data.run.error}</pre></details>` : null}
-      <p class="buttons">${other(data.before, "← Tick before,")} ${other(data.after, "Tick after →")}</p>`}
+      <p class="neighbours">${other(data.before, "← Tick before,")} ${other(data.after, "Tick after →")}</p>`}
   </section>`;
 }

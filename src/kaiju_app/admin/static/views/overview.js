@@ -9,7 +9,7 @@ import { hrefOf } from "../router.js";
 import { drawn } from "../keyboard.js";
 import { Timeline } from "../timeline.js";
 
-const MOST = 5;
+const MOST = 4;
 const HOUR_MS = 3_600_000;
 
 export function Overview({ parameters }) {
@@ -90,6 +90,6 @@ function Coming({ items }) {
   return html`<${Panel} title="Next hour" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { sort: "next_run_at" })}>all</a>` : null}>
     ${!soon ? html`<${Loading} />` : !soon.length ? html`<${Empty} title="No tick in the next hour">The next ticks of all tasks are listed here, the soonest first.<//>`
       : html`<ul class="list">${soon.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
-        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><${Moment} at=${task.next_run_at} kind="next" /></span>
+        <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><span class="muted"><${Moment} at=${task.next_run_at} kind="next" /></span></span>
         <span class="sub line"><span>${task.rule}</span><${Moment} at=${task.next_run_at} /></span></li>`)}</ul>`}<//>`;
 }

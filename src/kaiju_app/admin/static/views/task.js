@@ -38,11 +38,13 @@ export function Task({ id, parameters }) {
     </div></div>`;
 }
 
+const WIDE = ["Function", "Defined at"];
+
 function Facts({ task }) {
   const limit = task.max_timeout_s ? duration(task.max_timeout_s) : null;
   const pause = task.retry_interval_s !== null && typeof task.retry_interval_s === "object" ? "growing pauses" : task.retry_interval_s === null ? "" : `pauses of ${duration(task.retry_interval_s)}`;
   const facts = [
-    ["Next run", html`<${Moment} at=${task.next_run_at} /> <span class="muted"><${Moment} at=${task.next_run_at} kind="next" /></span>`],
+    ["Next run", html`<${Moment} at=${task.next_run_at} />${task.next_run_at ? html` <span class="muted"><${Moment} at=${task.next_run_at} kind="next" /></span>` : null}`],
     ["Runs now", task.running ? `in ${task.runs_in || task.runs_on || "this process"}` : "no"],
     ["Where", task.scope === "CLUSTER" ? "one instance a tick" : `in ${task.process || "this process"}`],
     ["Policy", task.policy], ["Time limit", limit], ["Retries", task.retries ? `${task.retries}${pause ? `, ${pause}` : ""}` : task.retries === null ? null : "none"],
@@ -50,7 +52,7 @@ function Facts({ task }) {
     ["Overdue after", task.expect_success_within_s === null ? null : duration(task.expect_success_within_s)],
     ["Function", task.function ? html`<code>${task.function}</code>` : null], ["Defined at", task.defined_at ? html`<code>${task.defined_at}</code>` : null],
   ].filter(([, value]) => value !== null && value !== undefined);
-  return html`<dl class="facts-grid">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="facts-grid">${facts.map(([name, value]) => html`<div class=${WIDE.includes(name) ? "is-wide" : ""}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 function Next({ task, isMine }) {

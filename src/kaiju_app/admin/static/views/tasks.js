@@ -209,7 +209,7 @@ function Row({ task, index, top }) {
       <span class="sub" title=${run.error || null}>${run.error || ""}</span>` : html`<span class="muted">never</span>`}</div>
     <div role="cell" class="c-spark"><${Sparkline} outcomes=${task.recent} /></div>
     <div role="cell" class="c-next">${hold && task.state !== "running" ? html`<span class="sub hold-text">held: ${hold.reason || hold.holder}</span>`
-      : html`<${Moment} at=${task.next_run_at} /><span class="sub"><${Moment} at=${task.next_run_at} kind="next" /></span>`}</div>
+      : html`<${Moment} at=${task.next_run_at} />${task.next_run_at ? html`<span class="sub"><${Moment} at=${task.next_run_at} kind="next" /></span>` : null}`}</div>
     <div role="cell" class="c-act"><${Buttons} task=${task} isSmall=${true} /></div>
   </div>`;
 }
