@@ -36,6 +36,7 @@ from kaiju_app.errors import InvalidArgument, LeaseLost, StoreUnavailable, Wrong
 from kaiju_app.scheduler import Scheduler, Scope, current_run
 from kaiju_app.stores import store_from_url
 from kaiju_app.stores._answers import FinishRequest
+from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery
 from kaiju_app.stores._transitions import Refusal, hold, request_run, unhold
@@ -1170,3 +1171,21 @@ async def test_guard_is_refused_where_it_could_guard_nothing() -> None:
 
     assert "guard() needs Scope.CLUSTER" in said["LOCAL"]
     assert "keep current_run().fence beside what is written" in said["CLUSTER"]
+
+
+@pytest.mark.realtime
+async def test_an_onlooker_makes_no_tables_and_migrates_none(database: str, server: ExternalServer) -> None:
+    name = database.rpartition("/")[2]
+    tables = "SELECT count(*) FROM pg_class WHERE relname LIKE 'kaiju%'"
+    empty, older = Onlooker(PostgresStore(database)), Onlooker(PostgresStore(database))
+    with pytest.raises(InvalidArgument, match=r"must have schema \d+, .*not none: look at it with the version"):
+        await empty.open()
+    assert 0 == server.ask(tables, name)
+
+    real = PostgresStore(database)
+    await real.open()
+    await real.close()
+    server.ask("UPDATE kaiju_schema SET version = 1", name)
+    with pytest.raises(InvalidArgument, match="not 1: look at it with the version of kaiju_app that the application"):
+        await older.open()
+    assert 1 == server.ask("SELECT version FROM kaiju_schema", name)

@@ -42,6 +42,7 @@ from kaiju_app._core.ledger_query import Ending, LedgerQuery, Place
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.stores import SqliteStore
 from kaiju_app.stores._answers import FinishRequest
+from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import NextTick
 from kaiju_app.stores._selection import Partition
 from kaiju_app.stores._transitions import release, remove_dead
@@ -728,6 +729,43 @@ async def test_a_newer_file_is_refused_and_left_as_it_is(path: Path, store: Sqli
     await newer.close()
     with closing(sqlite3.connect(path)) as connection:
         assert (99,) == connection.execute("SELECT version FROM kaiju_schema").fetchone()
+
+
+async def test_an_onlooker_makes_no_file(path: Path) -> None:
+    onlooker = Onlooker(SqliteStore(path))
+
+    with pytest.raises(InvalidArgument, match="must be a file that exists"):
+        await onlooker.open()
+
+    assert [] == os.listdir(path.parent)
+
+
+async def test_an_onlooker_migrates_no_file(path: Path, store: SqliteStore) -> None:
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE kaiju_schema SET version = 1")
+
+    onlooker = Onlooker(SqliteStore(path))
+    with pytest.raises(InvalidArgument, match="not 1: look at it with the version of kaiju_app"):
+        await onlooker.open()
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert (1,) == connection.execute("SELECT version FROM kaiju_schema").fetchone()
+
+
+async def test_an_onlooker_renames_no_file_that_is_corrupt(path: Path, store: SqliteStore) -> None:
+    await add(store, "task")
+    await store.close()
+    os.truncate(path, 100)
+    os.truncate(path, 8_192)
+
+    onlooker = Onlooker(SqliteStore(path))
+    with pytest.raises(StoreUnavailable, match=r"malformed|not a database"):
+        await onlooker.open()
+    await onlooker.close()
+
+    assert "store.db" in os.listdir(path.parent)
+    assert not [each for each in os.listdir(path.parent) if "corrupt" in each]
 
 
 @pytest.mark.parametrize("holds", ["", "[1]", '{"x#1": {"unknown": 1}}'])

@@ -26,6 +26,7 @@ from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import MemoryStore, SqliteStore, Store, store_from_url
 from kaiju_app.stores._answers import Claimed, FinishRequest, Instance, LedgerPage, Life, Renewed, Snapshot
 from kaiju_app.stores._cas import MOST_CONFLICTS, Transition, simply
+from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import LedgerRow, NextTick, StoredHold, TaskRecord, end_key
 from kaiju_app.stores._requests import ask_for_end
 from kaiju_app.stores._selection import EVERYBODY, LEAD, ClaimQuery, Partition
@@ -1461,6 +1462,46 @@ async def test_instances_are_those_heard_of_in_time(store: Store, another: Make,
     assert [mine, Instance(YOU, "{}", T0)] == await store.heartbeat(ME, mine.info, TTL)
     clock.now += 1
     assert [replace(mine, seen_at=clock.now, info="")] == await store.heartbeat(ME, "", TTL)
+
+
+@real
+async def test_whoever_asks_for_the_instances_is_none_of_them(store: Store, another: Make, clock: Clock) -> None:
+    other = another()
+    await other.open()
+    assert [] == await store.instances(TTL)
+    await other.heartbeat(YOU, '{"host": "h"}', TTL)
+
+    assert [Instance(YOU, '{"host": "h"}', T0)] == await store.instances(TTL)
+    clock.now += TTL + 1
+    assert [] == await store.instances(TTL)
+    assert [YOU] == [each.id for each in await store.lives()]
+
+
+@real
+async def test_an_onlooker_sees_everything_and_takes_nothing(store: Store, another: Make, clock: Clock) -> None:
+    if isinstance(store, MemoryStore):
+        pytest.skip("nobody else can look into it")
+    await add(store, "due", "expired")
+    await store.claim(ClaimQuery(YOU, ["expired"], TTL, 1))
+    await store.heartbeat(YOU, "{}", TTL)
+    clock.now += 9 * TTL
+    onlooker = Onlooker(another())
+    await onlooker.open()
+    before = await store.scan()
+
+    claimed = await onlooker.claim(ClaimQuery(ME, ["due", "expired"], TTL, 9))
+    heard = await onlooker.heartbeat(ME, "{}", 99 * TTL)
+    await onlooker.deregister(YOU)
+    pruned = await onlooker.prune(keep=1, age=1)
+
+    assert ([], [], [], 0) == (claimed.records, claimed.expired, await onlooker.forgettable(1, 9), pruned)
+    assert clock.now == claimed.now
+    assert [YOU] == [each.id for each in heard] == [each.id for each in await onlooker.lives()]
+    assert before.records == (await store.scan()).records == (await onlooker.scan()).records
+    assert not await onlooker.dead()
+    await onlooker.change_each({"due": simply(request_run)})
+    assert clock.now == (await only(store, "due") or record()).manual_at
+    await onlooker.close()
 
 
 @real

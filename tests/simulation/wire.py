@@ -137,6 +137,10 @@ class Wire(Store):
     async def delete_history(self, name: str) -> int:
         return int(await self._ask("delete_history", name))
 
+    async def instances(self, ttl: int) -> list[Heard]:
+        heard: list[Heard] = await self._ask("instances", ttl)
+        return heard
+
     async def heartbeat(self, me: str, info: str, ttl: int) -> list[Heard]:
         heard: list[Heard] = await self._ask("heartbeat", me, info, ttl)
         return heard

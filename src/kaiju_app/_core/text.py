@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Collection
 from datetime import datetime, time
@@ -16,6 +17,9 @@ MOST_TEXT = 2_000  # Characters of a text that is kept: a record, of which there
 SHOWN_ERROR = 80  # Letters of a headline.
 SHOWN_MEMBERS = 5  # Of a group of exceptions: mostly they are alike.
 PACKAGE = "kaiju_app."
+
+# Control characters but for line breaks and tabs, and what turns the direction of the text around it.
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 MARK = 40  # Characters for how much was left out.
 
 
@@ -31,6 +35,11 @@ def headline(error: str) -> str:
     """Return the first line of *error*, cut to what fits on a line with the rest."""
     line = error.partition("\n")[0]
     return line if len(line) <= SHOWN_ERROR else line[:SHOWN_ERROR] + "..."
+
+
+def spelled_out(text: str) -> str:
+    """Return *text* with the characters that act on a terminal written out."""
+    return ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def listed(texts: Collection[str], most: int) -> str:

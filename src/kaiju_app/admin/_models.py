@@ -206,6 +206,7 @@ class SchedulerItem(Answer):
     instance: str
     process: str
     version: str = Field(description="Of kaiju_app.")
+    onlooker: bool = Field(description="Whether it only looks at the store: it is no instance and runs no task.")
     store: StoreItem | None
     instances: int = Field(description="Instances that are alive.")
     health: Health = Field(description="As at health/ready.")

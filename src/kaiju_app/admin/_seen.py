@@ -9,7 +9,7 @@ from typing import Any
 
 from kaiju_app.errors import StoreUnavailable, WrongState
 from kaiju_app.scheduler import Run, Scheduler
-from kaiju_app.scheduler._hosting import state_of
+from kaiju_app.scheduler._hosting import is_onlooker, state_of
 
 from ._text import harmless
 
@@ -68,14 +68,14 @@ class Store:
         time = asyncio.get_running_loop().time
         began = time()
         here = state_of(self._scheduler)
-        me = {"id": here["instance"], "process": here["process"], "heard_at": here["time_utc"], "version": [0]}
+        alone = () if is_onlooker(self._scheduler) else (_itself(here),)
         try:
             found: Mapping[str, Any] = await self._scheduler.inspect()
         except (StoreUnavailable, WrongState) as exc:
             why = "" if isinstance(exc, WrongState) else f": {exc}"
-            self._seen = Seen({}, (me,), harmless(f"only what this instance knows{why}"))
+            self._seen = Seen({}, alone, harmless(f"only what this instance knows{why}"))
         else:
-            instances = tuple(found["instances"]) or (me,)
+            instances = tuple(found["instances"]) or alone
             self._seen = Seen({each["name"]: each for each in found["tasks"]}, instances)
         self._good_until = began + max(LEAST_AGE_S, SHARE * (time() - began))
         return self._seen
@@ -97,3 +97,8 @@ class Store:
 
     async def _read_history(self, name: str, rev: int) -> None:
         self._histories[name] = rev, tuple(await self._scheduler.history(name, RECENT))
+
+
+def _itself(here: Record) -> Record:
+    """Return the instance that answers, as ``inspect()`` tells of others."""
+    return {"id": here["instance"], "process": here["process"], "heard_at": here["time_utc"], "version": [0]}

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from kaiju_app.scheduler import Outcome, ProblemKind
+from kaiju_app.scheduler._hosting import is_onlooker
 
 from ._api import READING, Api
 from ._known import Slices
@@ -94,6 +95,7 @@ def state_routes(api: Api) -> APIRouter:
             instance=state["instance"],
             process=state["process"],
             version=version_of_package(),
+            onlooker=is_onlooker(api.scheduler),
             store=None if store is None else StoreItem(**store),
             instances=len(seen.instances),
             health=_health(api, tuple(ProblemKind)),

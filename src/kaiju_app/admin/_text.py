@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
+from kaiju_app._core.text import spelled_out
 from kaiju_app.stores._masking import masked
 
-# Control characters but for line breaks and tabs, and what turns the direction of the text around it.
-ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 MOST_HEAD = 200
 
 
@@ -18,7 +15,7 @@ def valid(text: str) -> str:
 
 def harmless(text: str) -> str:
     """Return *text*, such as an error, with the characters that act on a terminal written out."""
-    return valid(ACTING.sub(lambda found: found[0].encode("unicode_escape").decode(), masked(text)))
+    return valid(spelled_out(masked(text)))
 
 
 def one_line(text: str) -> str:

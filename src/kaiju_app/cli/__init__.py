@@ -1,4 +1,4 @@
-"""The command line: ``run`` and ``lint``."""
+"""The command line: what runs and checks applications, and what looks at a running scheduler."""
 
 from ._main import main
 

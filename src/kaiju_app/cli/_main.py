@@ -1,9 +1,13 @@
-"""The command line: ``python -m kaiju_app run module:app`` and ``python -m kaiju_app lint module:app``."""
+"""The command line: ``kaiju COMMAND``, or ``python -m kaiju_app COMMAND``.
+
+What needs no library beside this package is parsed with argparse; the rest only then imported.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from typing import NoReturn
 
@@ -30,9 +34,52 @@ class Parser(argparse.ArgumentParser):
         super().error(message)
 
 
+OTHERS = {
+    "tasks": "list the tasks",
+    "show": "show everything about a task",
+    "runs": "list what became of ticks: runs and skips",
+    "upcoming": "list the ticks that come",
+    "explain": "say in one sentence what became of a tick, and why",
+    "instances": "list the instances that are alive",
+}
+"""The commands that need the extra ``cli``, with what they do."""
+COMPLETION = ("--install-completion", "--show-completion")
+LIBRARIES = ("typer", "rich", "httpx2")
+
+
 def main() -> None:
     """Parse the command line and run the command."""
-    parser = Parser(prog="python -m kaiju_app", description="Periodic work inside an application.")
+    program = os.path.basename(sys.argv[0])
+    name = program if program.startswith("kaiju") else "python -m kaiju_app"
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first in OTHERS or first in COMPLETION or any(each.endswith("KAIJU_COMPLETE") for each in os.environ):
+        run_other(name)
+        return
+    options, parsers = parsed(name)
+    if options.command == "run":
+        run_command(options, parsers["run"])
+    else:
+        lint_command(options.target, parsers["lint"], init=options.init)
+
+
+def run_other(name: str) -> None:
+    """Run one of the commands that need the extra ``cli``, or say what to install."""
+    try:
+        from ._app import application
+    except ModuleNotFoundError as exc:
+        if exc.name not in LIBRARIES:
+            raise
+        print(
+            f"{name}: this command needs the libraries typer, rich and httpx2: pip install typer rich httpx2",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
+    application()(prog_name=name)
+
+
+def parsed(name: str) -> tuple[argparse.Namespace, dict[str, argparse.ArgumentParser]]:
+    """Return the options of a command that needs no extra, and the parsers of these commands."""
+    parser = Parser(prog=name, description="Periodic work inside an application.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     run = commands.add_parser(
         "run",
@@ -59,11 +106,9 @@ def main() -> None:
         help="initialize the services of the application, include the tasks that they schedule, and close them again",
     )
     add_options(run)
-    options = parser.parse_args()
-    if options.command == "run":
-        run_command(options, run)
-    else:
-        lint_command(options.target, check, init=options.init)
+    for other, what in OTHERS.items():  # For the list in --help; main() has taken them by now.
+        commands.add_parser(other, help=what, add_help=False)
+    return parser.parse_args(), {"run": run, "lint": check}
 
 
 def run_command(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:

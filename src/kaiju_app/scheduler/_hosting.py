@@ -33,6 +33,12 @@ def drop_reminder(scheduler: Scheduler) -> None:
     scheduler._lifecycle.reminder.drop()
 
 
+def is_onlooker(scheduler: Scheduler) -> bool:
+    """Return whether *scheduler* only looks at a store: it is none of the instances that share it."""
+    cluster = scheduler._lifecycle.cluster
+    return cluster is not None and cluster.store.is_onlooker
+
+
 def halt(scheduler: Scheduler) -> None:
     """Start no more runs; ``scheduler.stop()`` ends those in progress."""
     scheduler._lifecycle.halt()

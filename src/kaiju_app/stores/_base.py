@@ -54,6 +54,7 @@ class Store(ABC):
         name: The name of the store in logs and errors.
         app: The set of instances that share the records.
         sees_deaths: ``dead()`` works.
+        is_onlooker: Who uses it is none of the instances, and runs nothing.
         is_for_many: Several schedulers may use the same object.
         rows_kept: How many ledger rows of each task stay.
         rows_age: Microseconds after which a ledger row goes all the same, but for the newest one of its task.
@@ -63,6 +64,7 @@ class Store(ABC):
     app: str = "default"
     sees_deaths = False
     is_for_many = False
+    is_onlooker = False
     rows_kept = ROWS_KEPT
     rows_age = ROWS_AGE_S * 1_000_000
 
@@ -78,6 +80,9 @@ class Store(ABC):
         self.rows_age = duration_us("history_age_s", history_age_s)
         if not self.rows_age:
             raise InvalidArgument("history_age_s", history_age_s, "must be more than 0 seconds")
+
+    def look_only(self) -> None:  # noqa: B027  A store in memory has nothing to make.
+        """Have ``open()`` make and change no files and no tables: it refuses a place that no instance has prepared."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -148,6 +153,10 @@ class Store(ABC):
 
         For people and for partitions: no safety depends on it.
         """
+
+    @abstractmethod
+    async def instances(self, ttl: int) -> list[Instance]:
+        """Return the instances with a heartbeat within *ttl*, ordered by id. It records nothing."""
 
     @abstractmethod
     async def lives(self) -> list[Life]:

@@ -156,7 +156,16 @@ class MemoryStore(Store):
             self._instances[me] = Instance(me, info, now)
             began = self._lives[me].began_at if me in self._lives else now
             self._lives[me] = Life(me, began, now)
-            return [each for _, each in sorted(self._instances.items()) if now - each.seen_at <= ttl]
+            return self._heard_within(ttl)
+
+    async def instances(self, ttl: int) -> list[Instance]:
+        """Return the instances with a heartbeat within *ttl*, ordered by id."""
+        with self._lock:
+            return self._heard_within(ttl)
+
+    def _heard_within(self, ttl: int) -> list[Instance]:
+        now = self._clock()
+        return [each for _, each in sorted(self._instances.items()) if now - each.seen_at <= ttl]
 
     def _keep(self, row: LedgerRow) -> None:
         rows = self._rows.setdefault(row.name, OrderedDict())

@@ -18,7 +18,7 @@ from kaiju_app.stores._dsn import Address
 from kaiju_app.stores._sql import statements
 
 from ._hosts import CONNECT_S, ERRORS, REFUSALS, Hosts, is_refused
-from ._schema import check_server, prepare_schema
+from ._schema import check_schema, check_server, prepare_schema
 
 log = logger("kaiju_app.scheduler")
 
@@ -69,6 +69,7 @@ class Connection:
         self._working: set[asyncio.Task[Any]] = set()
         self._warned: set[str] = set()
         self.is_pooled = False
+        self.only_looks = False
 
     async def open(self) -> None:
         """Accept statements, and connect.
@@ -233,7 +234,8 @@ class Connection:
                 f"SET statement_timeout = {CONNECT_S * 1000:.0f}; SET jit = off; "
                 "SET default_transaction_isolation = 'read committed'"
             )
-        await prepare_schema(connection, self.address, known=facts["known"], complete=facts["complete"])
+        prepare = check_schema if self.only_looks else prepare_schema
+        await prepare(connection, self.address, known=facts["known"], complete=facts["complete"])
         if not self.is_pooled:
             for name in OFTEN:  # Now, so that each call takes a single round trip later.
                 sql, _ = parts(name, self._now, self._clock)

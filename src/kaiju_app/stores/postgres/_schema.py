@@ -57,3 +57,16 @@ async def prepare_schema(connection: asyncpg.Connection, address: Address, *, kn
     if taken > len(SCHEMA):
         rule = f"must have schema {len(SCHEMA)}, that of this version, or an older one, not {taken}"
         raise InvalidArgument(address.argument, address.name, f"{rule}: upgrade kaiju_app, or use another database")
+
+
+async def check_schema(connection: asyncpg.Connection, address: Address, *, known: bool, complete: bool) -> None:
+    """Raise if the tables are not those of this version: who only looks neither creates nor migrates them.
+
+    Raises:
+        InvalidArgument: They were made by another version, or not at all.
+    """
+    taken = await connection.fetchval("SELECT max(version) FROM kaiju_schema") or 0 if known else 0
+    if taken != len(SCHEMA) or not complete:
+        rule = f"must have schema {len(SCHEMA)}, that of this version, not {taken or 'none'}"
+        advice = "look at it with the version of kaiju_app that the application has, or start the application"
+        raise InvalidArgument(address.argument, address.name, f"{rule}: {advice}")

@@ -93,6 +93,10 @@ class PostgresStore(Store):
         self.app = key("app", app)
         self.name = self._link.address.name
 
+    def look_only(self) -> None:
+        """Have ``open()`` make and change no tables."""
+        self._link.only_looks = True
+
     async def open(self) -> None:
         """Open the store; does nothing if it is open.
 
@@ -246,6 +250,11 @@ class PostgresStore(Store):
         """Record that the instance *me* lives; return those with a heartbeat within *ttl*, ordered by id."""
         answer = await self._call("heartbeat", me=me, info=storable(info), ttl=ttl)
         return [Instance(*each) for each in json.loads(answer["instances"])]
+
+    async def instances(self, ttl: int) -> list[Instance]:
+        """Return the instances with a heartbeat within *ttl*, ordered by id."""
+        answer = await self._call("instances", ttl=ttl)
+        return [Instance(*each) for each in json.loads(answer["instances"] or "[]")]
 
     async def delete_history(self, name: str) -> int:
         """Delete all rows of a task; return how many there were."""

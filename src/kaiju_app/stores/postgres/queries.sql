@@ -332,6 +332,10 @@ SELECT json_agg(json_build_array(id, info, seen_at) ORDER BY id) AS instances FR
     SELECT id, info, seen_at FROM kaiju_instance WHERE app = :app AND id <> :me AND seen_at >= :now - :ttl
 ) AS heard_of;
 
+-- name: instances
+SELECT json_agg(json_build_array(id, info, seen_at) ORDER BY id) AS instances
+FROM kaiju_instance WHERE app = :app AND seen_at >= :now - :ttl;
+
 -- name: lives
 SELECT json_agg(json_build_array(id, began_at, seen_at) ORDER BY seen_at, id) AS lives FROM (
     SELECT id, began_at, seen_at FROM kaiju_life WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most

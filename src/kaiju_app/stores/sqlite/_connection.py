@@ -48,11 +48,15 @@ class Connection:
     Args:
         path: The file.
         busy_ms: Milliseconds that a change waits for other processes.
+
+    Attributes:
+        only_looks: It makes, renames and migrates no file: who is to run what is in it does that.
     """
 
     def __init__(self, path: Path, busy_ms: int) -> None:
         self._path = path
         self._busy_ms = busy_ms
+        self.only_looks = False
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._changes = 0
@@ -143,6 +147,9 @@ class Connection:
         return self._connection
 
     def _connect(self) -> None:
+        if self.only_looks and not self._path.exists():
+            rule = "must be a file that exists: the first application that starts with it makes it"
+            raise InvalidArgument("path", str(self._path), rule)
         # One thread at a time has it, but not always the same one: see Workers.
         timeout_s = self._busy_ms / 1000
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=timeout_s, check_same_thread=False)
@@ -162,6 +169,10 @@ class Connection:
         """Apply the missing steps to the newest schema, and make again what somebody has dropped."""
         if self._schema(connection) == len(SCHEMA) and _is_complete(connection):
             return
+        if self.only_looks and self._schema(connection) <= len(SCHEMA):
+            rule = f"must have schema {len(SCHEMA)}, that of this version, not {self._schema(connection)}"
+            advice = "look at it with the version of kaiju_app that the application has, or start the application"
+            raise InvalidArgument("path", str(self._path), f"{rule}: {advice}")
         connection.execute("BEGIN IMMEDIATE")
         taken = self._schema(connection)  # Another process may have been faster.
         if taken > len(SCHEMA):
@@ -185,7 +196,7 @@ class Connection:
 
     def _set_aside(self, exc: BaseException) -> None:
         """Rename a corrupt file, unless another process did. Only who was about to run what is lost."""
-        if self._identity() != self._file:
+        if self.only_looks or self._identity() != self._file:
             return
         stamp = f"{utc(wall_us()):%Y%m%dT%H%M%S%f}"
         for suffix in ("-wal", "-shm", ""):

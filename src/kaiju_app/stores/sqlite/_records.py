@@ -200,6 +200,10 @@ class SqliteRecords:
         self._execute("heartbeat", me=me, info=storable(info))
         self._execute("live", me=me)
         self._execute("prune_instances", long_ago=self.now - DAY)
+        return self.instances(ttl)
+
+    def instances(self, ttl: int) -> list[Instance]:
+        """Return the instances with a heartbeat within *ttl*."""
         return [Instance(*row) for row in self._execute("instances", since=self.now - ttl)]
 
     def lives(self) -> list[Life]:

@@ -104,6 +104,10 @@ class SqliteStore(Store):
 
     sees_deaths = True
 
+    def look_only(self) -> None:
+        """Have ``open()`` make and change no file and no tables."""
+        self._database.only_looks = True
+
     async def open(self) -> None:
         """Open the store; does nothing if it is open.
 
@@ -264,6 +268,10 @@ class SqliteStore(Store):
             return self._write(lambda records: records.heartbeat(me, info, ttl))
 
         return await self._worker.call(both)
+
+    async def instances(self, ttl: int) -> list[Instance]:
+        """Return the instances with a heartbeat within *ttl*, ordered by id."""
+        return await self._worker.call(lambda: self._read(lambda records: records.instances(ttl)))
 
     async def dead(self) -> frozenset[str]:
         """Return the instances whose process ended without closing the store."""

@@ -1,0 +1,119 @@
+"""What all commands have in common: where the scheduler is, how they print, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+from ._client import Endpoint
+from ._place import APP, STORE, TOKEN, URL, place_of, reached
+from ._screen import Screen
+from ._status import Ended, Status
+from ._table import clean
+
+WHERE = "Which scheduler"
+
+COMMON = {
+    "url": (
+        str | None,
+        typer.Option(
+            "--url", metavar="URL", rich_help_panel=WHERE,
+            help=f"The address of the endpoint, e.g. http://127.0.0.1:8700; else the environment, {URL}.",
+        ),
+        None,
+    ),
+    "token": (
+        str | None,
+        typer.Option(
+            "--token", metavar="TOKEN", rich_help_panel=WHERE,
+            help=f"Its bearer token. Other users can see it here: better the environment, {TOKEN}.",
+        ),
+        None,
+    ),
+    "store": (
+        str | None,
+        typer.Option(
+            "--store", metavar="URL", rich_help_panel=WHERE,
+            help=f"The store instead, e.g. sqlite:///scheduler.db or postgresql://...; else the environment, {STORE}.",
+        ),
+        None,
+    ),
+    "app": (
+        str | None,
+        typer.Option(
+            "--app", metavar="NAME", rich_help_panel=WHERE,
+            help=f"With --store: the name that Scheduler(app=...) has; else the environment, {APP}.",
+        ),
+        None,
+    ),
+    "json": (
+        bool,
+        typer.Option("--json", help="Print the JSON document of the endpoint.", show_default=False),
+        False,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a command works with."""
+
+    endpoint: Endpoint
+    screen: Screen
+
+
+Body = Callable[..., Awaitable[Status | None]]
+
+
+def command(commands: typer.Typer, name: str) -> Callable[[Body], Body]:
+    """Add a coroutine function to *commands*: it gets a Session before its own options, and may return a Status."""
+
+    def add(body: Body) -> Body:
+        signature = inspect.signature(body, eval_str=True)
+        own = list(signature.parameters.values())[1:]
+        common = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+            for key, (kind, option, default) in COMMON.items()
+        ]
+
+        @wraps(body)
+        def run(*given: Any, **values: Any) -> None:
+            common_values = {key: values.pop(key) for key in COMMON}
+            raise typer.Exit(run_command(body, common_values, *given, **values))
+
+        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in (*own, *common)}
+        del run.__wrapped__  # Typer would look at what it wraps.
+        commands.command(name)(run)
+        return body
+
+    return add
+
+
+def run_command(body: Body, common: dict[str, Any], *given: Any, **values: Any) -> int:
+    """Run a command, and return its exit status."""
+
+    async def run() -> Status | None:
+        place = place_of(common["url"], common["token"], common["store"], common["app"])
+        screen = Screen(as_json=common["json"])
+        async with reached(place) as endpoint:
+            return await body(Session(endpoint, screen), *given, **values)
+
+    try:
+        return int(asyncio.run(run()) or Status.DONE)
+    except Ended as ended:
+        print(f"kaiju: {clean(ended)}", file=sys.stderr)
+        return int(ended.status)
+    except KeyboardInterrupt:
+        return int(Status.INTERRUPTED)
+    except BrokenPipeError:  # Such as `kaiju runs | head`: who reads has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Status.DONE)

@@ -1,0 +1,62 @@
+"""What a shell offers after TAB: the names of tasks, outcomes and states. It says nothing when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+
+import typer
+
+from kaiju_app._core.model import Reason
+
+from ._palette import OUTCOMES, STATES
+from ._place import place_of, reached
+from ._tasks import names_of
+
+PATIENCE_S = 0.8  # Nobody waits longer for a shell to answer.
+PAGES = 2
+
+
+def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of tasks that begin so."""
+    given = ctx.params
+
+    async def names() -> list[str]:
+        place = place_of(given.get("url"), given.get("token"), given.get("store"), given.get("app"))
+        async with asyncio.timeout(PATIENCE_S), reached(place) as endpoint:
+            return await names_of(endpoint, PAGES, incomplete[:200])
+
+    try:
+        with _silence():
+            found = asyncio.run(names())
+    except Exception:  # A shell that completes must not be disturbed.
+        return []
+    return [each for each in found if each.startswith(incomplete) and each.isprintable()]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
+
+
+def complete_outcome(incomplete: str) -> list[str]:
+    """Return the outcomes that begin so."""
+    return [each.lower() for each in OUTCOMES if each.lower().startswith(incomplete.lower())]
+
+
+def complete_state(incomplete: str) -> list[str]:
+    """Return the states that begin so."""
+    return [each for each in (*STATES, "over", "waiting", "unknown") if each.startswith(incomplete)]
+
+
+def complete_scope(incomplete: str) -> list[str]:
+    """Return the scopes that begin so."""
+    return [each for each in ("local", "cluster") if each.startswith(incomplete)]
+
+
+def complete_reason(incomplete: str) -> list[str]:
+    """Return the reasons that begin so."""
+    return [each.replace(" ", "-") for each in Reason if each.replace(" ", "-").startswith(incomplete)]

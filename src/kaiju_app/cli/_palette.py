@@ -1,0 +1,53 @@
+"""One look for each outcome and state: a colour that all people can tell apart, and a mark for those who see none.
+
+The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which the page of the endpoint has as well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+GREEN, VERMILLION, ORANGE, PURPLE = "#009E73", "#D55E00", "#E69F00", "#CC79A7"
+SKY, BLUE, YELLOW = "#56B4E9", "#0072B2", "#F0E442"
+
+
+class Look(NamedTuple):
+    """How something is shown.
+
+    Attributes:
+        color: As hexadecimal digits; empty for that of the terminal.
+        mark: One character.
+        plain: The mark where the terminal knows only ASCII.
+    """
+
+    color: str
+    mark: str
+    plain: str
+
+
+NOTHING = Look("", "-", "-")
+
+OUTCOMES = {
+    "SUCCEEDED": Look(GREEN, "✓", "+"),
+    "FAILED": Look(VERMILLION, "✗", "x"),
+    "TIMED_OUT": Look(ORANGE, "◷", "t"),
+    "CANCELLED": Look(PURPLE, "⊘", "c"),
+    "SKIPPED": Look(SKY, "○", "o"),
+    "LOST": Look(YELLOW, "?", "?"),
+}
+
+STATES = {
+    "hung": VERMILLION,
+    "running": SKY,
+    "paused": ORANGE,
+    "suspended": ORANGE,
+    "disabled": PURPLE,
+    "stopped": PURPLE,
+}
+
+OVERDUE = VERMILLION
+
+
+def look_of(outcome: str | None) -> Look:
+    """Return the look of an outcome; a newer endpoint may know more of them."""
+    return OUTCOMES.get(outcome or "", NOTHING)
