@@ -40,7 +40,8 @@ from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery
 from kaiju_app.stores._transitions import Refusal, hold, request_run, unhold
-from kaiju_app.stores.postgres import PostgresStore, _connection, _hosts, _schema, _store
+from kaiju_app.stores.postgres import PostgresStore, _connection, _hosts, _schema
+from kaiju_app.stores.postgres._columns import ending_columns
 from kaiju_app.stores.postgres._listener import pause_of
 from support.engines import change_one, claim_any, shared_database
 from support.pgbouncer import PgBouncer, find_pgbouncer
@@ -642,7 +643,7 @@ async def test_claims_renewals_and_endings_of_a_new_table_compare_no_record_with
         transitions[name], transitions[free.name] = (lambda old, now, each=each: (each, ()) for each in (one, free))
     assert all(each.done for each in (await store.change_each(transitions)).values())
     some, rows = names[:500], [row(name, now - S) for name in names[:500]]
-    ended = _store.arrays([FinishRequest(each.name, 7, now - S, "{}", NextTick(now, now), (each,)) for each in rows])
+    ended = ending_columns([FinishRequest(each.name, 7, now - S, "{}", NextTick(now, now), (each,)) for each in rows])
     claims = {"me": YOU, "ttl": TTL, "limit": 500, "ahead": S, "lead": S // 10, "not_ahead": [], "count": 1,
               "index": 0, "patience": 0, "names": list(transitions)}  # fmt: skip
     async with connected(database) as connection:

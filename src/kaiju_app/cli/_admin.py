@@ -1,12 +1,22 @@
-"""The option ``run --admin``: serves the endpoint of an application beside it."""
+"""The endpoint served by a command: beside an application with ``run --admin``, or for a store alone with ``admin``."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import os
+import sys
+from typing import Any
 
-from kaiju_app.application import Application
-from kaiju_app.errors import InvalidArgument
+from kaiju_app.application import Application, run_app
+from kaiju_app.errors import InvalidArgument, StoreUnavailable
+
+from ._environment import STORE, app_of
+from ._onlook import onlooker_of, scheduler_of, wrong_store
+from ._status import Ended, Status
+from ._target import set_up_logging
+from ._text import clean
 
 TOKEN, READ_TOKEN = "KAIJU_ADMIN_TOKEN", "KAIJU_ADMIN_READ_TOKEN"  # Other users can see the arguments of a command.
 
@@ -20,6 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f"those who may operate and {READ_TOKEN} of those who may read; without them only this machine is answered, "
         "and only at a loopback address",
     )
+    add_hosts(parser)
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    """Add the option about the names of the endpoint."""
     parser.add_argument(
         "--admin-host",
         metavar="NAME",
@@ -28,7 +43,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def serve_admin(app: Application, options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+def serve_admin(
+    app: Application, options: argparse.Namespace, parser: argparse.ArgumentParser, option: str = "--admin"
+) -> None:
     """Have *app* serve the endpoint, if the command line says so. Otherwise exit with an error and status 2."""
     if options.admin is None:
         if options.admin_host:
@@ -37,7 +54,7 @@ def serve_admin(app: Application, options: argparse.Namespace, parser: argparse.
     host, _, port = options.admin.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65_535:
-        parser.error(f"--admin {options.admin!r} must be HOST:PORT, e.g. 127.0.0.1:8700")
+        parser.error(f"{option} {options.admin!r} must be HOST:PORT, e.g. 127.0.0.1:8700")
     try:
         from kaiju_app.admin import admin
         from kaiju_app.admin._hosts import is_loopback
@@ -45,15 +62,70 @@ def serve_admin(app: Application, options: argparse.Namespace, parser: argparse.
     except ModuleNotFoundError as exc:
         if exc.name not in ("fastapi", "uvicorn"):
             raise
-        parser.error("--admin needs the libraries fastapi and uvicorn: pip install fastapi uvicorn")
+        parser.error(f"{option} needs the libraries fastapi and uvicorn: pip install fastapi uvicorn")
     token, read_token = os.environ.get(TOKEN), os.environ.get(READ_TOKEN)
     if token is None and read_token is None and not is_loopback(host):
         parser.error(
-            f"--admin {options.admin}: anybody who reaches {host} could operate the tasks. Set {TOKEN} or "
-            f"{READ_TOKEN}, or say --admin 127.0.0.1:8700 and use a tunnel (ssh -L)"
+            f"{option} {options.admin}: anybody who reaches {host} could operate the tasks. Set {TOKEN} or "
+            f"{READ_TOKEN}, or say {option} 127.0.0.1:8700 and use a tunnel (ssh -L)"
         )
     try:
         endpoint = admin(app, token=token, read_token=read_token, allowed_hosts=options.admin_host)
     except InvalidArgument as exc:
         parser.error(str(exc).replace("allowed_hosts", "--admin-host").replace("read_token", READ_TOKEN))
     app.add_services(AdminServer(endpoint, host, int(port)))
+
+
+def add_admin(commands: Any) -> argparse.ArgumentParser:
+    """Add the command ``admin``; return its parser."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "admin",
+        help="serve the HTTP endpoint for a store, without the application",
+        description="Serve the HTTP endpoint for a store, without the application: it looks at the store and runs no "
+        "task. Tasks can be paused, resumed and requested to run; local tasks are those of their process. Exit status: "
+        "0 if a signal stopped it; 1 if it failed; 2 for wrong usage; 3 if the store cannot be reached.",
+    )
+    parser.add_argument(
+        "--store", metavar="URL", default=os.environ.get(STORE) or None, required=not os.environ.get(STORE),
+        help=f"the store, e.g. sqlite:///scheduler.db or postgresql://...; else the environment, {STORE}",
+    )  # fmt: skip
+    parser.add_argument("--app", metavar="NAME", help="the name that Scheduler(app=...) has")
+    parser.add_argument(
+        "--bind", metavar="HOST:PORT", dest="admin", default="127.0.0.1:8700",
+        help=f"where to serve it, by default 127.0.0.1:8700. The environment has the bearer tokens, {TOKEN} of those "
+        f"who may operate and {READ_TOKEN} of those who may read; without them only this machine is answered, and only "
+        "at a loopback address",
+    )  # fmt: skip
+    add_hosts(parser)
+    return parser
+
+
+def admin_command(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Serve the endpoint of the store that the command line names, until a signal ends it."""
+    try:
+        asyncio.run(_check(options.store, app_of(options.app, os.environ)))
+        store = onlooker_of(options.store, app_of(options.app, os.environ))
+    except Ended as ended:
+        print(f"{parser.prog}: error: {ended}", file=sys.stderr)
+        raise SystemExit(int(ended.status)) from None
+    app = Application("kaiju admin", scheduler=scheduler_of(store))
+    serve_admin(app, options, parser, "--bind")
+    set_up_logging(logging.INFO)
+    run_app(app)
+
+
+async def _check(url: str, app: str) -> None:
+    """Look at the store once.
+
+    Raises:
+        Ended: It can never be used, or it does not answer.
+    """
+    store = onlooker_of(url, app)
+    try:
+        await store.open()
+    except InvalidArgument as exc:
+        raise wrong_store(exc) from None
+    except StoreUnavailable as exc:
+        raise Ended(Status.UNREACHABLE, clean(exc)) from None
+    finally:
+        await store.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from ._operations import add_operations
 from ._questions import add_questions
+from ._tail import add_tail
+from ._top import add_top
 
 
 def application() -> typer.Typer:
@@ -13,8 +16,9 @@ def application() -> typer.Typer:
         help="Periodic work inside an application.", no_args_is_help=True, pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )  # fmt: skip
-    add_questions(commands)
-    for name in ("run", "lint"):
+    for add in (add_questions, add_operations, add_tail, add_top):
+        add(commands)
+    for name in ("run", "lint", "admin"):
         commands.command(name, add_help_option=False)(_elsewhere)
     return commands
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from ._status import Ended, Status
-from ._table import clean
+from ._text import clean
 
 PATIENCE_S = 10.0
 MOST_PAGE = 500

@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from ._client import Endpoint
-from ._place import APP, STORE, TOKEN, URL, place_of, reached
+from ._environment import APP, STORE, TOKEN, URL
+from ._place import place_of, reached
 from ._screen import Screen
 from ._status import Ended, Status
-from ._table import clean
+from ._text import clean
 
 WHERE = "Which scheduler"
 
@@ -112,7 +113,7 @@ def run_command(body: Body, common: dict[str, Any], *given: Any, **values: Any) 
     except Ended as ended:
         print(f"kaiju: {clean(ended)}", file=sys.stderr)
         return int(ended.status)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return int(Status.INTERRUPTED)
     except BrokenPipeError:  # Such as `kaiju runs | head`: who reads has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,7 +15,7 @@ from ._palette import OUTCOMES, STATES
 from ._place import place_of, reached
 from ._tasks import names_of
 
-PATIENCE_S = 0.8  # Nobody waits longer for a shell to answer.
+PATIENCE_S = 0.6  # Nobody waits longer for a shell to answer.
 PAGES = 2
 
 

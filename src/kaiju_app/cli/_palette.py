@@ -1,6 +1,7 @@
 """One look for each outcome and state: a colour that all people can tell apart, and a mark for those who see none.
 
-The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which the page of the endpoint has as well.
+The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), as on the dashboard, whose marks have
+the same shapes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 GREEN, VERMILLION, ORANGE, PURPLE = "#009E73", "#D55E00", "#E69F00", "#CC79A7"
-SKY, BLUE, YELLOW = "#56B4E9", "#0072B2", "#F0E442"
+SKY, YELLOW, GREY = "#56B4E9", "#F0E442", "#98A2AD"
 
 
 class Look(NamedTuple):
@@ -32,7 +33,7 @@ OUTCOMES = {
     "FAILED": Look(VERMILLION, "✗", "x"),
     "TIMED_OUT": Look(ORANGE, "◷", "t"),
     "CANCELLED": Look(PURPLE, "⊘", "c"),
-    "SKIPPED": Look(SKY, "○", "o"),
+    "SKIPPED": Look(GREY, "◇", "o"),
     "LOST": Look(YELLOW, "?", "?"),
 }
 
@@ -46,6 +47,7 @@ STATES = {
 }
 
 OVERDUE = VERMILLION
+RUNNING = SKY
 
 
 def look_of(outcome: str | None) -> Look:

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ._client import Endpoint, at_url
+from ._environment import STORE, TOKEN, URL, app_of
 from ._status import Ended, Status
-
-URL, TOKEN, STORE, APP = "KAIJU_URL", "KAIJU_TOKEN", "KAIJU_STORE", "KAIJU_APP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ def place_of(
         )
     if app is not None and store is None:
         raise Ended(Status.USAGE, "--app names a part of a store: give --store as well")
-    return Place(url, token or environ.get(TOKEN) or None, store, app or environ.get(APP) or "default")
+    return Place(url, token or environ.get(TOKEN) or None, store, app_of(app, environ))
 
 
 @asynccontextmanager

@@ -19,15 +19,15 @@ NEXT = 5  # Ticks that `show` tells.
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="TASK", help="Name or id.", autocompletion=complete_task)]
 MaybeName: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar="[TASK]", help="Name or id; all tasks without it.", autocompletion=complete_task)
+    str | None, typer.Argument(metavar="TASK", help="Name or id; all tasks without it.", autocompletion=complete_task)
 ]
 Outcomes: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--outcome", metavar="OUTCOME", help="May be repeated.", autocompletion=complete_outcome),
 ]
-Limit: TypeAlias = Annotated[int, typer.Option("--limit", min=1, max=500, help="Most that are listed.")]
+Limit: TypeAlias = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="Most that are listed.")]
 Cursor: TypeAlias = Annotated[
-    str | None, typer.Option("--cursor", help='The field "next" of the page before, as --json has it.')
+    str | None, typer.Option("--cursor", metavar="TEXT", help='The field "next" of the page before, as --json has it.')
 ]
 
 
@@ -71,8 +71,12 @@ def add_questions(commands: typer.Typer) -> None:
         scope: Annotated[
             list[str] | None, typer.Option("--scope", metavar="SCOPE", autocompletion=complete_scope)
         ] = None,
+        overdue: Annotated[bool, typer.Option("--overdue", help="Only those that have not succeeded in time.")] = False,
         sort: Annotated[
-            str, typer.Option("--sort", help="name, next_run_at, last_run_at or state; -name is from last to first.")
+            str,
+            typer.Option(
+                "--sort", metavar="KEY", help="name, next_run_at, last_run_at or state; -name is from last to first."
+            ),
         ] = "name",
         limit: Limit = 100,
         cursor: Cursor = None,
@@ -80,7 +84,7 @@ def add_questions(commands: typer.Typer) -> None:
         """List the tasks: state, next run, last run, recent outcomes."""
         query: Query = {
             "q": q, "state": [each.lower() for each in state or []], "outcome": upper(outcome), "scope": upper(scope),
-            "sort": sort, "limit": limit, "cursor": cursor,
+            "overdue": "true" if overdue else None, "sort": sort, "limit": limit, "cursor": cursor,
         }  # fmt: skip
         answer = await session.endpoint.get("api/tasks", query)
         note_partial(session, answer)

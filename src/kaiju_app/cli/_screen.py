@@ -18,7 +18,7 @@ from kaiju_app.errors import InvalidArgument
 from kaiju_app.triggers._zones import known_zone
 
 from ._palette import Look
-from ._table import clean
+from ._text import clean
 
 
 class Screen:
@@ -59,7 +59,7 @@ class Screen:
 
     def mark(self, look: Look) -> Text:
         """Return the mark of an outcome."""
-        return Text(look.plain if self.is_ascii else look.mark, style=look.color)
+        return Text(end="").append(look.plain if self.is_ascii else look.mark, style=look.color)
 
     def write(self, lines: Iterable[Text | str]) -> None:
         """Write lines for people."""

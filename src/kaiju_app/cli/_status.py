@@ -13,7 +13,7 @@ class Status(IntEnum):
         FAILED: It was refused, or the run that it waited for did not succeed.
         USAGE: The command line is wrong.
         UNREACHABLE: Neither the endpoint nor the store answers.
-        INTERRUPTED: Ctrl-C ended it. Shells end a loop whose command says so: 128 and the number of SIGINT.
+        INTERRUPTED: Ctrl-C, or another signal, ended it: 128 and the number of SIGINT, by which shells end a loop.
     """
 
     DONE = 0

@@ -14,12 +14,11 @@ import httpx2
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.scheduler import Scheduler
-from kaiju_app.stores import store_from_url
-from kaiju_app.stores._onlooker import Onlooker
 
 from ._client import Endpoint
+from ._onlook import onlooker_of, scheduler_of, wrong_store
 from ._status import Ended, Status
-from ._table import clean
+from ._text import clean
 
 HERE = "http://127.0.0.1"
 WAITING = 64  # Parts of an answer that wait for their reader.
@@ -39,31 +38,29 @@ async def endpoint_of_store(url: str, app: str) -> AsyncIterator[Endpoint]:
             raise
         raise Ended(Status.USAGE, "--store needs the library fastapi: pip install fastapi, or ask with --url") from None
     logging.getLogger("kaiju_app").addHandler(logging.NullHandler())  # What goes wrong is told by the answers.
-    async with scheduler_of_store(url, app) as scheduler:
+    async with looking_at(url, app) as scheduler:
         endpoint = admin(scheduler, authorize=lambda _: (Access.OPERATE, operator()))
         async with InProcess(endpoint) as transport, httpx2.AsyncClient(transport=transport, base_url=HERE) as http:
             yield Endpoint(http, f"store {scheduler_name(scheduler)}")
 
 
 @asynccontextmanager
-async def scheduler_of_store(url: str, app: str) -> AsyncIterator[Scheduler]:
-    """Return a started scheduler that has no task and only looks at the store.
+async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
+    """Return a started scheduler that only looks at the store.
 
     Raises:
         Ended: The address is wrong, or the store cannot be reached.
     """
-    if url.startswith("memory:"):
-        raise Ended(Status.USAGE, "--store memory:// is in the memory of its process: ask that with --url")
+    store = onlooker_of(url, app)
     try:
-        store = Onlooker(store_from_url(url, app))
         try:
             await store.open()  # A scheduler would start all the same, and ask again later.
-            async with Scheduler(store, watch_loop=False) as scheduler:
+            async with scheduler_of(store) as scheduler:
                 yield scheduler
         finally:
             await store.close()
     except InvalidArgument as exc:
-        raise Ended(Status.USAGE, clean(str(exc).replace("path", "--store", 1))) from None
+        raise wrong_store(exc) from None
     except StoreUnavailable as exc:
         raise Ended(Status.UNREACHABLE, clean(exc)) from None
 
@@ -75,11 +72,11 @@ def scheduler_name(scheduler: Scheduler) -> str:
 
 
 def operator() -> str:
-    """Return who acts: the user and the host, for logs and as the holder of a pause."""
+    """Return who acts, for logs and as the holder of a pause; the host is added as the address it comes from."""
     user = "somebody"
     with suppress(Exception):  # In a container there may be no user of this number; which error says so differs.
         user = getpass.getuser()
-    return f"{user} on {socket.gethostname()}"
+    return user
 
 
 class InProcess(httpx2.AsyncBaseTransport):
@@ -106,7 +103,7 @@ class InProcess(httpx2.AsyncBaseTransport):
             "raw_path": request.url.raw_path.split(b"?")[0],
             "query_string": request.url.query,
             "server": (request.url.host, 80),
-            "client": ("this process", 0),
+            "client": (socket.gethostname(), 0),
             "root_path": "",
         }
         serving = asyncio.create_task(exchange.serve(self._app, scope), name="kaiju_app: a request in this process")

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from rich.cells import cell_len
 from rich.text import Text
 
-from kaiju_app._core.text import spelled_out
+from ._text import clean
 
 GAP = 2
 LEAST = 8  # Columns that are left of what can be shortened.
@@ -33,14 +33,9 @@ class Column:
     right: bool = False
 
 
-def clean(text: object) -> str:
-    """Return *text* on one line, without characters that act on a terminal."""
-    return spelled_out(str(text)).replace("\n", "\\n").replace("\t", "\\t")
-
-
 def styled(text: object, style: str = "") -> Text:
     """Return *text* in a style of rich, such as a colour, without characters that act on a terminal."""
-    return Text(clean(text), style=style, end="", no_wrap=True)
+    return Text(end="", no_wrap=True).append(clean(text), style=style)  # What is appended later has another style.
 
 
 def shortened(text: str, width: int) -> str:
@@ -84,11 +79,16 @@ def fitting(wanted: Sequence[int], gives: Sequence[bool], width: int) -> list[in
     return widths
 
 
+def _shortened(cell: Text, width: int) -> Text:
+    """Return a cell of one style in at most *width* columns."""
+    return styled(shortened(cell.plain, width), str(cell.spans[0].style) if cell.spans else "")
+
+
 def _line(cells: Sequence[Text], columns: Sequence[Column], widths: Sequence[int], width: int) -> Text:
     line = Text(end="", no_wrap=True)
     last = len(cells) - 1
     for place, (cell, column, room) in enumerate(zip(cells, columns, widths, strict=True)):
-        text = cell if cell.cell_len <= room else Text(shortened(cell.plain, room), style=cell.style, end="")
+        text = cell if cell.cell_len <= room else _shortened(cell, room)
         padding = " " * (room - text.cell_len)
         if column.right:
             line.append(padding)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from ._client import MOST_PAGE, Endpoint, Json, Query
 from ._status import Ended, Status
-from ._table import clean
+from ._text import clean
 
 ID = re.compile(r"(?:[a-z0-9-]+-)?[a-z2-7]{16}(?:~[0-9a-f]{1,8})?")
 MOST_SEARCHED = 4  # Pages of names among which close ones are looked for.

@@ -11,7 +11,8 @@ from ._client import Json
 from ._moments import length, local_time, relative
 from ._palette import OVERDUE, STATES, look_of
 from ._screen import Screen
-from ._table import Cell, Column, clean, cut, styled, table
+from ._table import Cell, Column, cut, styled, table
+from ._text import clean
 
 RECENT = 10
 LABEL = 12

@@ -26,21 +26,19 @@ from kaiju_app.stores._answers import (
     Snapshot,
 )
 from kaiju_app.stores._base import LIVES_KEPT, ROWS_AGE_S, ROWS_KEPT, Store
-from kaiju_app.stores._cas import Transition, by_name, name_of, pause_us
+from kaiju_app.stores._cas import Transition, by_name, pause_us
 from kaiju_app.stores._codec import (
-    record_to_json_values,
     records_from_arrays,
     records_from_json,
     rows_from_json,
-    rows_to_arrays,
-    rows_to_json_values,
     storable,
 )
 from kaiju_app.stores._dsn import Address
 from kaiju_app.stores._record import LedgerRow, TaskRecord, end_key, true_holds
 from kaiju_app.stores._selection import ClaimQuery, in_order
-from kaiju_app.stores._transitions import Refusal, wakes_waiters
+from kaiju_app.stores._transitions import Refusal
 
+from ._columns import ending_columns, swap_columns
 from ._connection import Answer, Connection, parts
 from ._listener import Listener
 
@@ -127,7 +125,7 @@ class PostgresStore(Store):
 
     async def swap(self, old: TaskRecord | None, new: TaskRecord | None, rows: Sequence[LedgerRow] = ()) -> bool:
         """Replace *old* by *new* and add *rows*, if the rev of *old* is still stored."""
-        return bool(await self._swap([_swap(self.app, old, new, rows)]))
+        return bool(await self._swap([swap_columns(self.app, old, new, rows)]))
 
     async def _change_some(self, transitions: Mapping[str, Transition]) -> dict[str, ChangeResult]:
         """Apply some transitions, in the order of their names."""
@@ -151,7 +149,7 @@ class PostgresStore(Store):
             wanted = transition(old, seen.now)
             found[name] = ChangeResult(seen.now, old, None if wanted is None else wanted[0], done=wanted is not None)
             if wanted is not None:
-                swaps.append(_swap(self.app, old, *wanted))
+                swaps.append(swap_columns(self.app, old, *wanted))
         done = await self._swap(swaps) if swaps else set()
         return {name: changed for name, changed in found.items() if not changed.done or name in done}
 
@@ -192,7 +190,7 @@ class PostgresStore(Store):
             first = {ending.name: place for place, ending in reversed(rest)}
             now = sorted(each for each in rest if first[each[1].name] == each[0])
             rest = [(place, ending) for place, ending in rest if first[ending.name] != place]
-            answer = await self._call("finish", me=me, **arrays([ending for _, ending in now]))
+            answer = await self._call("finish", me=me, **ending_columns([ending for _, ending in now]))
             for (place, _), verdict in zip(now, answer["verdicts"], strict=True):
                 answers[place] = None if verdict == "OK" else Refusal[verdict]
         return [answers[place] for place in range(len(endings))]
@@ -291,17 +289,6 @@ class PostgresStore(Store):
         return await self._link.call(statement, app=self.app, **values)
 
 
-def _swap(app: str, old: TaskRecord | None, new: TaskRecord | None, rows: Sequence[LedgerRow]) -> dict[str, Any]:
-    """Return the replacement of one record by another, by the columns of the statement."""
-    return {
-        "name": name_of(old, new),
-        "old_rev": None if old is None else old.rev,
-        "new": None if new is None else record_to_json_values(new, app),
-        "rows": rows_to_json_values(rows),
-        "wakes": wakes_waiters(old, new),
-    }
-
-
 def _guard_by_hand(app: str, claimed: TaskRecord) -> str:
     claim = app, claimed.name, str(claimed.owner), str(claimed.fence)
     literals = ", ".join("'" + each.replace("'", "''") + "'" for each in claim)
@@ -309,20 +296,3 @@ def _guard_by_hand(app: str, claimed: TaskRecord) -> str:
         f"execute SELECT 1 FROM kaiju_task WHERE (app, name, owner, fence) = ({literals}) FOR NO KEY UPDATE; "
         "no row means that the lease is lost"
     )
-
-
-def arrays(endings: Sequence[FinishRequest]) -> dict[str, Sequence[Any]]:
-    """Return the columns of endings, and those of their rows with the place of the ending that each belongs to."""
-    following = [each.following for each in endings]
-    places = [place for place, each in enumerate(endings, 1) for _ in each.rows]
-    return {
-        "names": [each.name for each in endings],
-        "fences": [each.fence for each in endings],
-        "ticks": [each.tick for each in endings],
-        "schedules": [each.schedule for each in endings],
-        "next_ticks": [None if coming is None else coming.tick for coming in following],
-        "next_dues": [None if coming is None else coming.due for coming in following],
-        "next_unknowns": [None if coming is None else coming.unknown for coming in following],
-        "row_places": places,
-        **rows_to_arrays([row for each in endings for row in each.rows]),
-    }

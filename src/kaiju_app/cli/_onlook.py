@@ -1,0 +1,36 @@
+"""A scheduler that has no task and looks at a store: for --store, and for the command admin."""
+
+from __future__ import annotations
+
+from kaiju_app.errors import InvalidArgument
+from kaiju_app.scheduler import Scheduler
+from kaiju_app.stores import store_from_url
+from kaiju_app.stores._base import Store
+from kaiju_app.stores._onlooker import Onlooker
+
+from ._status import Ended, Status
+from ._text import clean
+
+
+def onlooker_of(url: str, app: str) -> Onlooker:
+    """Return the store that *url* names, as an onlooker sees it.
+
+    Raises:
+        Ended: There is no such store.
+    """
+    if url.startswith("memory:"):
+        raise Ended(Status.USAGE, "--store memory:// is in the memory of its process: ask that with --url")
+    try:
+        return Onlooker(store_from_url(url, app))
+    except InvalidArgument as exc:
+        raise wrong_store(exc) from None
+
+
+def wrong_store(exc: InvalidArgument) -> Ended:
+    """Return how a command ends whose store can never be used."""
+    return Ended(Status.USAGE, clean(f"--{'app' if exc.argument == 'app' else 'store'} {exc.rule}"))
+
+
+def scheduler_of(store: Store) -> Scheduler:
+    """Return a scheduler of this store, to be started. Nothing in it is watched, as it runs nothing."""
+    return Scheduler(store, watch_loop=False)
