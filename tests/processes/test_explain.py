@@ -24,7 +24,7 @@ async def job():
 
 async def main():
     lease = LeaseTiming(ttl_s=2, renew_s=0.4, grace_s=1.3, poll_s=0.4)
-    async with Scheduler(f"sqlite:///{sys.argv[1]}", lease=lease) as scheduler:
+    async with Scheduler(sys.argv[1], lease=lease) as scheduler:
         scheduler.schedule_task(job, 3600, name="job", scope=Scope.CLUSTER)
         await asyncio.sleep(60)
 
@@ -32,10 +32,13 @@ asyncio.run(main())
 """
 
 
-async def test_a_killed_process_is_told_from_one_that_took_over(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def test_a_killed_process_is_told_from_one_that_took_over(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}" if kind == "sqlite" else request.getfixturevalue("hosts")().url
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(path), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", PROGRAM, url, stdout=asyncio.subprocess.PIPE
     )  # fmt: skip
     assert process.stdout is not None
     assert b"running\n" == await process.stdout.readline()
@@ -45,7 +48,7 @@ async def test_a_killed_process_is_told_from_one_that_took_over(tmp_path: Path) 
 
     async def job() -> None: ...
 
-    async with Scheduler(f"sqlite:///{path}", lease=LEASE) as scheduler:
+    async with Scheduler(url, lease=LEASE) as scheduler:
         task = scheduler.schedule_task(job, 3600, name="job", scope=Scope.CLUSTER)
         for _ in range(200):
             runs = (await scheduler.runs("job")).runs

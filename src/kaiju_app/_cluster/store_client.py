@@ -68,6 +68,7 @@ class StoreClient:
         lease: The numbers of a lease in microseconds.
         clock: What is known of the store's clock.
         degraded_since: Steady time since which the store has not answered; None if it answers.
+        answered_at: Steady time of the last answer; while the store is unavailable, of the last one before that.
         retry_at: Steady time before which the store is not called again after a failure.
         on_clock_moved: Called when the estimate of the store's clock changes noticeably.
         on_outage: Called when the store answers again, with the microseconds in which it did not.
@@ -86,6 +87,7 @@ class StoreClient:
         self._failing: set[Call] = set()
         """Calls that failed when they were last made: a store may answer reads and refuse writes."""
         self._failures = 0
+        self.answered_at = steady()
         self._changed = asyncio.Event()
 
     def may_call(self) -> bool:
@@ -119,11 +121,14 @@ class StoreClient:
             return None
         self._failing.discard(method)
         self._read_clock(answer, sent)
+        if self.degraded_since is None:
+            self.answered_at = self.steady()
         if self.degraded_since is not None and not self._failing:
             away = max(0, self.steady() - self.degraded_since)
             log.warning("store %s: available again after %.3g s", self.store.name, away / 1e6)
-            self.on_outage(away)
+            self.on_outage(self.steady() - self.answered_at)
             self._failures, self.degraded_since, self.retry_at = 0, None, 0
+            self.answered_at = self.steady()
         return answer
 
     async def call_or_raise(self, method: Call, question: Awaitable[T], what: str) -> T:

@@ -43,7 +43,7 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
     upsets = [*_absences(lives, seen.now), *_holds(name, record, seen.now)]
     upsets += [each for each in engine.upsets.of(name) if each.kind in STALLS and each.kind is not UpsetKind.STOPPED]
     if client.degraded_since is not None:
-        upsets.append(Upset(UpsetKind.STORE, client.degraded_since + engine.offset, None))
+        upsets.append(Upset(UpsetKind.STORE, client.answered_at + engine.offset, None))
     return Evidence(
         task=name,
         at=at,
