@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 import typer
@@ -33,7 +34,13 @@ def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
             found = asyncio.run(names())
     except Exception:  # A shell that completes must not be disturbed.
         return []
-    return [each for each in found if each.startswith(incomplete) and each.isprintable()]
+    fitting = [each for each in found if each.startswith(incomplete) and each.isprintable()]
+    return [quoted(each) for each in fitting] if os.environ.get("_KAIJU_COMPLETE") == "complete_bash" else fitting
+
+
+def quoted(name: str) -> str:
+    """Return a name as bash takes it for one word; the other shells quote by themselves."""
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", name)
 
 
 @contextlib.contextmanager
