@@ -16,7 +16,7 @@ setup: ## install what uv.lock pins into .venv
 # exec: signals reach the program itself, with no shell between it and make.
 run: setup ## run the example
 	@echo "run: examples/host_monitor.py (stop it with Ctrl-C)"
-	@exec $(python) examples/host_monitor.py $(ARGS)
+	@exec $(python) examples/host_monitor.py --dashboard 0 $(ARGS)
 
 demo: setup ## run three processes of a shop on one store, with a dashboard; one is killed now and then, and comes back
 	@exec $(python) examples/demo.py $(ARGS)

@@ -2,8 +2,8 @@
 
     python examples/host_monitor.py --check tcp://localhost:5432 --check http://localhost:8000/health
 
-It is an ``Application`` of five services that schedule its tasks. The table on the screen shows these tasks at work.
-What each class demonstrates:
+It is an ``Application`` of services that schedule its tasks. The table on the screen shows these tasks at work. What
+each class demonstrates:
 
 * ``Database``: blocking code that knows nothing about services and tasks.
 * ``Store``: all phases of a service. ``init()`` closes what it opened if it is cancelled, ``health()`` tries what other
@@ -15,6 +15,7 @@ What each class demonstrates:
 * ``Table``: what can be read from a task, and ``subscribe()`` to be called at the end of every run.
 * ``StatusPage``: an optional service; the application runs without it if the port is taken. ``/json`` is
   ``app.inspect()``.
+* ``Dashboard``, with ``--dashboard PORT``: the page of the scheduler, for browsers of this machine.
 * ``Checks``: one task for each check, with retries and a deadline. A check that fails or hangs does not affect others.
 
 ``run_app()`` does the rest. Ctrl-C or SIGTERM stops the program cleanly, during its start, too: it finishes shielded
@@ -38,8 +39,8 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,7 +51,7 @@ import psutil
 
 from kaiju_app import Application, Health, Service, ServiceState, run_app, service
 from kaiju_app.application import ApplicationContext
-from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Outcome, Reason, Run, ScheduledTask, current_run
+from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Outcome, Reason, Run, ScheduledTask, Scheduler, current_run
 
 SAVE_S = 5.0  # A power cut loses this much. Not less: a transaction writes whole pages, however little it contains.
 REFRESH_S = 5.0
@@ -415,6 +416,42 @@ class StatusPage(Service):
         writer.close()
 
 
+@dataclass
+class Dashboard(Service):
+    """Serves the page of the scheduler on a loopback port: there one sees, runs and pauses the tasks."""
+
+    port: int
+    table: Table = service()
+
+    def prepare(self, scheduler: Scheduler) -> None:
+        """Make the page. That takes some tenths of a second, so it is done before there is a loop that would wait."""
+        import uvicorn  # Only those who want the dashboard need it.
+
+        from kaiju_app.admin import admin
+
+        class Server(uvicorn.Server):
+            @contextmanager
+            def capture_signals(self) -> Iterator[None]:
+                yield  # run_app() handles them.
+
+        config = uvicorn.Config(admin(scheduler), lifespan="off", log_config=None, timeout_graceful_shutdown=1)
+        config.load()
+        self._server = Server(config)
+
+    async def init(self) -> None:
+        try:
+            listening = socket.create_server(("127.0.0.1", self.port))
+        except OSError as exc:
+            self.table.note(f"no dashboard: {exc}")
+            raise
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listening]))
+        self.table.note(f"dashboard: http://127.0.0.1:{listening.getsockname()[1]}/")
+
+    async def close(self) -> None:
+        self._server.should_exit = True
+        await self._serving
+
+
 async def talk(host: str | None, port: int | None, request: bytes = b"") -> str:
     """Connect, send *request*, and return the first line of the answer."""
     async with asyncio.timeout(ATTEMPT_S):
@@ -511,6 +548,7 @@ def main() -> None:
     parser.add_argument("--keep-hours", type=float, default=168, help="hours to keep the minutes (%(default)s)")
     parser.add_argument("--plain", action="store_true", help="print one table after the other, even on a terminal")
     parser.add_argument("--port", type=int, default=0, help="port of the status page (default: any free one)")
+    parser.add_argument("--dashboard", type=int, metavar="PORT", help="serve the dashboard there; 0: any free port")
     options = parser.parse_args()
     if not options.keep_hours > 0:
         parser.error("--keep-hours must be more than 0")
@@ -524,11 +562,16 @@ def main() -> None:
     terminal.setFormatter(Line())
     logging.getLogger("kaiju_app.app").addHandler(terminal)  # Services only: the table shows how tasks fail.
 
-    services = [
+    services: list[Service] = [
         Store(options.database, 3600 * options.keep_hours), Sampler(), Table(not options.plain and sys.stdout.isatty()),
         StatusPage(options.port), Checks(options.check),
     ]  # fmt: skip
-    app = Application("host monitor", services, optional_services=["StatusPage"])
+    dashboard = None if options.dashboard is None else Dashboard(options.dashboard)
+    if dashboard is not None:
+        services.append(dashboard)
+    app = Application("host monitor", services, optional_services=["StatusPage", "Dashboard"])
+    if dashboard is not None:
+        dashboard.prepare(app.scheduler)
     if options.seconds is not None:
         app.scheduler.schedule_task(stop, max(0.001, options.seconds), name="stop", first_run=FirstRun.NEXT)
     run_app(app)

@@ -501,3 +501,15 @@ def test_a_check_that_it_does_not_know_is_refused_with_the_forms_that_it_knows(s
     assert 2 == monitor.status()
 
     assert f"{url!r} is not one of tcp://host:port, " in monitor.errors()
+
+
+def test_the_dashboard_is_where_the_table_says(start):
+    monitor = start("--plain", "--dashboard", "0")
+    address = monitor.until(r"dashboard: (http://[\d.:]+/)")
+    with urllib.request.urlopen(address[1], timeout=PATIENCE_S) as page:
+        assert "static/app.js" in page.read().decode()
+    with urllib.request.urlopen(f"{address[1]}api/tasks?q=sample", timeout=PATIENCE_S) as answer:
+        assert [each["name"] for each in json.load(answer)["items"]] == ["sample"]
+    monitor.signal(SIGINT)
+    assert monitor.status() == 0
+    assert monitor.errors() == ""

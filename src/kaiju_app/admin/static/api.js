@@ -4,7 +4,8 @@ import { link, now, readOnly, setLink, setServerTime } from "./state.js";
 
 const TOKEN = "kaiju.token";
 const QUIET_MS = 40_000; // The server says something every 15 s.
-const LEAST_MS = 1_500; // Between two loads of the same thing, however much happens.
+const LEAST_MS = 1_500; // Between two loads of the same thing, however much happens,
+const SHARE = 10; // and this many times as long as a load takes: a page is no burden to the scheduler that it shows.
 
 export class Problem extends Error {
   constructor(status, title, detail, retryAfter = 0) {
@@ -198,7 +199,7 @@ function take(block) {
  */
 export function useLive(load, key, { concerns = () => true, everyMs = 15_000 } = {}) {
   const [found, setFound] = useState({ data: null, error: null, key: null });
-  const job = useRef({ timer: 0, last: 0, abort: null, isDirty: false });
+  const job = useRef({ timer: 0, last: 0, took: 0, abort: null, isDirty: false });
   const latest = useRef(null);
   latest.current = { load, key, concerns };
 
@@ -219,6 +220,7 @@ export function useLive(load, key, { concerns = () => true, everyMs = 15_000 } =
     } finally {
       if (mine.abort === abort) {
         mine.abort = null;
+        mine.took = performance.now() - mine.last;
         mine.timer = setTimeout(soon, everyMs);
       }
     }
@@ -231,7 +233,7 @@ export function useLive(load, key, { concerns = () => true, everyMs = 15_000 } =
       return;
     }
     clearTimeout(mine.timer);
-    mine.timer = setTimeout(() => (mine.abort ? soon() : run()), Math.max(50, mine.last + LEAST_MS - performance.now()));
+    mine.timer = setTimeout(() => (mine.abort ? soon() : run()), Math.max(50, mine.last + Math.max(LEAST_MS, SHARE * mine.took) - performance.now()));
   }, []);
 
   useEffect(() => {
