@@ -562,16 +562,15 @@ def main() -> None:
     terminal.setFormatter(Line())
     logging.getLogger("kaiju_app.app").addHandler(terminal)  # Services only: the table shows how tasks fail.
 
-    services: list[Service] = [
+    services = [
         Store(options.database, 3600 * options.keep_hours), Sampler(), Table(not options.plain and sys.stdout.isatty()),
         StatusPage(options.port), Checks(options.check),
     ]  # fmt: skip
-    dashboard = None if options.dashboard is None else Dashboard(options.dashboard)
-    if dashboard is not None:
-        services.append(dashboard)
-    app = Application("host monitor", services, optional_services=["StatusPage", "Dashboard"])
-    if dashboard is not None:
-        dashboard.prepare(app.scheduler)
+    dashboards = [] if options.dashboard is None else [Dashboard(options.dashboard)]
+    optional = ["StatusPage", *("Dashboard" for _ in dashboards)]
+    app = Application("host monitor", [*services, *dashboards], optional_services=optional)
+    for each in dashboards:
+        each.prepare(app.scheduler)
     if options.seconds is not None:
         app.scheduler.schedule_task(stop, max(0.001, options.seconds), name="stop", first_run=FirstRun.NEXT)
     run_app(app)

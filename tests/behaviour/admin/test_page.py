@@ -107,3 +107,47 @@ def test_no_file_asks_for_another_host_or_needs_what_the_policy_forbids(path: Pa
 def test_the_readme_shows_a_small_picture() -> None:
     assert "](docs/dashboard.png)" in (ROOT / "README.md").read_text("utf-8")
     assert 10_000 < (ROOT / "docs" / "dashboard.png").stat().st_size < 200_000
+
+
+# --- colours ---
+
+
+def palettes() -> dict[str, dict[str, tuple[float, ...]]]:
+    """Return the colours of each theme: the dark one is there twice, as preferred and as chosen."""
+    blocks = re.findall(r"color-scheme: (light|dark);\n(.*?)}", (STATIC / "style.css").read_text("utf-8"), re.DOTALL)
+    found = [
+        (scheme, {name: _rgb(value) for name, value in re.findall(r"--([a-z-]+): #([0-9a-f]{6});", text)})
+        for scheme, text in blocks
+    ]
+    assert [scheme for scheme, _ in found] == ["light", "dark", "dark"]
+    assert found[1] == found[2]
+    return dict(found)
+
+
+def _rgb(text: str) -> tuple[float, ...]:
+    return tuple(int(text[i : i + 2], 16) / 255 for i in (0, 2, 4))
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Return the contrast of two colours, as WCAG 2.2 defines it."""
+
+    def luminance(colour: tuple[float, ...]) -> float:
+        parts = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in colour]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+OUTCOMES = ["succeeded", "failed", "timed-out", "cancelled", "skipped", "lost", "running"]
+
+
+@pytest.mark.pure
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_outcomes_can_be_read_on_every_ground(scheme: str) -> None:
+    colours = palettes()[scheme]
+    for ground in ("page", "surface", "stripe", "accent-soft"):
+        for name in ("text", "muted", "accent", "on-held", *(f"on-{each}" for each in OUTCOMES)):
+            assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+    for name in (*OUTCOMES, "line", "focus"):
+        assert contrast(colours[name], colours["surface"]) >= 3, name

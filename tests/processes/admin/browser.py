@@ -102,7 +102,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that all tests of a module look at: they may not change what others rely on."""
     directory = tmp_path_factory.mktemp("page")
     with served_page(directory, STORE=f"sqlite:///{directory}/scheduler.db") as found:

@@ -19,8 +19,8 @@ def row_of(page: Any, name: str) -> Any:
 
 
 @pytest.mark.mechanism
-def test_the_tasks_are_shown_and_a_hostile_name_is_text(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{server.base}#/tasks")
+def test_the_tasks_are_shown_and_a_hostile_name_is_text(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/tasks")
 
     expect(row_of(page, "supplier")).to_contain_text("failed")
     expect(row_of(page, "newsletter")).to_contain_text("the text is not ready")
@@ -30,8 +30,8 @@ def test_the_tasks_are_shown_and_a_hostile_name_is_text(server: Server, tabs: Ta
     assert page.locator("img").count() == 0
 
 
-def test_search_and_filters_are_in_the_address(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{server.base}#/tasks")
+def test_search_and_filters_are_in_the_address(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/tasks")
 
     page.get_by_role("searchbox").fill("suppl")
     expect(page.locator("[role=row][data-row]")).to_have_count(1)
@@ -48,8 +48,8 @@ def test_search_and_filters_are_in_the_address(server: Server, tabs: Tabs) -> No
     expect(row_of(again, "supplier")).to_be_visible()
 
 
-def test_a_failing_task_is_found_paused_resumed_and_run(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(server.base)
+def test_a_failing_task_is_found_paused_resumed_and_run(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(page_server.base)
 
     page.get_by_role("link", name="supplier", exact=True).first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("supplier")
@@ -63,16 +63,16 @@ def test_a_failing_task_is_found_paused_resumed_and_run(server: Server, tabs: Ta
     page.get_by_role("button", name="Pause", exact=True).click()
     expect(page.locator("[data-notice]")).to_contain_text("supplier is paused for 1 h")
     expect(page.locator(".hold")).to_contain_text("the supplier is closed")
-    assert server.task("supplier")["holds"][0]["reason"] == "the supplier is closed"
+    assert page_server.task("supplier")["holds"][0]["reason"] == "the supplier is closed"
 
     page.get_by_role("button", name="Resume: supplier").click()
     expect(page.locator("[data-notice]")).to_contain_text("supplier is resumed")
     expect(page.locator(".hold")).to_have_count(0)
-    assert server.task("supplier")["holds"] == []
+    assert page_server.task("supplier")["holds"] == []
 
 
-def test_what_is_run_now_appears_in_the_history_without_a_reload(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{server.base}#/task/{server.task('nightly')['id']}")
+def test_what_is_run_now_appears_in_the_history_without_a_reload(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/task/{page_server.task('nightly')['id']}")
 
     expect(page.get_by_text("It has not run yet")).to_be_visible()
     page.get_by_role("button", name="Run now: nightly").click()
@@ -83,8 +83,8 @@ def test_what_is_run_now_appears_in_the_history_without_a_reload(server: Server,
     expect(page.locator("[data-timeline]")).to_have_attribute("aria-label", re.compile("1 succeeded"))
 
 
-def test_the_timeline_explains_what_did_not_run_and_the_address_can_be_sent(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{server.base}#/task/{server.task('newsletter')['id']}")
+def test_the_timeline_explains_what_did_not_run_and_the_address_can_be_sent(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/task/{page_server.task('newsletter')['id']}")
 
     drawing = page.locator("[data-timeline]")
     expect(drawing).to_have_attribute("aria-label", re.compile("held by marketing"))
@@ -103,8 +103,8 @@ def test_the_timeline_explains_what_did_not_run_and_the_address_can_be_sent(serv
     expect(again.locator("[data-explanation]")).to_have_count(0)
 
 
-def test_a_skipped_tick_is_explained(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{server.base}#/task/{server.task('overlapping')['id']}")
+def test_a_skipped_tick_is_explained(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/task/{page_server.task('overlapping')['id']}")
 
     page.get_by_role("button", name="skipped").click()
     row = page.locator("tr[data-outcome=SKIPPED]").first
@@ -114,8 +114,8 @@ def test_a_skipped_tick_is_explained(server: Server, tabs: Tabs) -> None:
     expect(page.locator("[data-explanation] .causes")).to_be_visible()
 
 
-def test_the_timeline_zooms_pans_and_follows_the_present(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(server.base)
+def test_the_timeline_zooms_pans_and_follows_the_present(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(page_server.base)
 
     drawing = page.locator("[data-timeline]")
     expect(drawing).to_be_visible()
@@ -139,8 +139,8 @@ def test_the_timeline_zooms_pans_and_follows_the_present(server: Server, tabs: T
     expect(page.get_by_role("table", name="What the timeline shows, the newest first")).to_be_visible()
 
 
-def test_events_appear_as_they_come(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{server.base}#/events")
+def test_events_appear_as_they_come(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/events")
 
     page.get_by_role("searchbox").fill("supplier")
     expect(page.locator(".event").first).to_contain_text("failed")

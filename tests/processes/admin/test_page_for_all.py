@@ -36,10 +36,10 @@ def open_views(server: Server, page: Any) -> Any:
         yield name
 
 
-def test_no_view_keeps_anybody_out(server: Server, tabs: Tabs) -> None:
+def test_no_view_keeps_anybody_out(page_server: Server, tabs: Tabs) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    page = tabs.open(server.base, reduced_motion="reduce")
+    page = tabs.open(page_server.base, reduced_motion="reduce")
 
     def check(what: str) -> None:
         for scheme in ("light", "dark"):
@@ -48,22 +48,22 @@ def test_no_view_keeps_anybody_out(server: Server, tabs: Tabs) -> None:
             assert found.response["passes"], "it has looked at something"
             assert found.violations_count == 0, f"{what}, {scheme}: {found.generate_report()}"
 
-    for name in open_views(server, page):
+    for name in open_views(page_server, page):
         check(name)
-    page.goto(f"{server.base}#/task/{server.task('disk')['id']}")
+    page.goto(f"{page_server.base}#/task/{page_server.task('disk')['id']}")
     page.get_by_role("button", name="Pause: disk").click()
     check("the dialog")
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_no_view_scrolls_sideways_on_a_phone(server: Server, tabs: Tabs, width: int) -> None:
-    page = tabs.open(server.base, viewport={"width": width, "height": 700}, has_touch=True)
-    for name in open_views(server, page):
+def test_no_view_scrolls_sideways_on_a_phone(page_server: Server, tabs: Tabs, width: int) -> None:
+    page = tabs.open(page_server.base, viewport={"width": width, "height": 700}, has_touch=True)
+    for name in open_views(page_server, page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
-def test_all_that_matters_is_done_by_keyboard_alone(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(server.base)
+def test_all_that_matters_is_done_by_keyboard_alone(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(page_server.base)
     expect(page.get_by_text("Next hour")).to_be_visible()
     press, write = page.keyboard.press, page.keyboard.type
 
@@ -104,8 +104,8 @@ def test_all_that_matters_is_done_by_keyboard_alone(server: Server, tabs: Tabs) 
     expect(page.locator("[data-explanation]")).to_have_count(0)
 
 
-def test_theme_and_time_zone_are_kept(server: Server, tabs: Tabs) -> None:
-    page = tabs.open(server.base, color_scheme="light", timezone_id="America/New_York")
+def test_theme_and_time_zone_are_kept(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(page_server.base, color_scheme="light", timezone_id="America/New_York")
 
     dark = "getComputedStyle(document.documentElement).colorScheme"
     assert page.evaluate(dark) == "light"
