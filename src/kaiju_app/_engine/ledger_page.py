@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from heapq import heappush, heapreplace
 from operator import add
+from typing import NamedTuple
 
 from kaiju_app._core.ledger_query import Ending, LedgerQuery, Place
 from kaiju_app._core.model import Outcome
@@ -21,17 +22,50 @@ _PIECES = PACKED.size // 2
 _Found = tuple[Place, TaskEntry, RunRecord]
 
 
+class Span(NamedTuple):
+    """What the records of a task are, as long as it has no new ones: those that grow keep their place and ending.
+
+    Attributes:
+        kept: Of ``entry`` when it was looked at.
+        low: The first tick of the oldest record, in wall-clock microseconds; high: that of the newest one.
+        codes: How they ended.
+    """
+
+    entry: TaskEntry
+    kept: int
+    low: int
+    high: int
+    codes: frozenset[int]
+
+
+def _span_of(entry: TaskEntry) -> Span:
+    ticks, codes = _ticks_and_codes(entry)
+    return Span(entry, entry.kept, min(ticks), max(ticks), frozenset(codes))
+
+
+def _ticks_and_codes(entry: TaskEntry) -> tuple[list[int], list[int]]:
+    """Return the first tick and the ending of each record of *entry*, by slot."""
+    ring_bytes = entry.ring or b""
+    used = min(entry.kept, len(ring_bytes) // PACKED.size)
+    with memoryview(ring_bytes) as ring, ring.cast("q") as words, ring.cast("h") as pieces:
+        ticks = list(map(add, words[FIRST_AT : used * _WORDS : _WORDS], words[OFFSET_AT : used * _WORDS : _WORDS]))
+        codes = pieces[CODE_AT : used * _PIECES : _PIECES].tolist()
+    return ticks, codes
+
+
 @dataclass(slots=True)
 class LocalPage:
     """Those records of the tasks looked at so far that a query asks for.
 
     Attributes:
         query: What is asked for.
+        spans: What is known of the records of tasks by name, from earlier looks: most have not changed since.
         oldest: The first tick, in wall-clock microseconds, of the oldest record, wanted or not; None if there is none.
         newest: That of the newest one.
     """
 
     query: LedgerQuery
+    spans: dict[str, Span] = field(default_factory=dict)
     oldest: int | None = None
     newest: int | None = None
     _found: list[_Found] = field(default_factory=list)
@@ -55,15 +89,14 @@ class LocalPage:
                 self._keep((Place(tick, entry.name, False, record.delivery, 0), entry, record))
         if entry.ring is None or not entry.kept:
             return
-        query, slots = self.query, len(entry.ring) // PACKED.size
-        used = min(entry.kept, slots)
-        with memoryview(entry.ring) as ring, ring.cast("q") as words, ring.cast("h") as pieces:
-            ticks = list(map(add, words[FIRST_AT : used * _WORDS : _WORDS], words[OFFSET_AT : used * _WORDS : _WORDS]))
-            codes = pieces[CODE_AT : used * _PIECES : _PIECES].tolist()
-        low, high = min(ticks), max(ticks)
-        self._span(low, high)
-        if high < max(self._floor(), query.since) or self._codes.isdisjoint(codes):
+        span = self.spans.get(entry.name)
+        if span is None or span.entry is not entry or span.kept != entry.kept:
+            span = self.spans[entry.name] = _span_of(entry)
+        self._span(span.low, span.high)
+        if span.high < max(self._floor(), self.query.since) or self._codes.isdisjoint(span.codes):
             return
+        ticks, codes = _ticks_and_codes(entry)
+        slots = len(entry.ring) // PACKED.size
         for slot, (tick, code) in enumerate(zip(ticks, codes, strict=True)):
             if code in self._codes and tick >= self._floor():
                 record = read(entry, slot)

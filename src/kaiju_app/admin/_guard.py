@@ -16,6 +16,7 @@ from kaiju_app._core.logs import logger
 from ._access import Access, Caller, Gate, ThisMachine
 from ._hosts import is_host_allowed, is_loopback, is_same_origin
 from ._problems import Refused, on_refused
+from ._turnstile import Turnstile
 
 log = logger("kaiju_app.admin")
 
@@ -50,6 +51,7 @@ class Guard:
         self._changes = changes
         self._gate = gate
         self._allowed = allowed
+        self._turnstile = Turnstile()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or have it answered."""
@@ -58,6 +60,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
+            await self._turnstile.enter()
             scope = normal(scope)
             await self._answer(scope, receive, _with_headers(send, is_cached=_is_page(scope)))
 

@@ -20,7 +20,7 @@ from ._seen import Record, Seen, Store
 from ._states import State, state_of_record
 from ._text import harmless
 
-SLICE_S = 0.001  # Seconds after which a search gives the loop back: no task may be late for it.
+SLICE_S = 0.0005  # Seconds after which a search gives the loop back: no task may be late for it.
 STEP = 32  # Tasks between two looks at the clock.
 
 

@@ -22,6 +22,7 @@ from ._task import ScheduledTask
 if TYPE_CHECKING:
     from kaiju_app._cluster.task import ClusterEntry
     from kaiju_app._core.explanation import Explanation
+    from kaiju_app._engine.ledger_page import Span
 
     from ._remote_task import RemoteTask
 
@@ -41,6 +42,7 @@ class TaskRegistry:
         self._engine = engine
         self._lifecycle = lifecycle
         self._names = Names(engine.entries)
+        self._spans: dict[str, Span] = {}
 
     def add(
         self,
@@ -151,7 +153,7 @@ class TaskRegistry:
         """
         from ._run_pages import page_of
 
-        page = await page_of(self._engine, self._lifecycle.cluster, query)
+        page = await page_of(self._engine, self._lifecycle.cluster, query, self._spans)
         if query.name is not None and page.newest is None:
             await self._check_known(query.name)
         return page

@@ -15,7 +15,7 @@ from kaiju_app._core.model import Outcome, Reason, Run, RunPage
 from kaiju_app._core.validate import aware, integer
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.entry import CLUSTER
-from kaiju_app._engine.ledger_page import LocalPage
+from kaiju_app._engine.ledger_page import LocalPage, Span
 from kaiju_app.errors import InvalidArgument
 
 from ._listening import outcomes_of, reasons_of
@@ -57,15 +57,15 @@ def query_of(
     return LedgerQuery(limit, name, None if is_all else endings, BEGINNING if first is None else first, below)
 
 
-async def page_of(engine: Engine, cluster: Cluster | None, query: LedgerQuery) -> RunPage:
-    """Return the records that *query* asks for.
+async def page_of(engine: Engine, cluster: Cluster | None, query: LedgerQuery, spans: dict[str, Span]) -> RunPage:
+    """Return the records that *query* asks for; *spans* keeps what is known of the records of local tasks.
 
     Raises:
         StoreUnavailable: The store did not answer.
         WrongState: There is a store to ask, and the scheduler is not started.
     """
     asked = replace(query, limit=query.limit + 1)  # One more tells whether there is another page.
-    local = await _local_page(engine, asked)
+    local = await _local_page(engine, asked, spans)
     found = [(place, record.run(entry.name, engine.instance)) for place, entry, record in local.newest_first()]
     edges = [local.oldest, local.newest]
     if cluster is not None and _may_be_in_store(engine, query.name):
@@ -88,9 +88,11 @@ def _may_be_in_store(engine: Engine, name: str | None) -> bool:
     return entry is None or bool(entry.flags & CLUSTER)
 
 
-async def _local_page(engine: Engine, query: LedgerQuery) -> LocalPage:
+async def _local_page(engine: Engine, query: LedgerQuery, spans: dict[str, Span]) -> LocalPage:
     """Look at the local tasks, in slices of time."""
-    page = LocalPage(query)
+    if len(spans) > 2 * len(engine.entries) + 1_000:
+        spans.clear()
+    page = LocalPage(query, spans)
     named = None if query.name is None else engine.entries.get(query.name)
     until = engine.now() + SLICE
     for entry in list(engine.entries.values()) if query.name is None else [named]:

@@ -73,3 +73,27 @@ def test_the_latest_records_are_those_of_all_records(
     every = records(entry)
     assert latest_record(entry) == (every[-1] if every else None)
     assert latest_outcomes(entry, most) == [record.outcome for record in every[-most:]]
+
+
+@given(RECORDS, RECORDS, QUERIES)
+def test_what_is_known_from_an_earlier_look_changes_no_answer(
+    early: list[tuple[str, int, int, int, bool]], late: list[tuple[str, int, int, int, bool]], query: LedgerQuery
+) -> None:
+    entries = {name: TaskEntry(cast(Any, None), name, print, (), {}, cast(Any, None)) for name in "abc"}
+    spans: dict[str, Any] = {}
+    for some in (early, late):
+        for name, first, offset, code, manual in some:
+            append(
+                entries[name], RunRecord(first, first, 1, 0, first, first, offset, 1, code, manual, False), 0, HISTORY
+            )
+        if some is early:
+            entries["d"] = entries.pop("c")
+            entries["c"] = TaskEntry(cast(Any, None), "c", print, (), {}, cast(Any, None))  # Another one of this name.
+        known, unknown = LocalPage(query, spans), LocalPage(query)
+        for entry in entries.values():
+            if entry is not entries.get("d"):
+                known.look_at(entry)
+                unknown.look_at(entry)
+
+        assert known.newest_first() == unknown.newest_first()
+        assert (known.oldest, known.newest) == (unknown.oldest, unknown.newest)
