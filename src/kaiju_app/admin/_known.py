@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from kaiju_app._core.clock import epoch_us
 from kaiju_app.scheduler import Outcome, Run, ScheduledTask, Scheduler, Scope, trigger_from_json
 from kaiju_app.scheduler._glance import Glance, Glances
 from kaiju_app.scheduler._hosting import state_of
+from kaiju_app.triggers import Calendar, Cron
 
 from ._ids import Ids, remote_id
 from ._problems import Refused
@@ -76,9 +78,17 @@ class Known:
     def rule(self) -> str:
         """Its rule in words."""
         if self.face is not None:
-            interval = self.face.interval_s
-            return harmless(f"every {interval:.15g} s" if self.face.trigger is None else str(self.face.trigger))
+            trigger = self.face.trigger
+            if isinstance(trigger, Cron | Calendar):  # They do not change.
+                return calendar_in_words(trigger)
+            return harmless(f"every {self.face.interval_s:.15g} s" if trigger is None else str(trigger))
         return "unknown here" if self.record is None else rule_in_words(self.record["rule"])
+
+
+@lru_cache(maxsize=2_000)
+def calendar_in_words(trigger: Cron | Calendar) -> str:
+    """Return a rule in words, which takes some tenths of a millisecond to find."""
+    return harmless(str(trigger))
 
 
 def rule_in_words(rule: object) -> str:

@@ -91,7 +91,7 @@ class Query:
 
     @property
     def needs_glance(self) -> bool:
-        """Whether names do not tell which tasks are wanted."""
+        """Whether more than names tells which tasks are wanted."""
         return bool(self.scopes or self.states) or self.overdue is not None
 
 
@@ -102,7 +102,7 @@ async def page_of(tasks: Tasks, seen: Seen, query: Query) -> tuple[list[Known], 
         Refused: The cursor is none of this list.
     """
     after = None if query.cursor is None else query.sort.place_of(query.cursor)
-    is_by_name = query.sort in (Sort.NAME, Sort.NAME_DOWN) and not (query.outcomes or query.needs_glance)
+    is_by_name = query.sort in (Sort.NAME, Sort.NAME_DOWN) and not query.outcomes
     found = await (_by_name if is_by_name else _by_key)(tasks, seen, query, after)
     shown = found[: query.limit]
     if len(found) <= query.limit:
@@ -114,13 +114,18 @@ async def page_of(tasks: Tasks, seen: Seen, query: Query) -> tuple[list[Known], 
 async def _by_name(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -> list[Place]:
     """Return the places of the tasks of a page and of one more, looking at no more tasks than that needs."""
     slices, found, keys = Slices(step=1), list[Place](), tasks.keys(seen)
-    down, wanted = query.sort.down, query.limit + 1
+    down, wanted, filtered = query.sort.down, query.limit + 1, query.needs_glance
+    tasks.glances.begin()
     start = None if after is None else (bisect_left if down else bisect_right)(keys, after[1:])
     chosen = range(len(keys) if start is None else start)[::-1] if down else range(start or 0, len(keys))
     for first in range(0, len(chosen), CHUNK):
         await slices.breathe()
         some = (keys[index] for index in chosen[first : first + CHUNK])
-        found += (("", *key) for key in some if _has_name(key[0], query))
+        found += (
+            ("", *key)
+            for key in some
+            if _has_name(key[0], query) and (not filtered or _matches(tasks, key, tasks.glance(key, seen), query))
+        )
         if len(found) >= wanted:
             break
     return found[:wanted]

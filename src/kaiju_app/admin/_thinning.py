@@ -15,7 +15,7 @@ from kaiju_app.scheduler import Outcome, Reason
 
 T = TypeVar("T")
 
-BYTES_OF_BAR = 290
+BYTES_OF_BAR = 230
 BYTES_OF_MARK = 150
 BYTES_OF_BAND = 190  # Without its texts.
 LEAST = 8  # Bars, marks and bands that each task of a page may have: a page has fewer tasks rather than fewer of these.

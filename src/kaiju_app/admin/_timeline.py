@@ -30,7 +30,7 @@ from ._timeline_models import MOST_UPCOMING, BandItem, BandKind, BarItem, MarkIt
 from ._written import written
 
 MOST_BYTES = 300_000
-FOR_LINES = 50_000  # Of these.
+FOR_THE_REST = 10_000  # Of these: what is neither of a task nor a line.
 MANY = 600  # Bars, or marks, that are united at once to half as many: a history may have millions.
 MOST_TEXT = 200  # Characters of a holder or a reason.
 BYTES_OF_TASK = 150  # Without its name, its id and its ticks.
@@ -89,7 +89,11 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
         upcoming.append(_upcoming(task, until, now) if span.now <= span.until else [])
         drawing.drawn.size = _size(task, len(upcoming[-1]))
         drawing.drawn.bands = _bands(api, task, span)
-    number, most = fit([each.drawn for each in drawings], MOST_BYTES - FOR_LINES)
+    upsets, lives = window.upsets_of(api.scheduler, ""), await _lives(api, seen)
+    lines = await lines_of(span.since, span.until, upsets, lives, _zones(tasks))
+    written_lines = [each.model_dump_json() for each in lines]
+    room = MOST_BYTES - FOR_THE_REST - sum(len(each.encode()) + 1 for each in written_lines)
+    number, most = fit([each.drawn for each in drawings], room)
     if number < len(tasks):
         after = cursor_of(Sort.NAME, ("", tasks[number - 1].name, tasks[number - 1].home_id))
     items = []
@@ -103,14 +107,12 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
         to=until,
         now=now,
         tasks=[],
-        lines=await lines_of(
-            span.since, span.until, window.upsets_of(api.scheduler, ""), await _lives(api, seen), _zones(tasks)
-        ),
+        lines=[],
         next=after,
         partial="; ".join(each for each in partial if each) or None,
         thinned=most is not None or any(each.was_thinned for each in drawings),
     )
-    return written(answer, tasks=items)
+    return written(answer, tasks=items, lines=written_lines)
 
 
 # --- what is known ---
