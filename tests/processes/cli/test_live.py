@@ -23,7 +23,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from processes.admin.served import PROGRAM, served
+from processes.admin.served import PROGRAM, free_port
 from processes.cli.calls import OURS, endpoint, kaiju
 from processes.cli.test_questions import schema_of
 
@@ -197,9 +197,7 @@ class Server:
 
 @contextmanager
 def server_of(directory: Path) -> Iterator[Server]:
-    with served(directory) as port:
-        pass  # It was free, and will be.
-    server = Server(directory, port)
+    server = Server(directory, free_port())
     try:
         yield server
     finally:
