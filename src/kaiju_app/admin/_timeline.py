@@ -86,7 +86,7 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
     upcoming = []
     for task, drawing in zip(tasks, drawings, strict=True):
         await slices.breathe()
-        upcoming.append(_upcoming(task, until, now) if span.now <= span.until else [])
+        upcoming.append(_upcoming(task, max(since, now), until) if span.now <= span.until else [])
         drawing.drawn.size = _size(task, len(upcoming[-1]))
         drawing.drawn.bands = _bands(api, task, span)
     upsets, lives = window.upsets_of(api.scheduler, ""), await _lives(api, seen)
@@ -200,18 +200,18 @@ def _us(text: object) -> int | None:
     return epoch_us(datetime.fromisoformat(text)) if isinstance(text, str) else None
 
 
-def _upcoming(task: Known, until: datetime, now: datetime) -> list[datetime]:
-    """Return the next ticks of *task*."""
+def _upcoming(task: Known, since: datetime, until: datetime) -> list[datetime]:
+    """Return those of the next ticks of *task* that are due from *since* to *until*."""
     first = task.next_run_at
-    if first is None or not now <= first <= until:
+    if first is None or first > until:
         return []
     if task.face is None:
-        return [first]
+        return [first] if first >= since else []
     for number in (4, MOST_UPCOMING):
         found = task.face.upcoming(number)
         if len(found) < number or found[-1] > until:
             break
-    return [each for each in found if now <= each <= until]
+    return [each for each in found if since <= each <= until]
 
 
 # --- the answer ---

@@ -60,6 +60,15 @@ async def test_runs_are_bars_skips_are_marks_and_what_comes_is_listed(scheduler:
     assert [(at_of(each["at"]), each["kind"]) for each in found["lines"]] == [(0, "started")]
 
 
+async def test_a_window_that_begins_later_lists_only_ticks_in_it(scheduler: Scheduler) -> None:
+    scheduler.schedule_task(nothing, 30, name="often")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(10)
+        found = await task_of(client, "often", since=moment(100), to=moment(200))
+
+    assert [at_of(each) for each in found["upcoming"]] == [120, 150, 180]
+
+
 async def test_a_window_has_what_was_in_it_at_any_time(scheduler: Scheduler) -> None:
     scheduler.schedule_task(slow, 60, name="slow")
     async with scheduler, client_of(scheduler) as client:
