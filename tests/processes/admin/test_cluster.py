@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -34,12 +35,12 @@ def sharers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Three processes; they start only once for each store, as that takes longer than the tests."""
     directory = tmp_path_factory.mktemp("members")
     url = f"sqlite:///{directory / 'store.db'}"
-    if by_lease := request.param == "postgres":
-        server: Server = request.getfixturevalue("server")
-        server.create_database("members")
-        url = server.dsn("members")
-    with members(directory, url, LEASE) as found:
-        yield Sharers(found, by_lease)
+    with ExitStack() as stack:
+        if by_lease := request.param == "postgres":
+            server = stack.enter_context(Server(request.getfixturevalue("programs")))
+            server.create_database("members")
+            url = server.dsn("members")
+        yield Sharers(stack.enter_context(members(directory, url, LEASE)), by_lease)
 
 
 def test_a_pause_at_one_is_honoured_and_told_at_all_of_them(sharers: Sharers) -> None:
