@@ -9,7 +9,7 @@ import pytest
 
 from processes.admin.browser import Server, Tabs, expect
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(180)]
 
 HOSTILE = "<img src=x onerror=window.hacked=1>"
 

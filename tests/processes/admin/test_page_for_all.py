@@ -11,7 +11,7 @@ import pytest
 
 from processes.admin.browser import Server, Tabs, expect, served_page
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(180)]
 
 
 def views(server: Server) -> dict[str, tuple[str, str]]:

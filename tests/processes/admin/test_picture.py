@@ -18,7 +18,7 @@ import pytest
 from processes.admin.browser import Tabs, expect
 from processes.admin.served import answers, free_port
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[3]
 WANTED = os.environ.get("PICTURE")

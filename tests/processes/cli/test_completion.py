@@ -20,7 +20,7 @@ import pytest
 from kaiju_app.cli._complete import complete_outcome, complete_reason, complete_scope, complete_state, complete_task
 from processes.cli.calls import OURS, endpoint
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed]
 
 PATIENCE_S = 50
 PROGRAMS = Path(sys.executable).parent

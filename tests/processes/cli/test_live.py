@@ -27,7 +27,7 @@ from processes.admin.served import PROGRAM, free_port
 from processes.cli.calls import OURS, endpoint, kaiju
 from processes.cli.test_questions import schema_of
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed]
 
 PATIENCE_S = 40
 ENTER_SCREEN, LEAVE_SCREEN = b"\x1b[?1049h", b"\x1b[?1049l"

@@ -26,7 +26,7 @@ from kaiju_app.scheduler import FirstRun, Scheduler, Scope
 from processes.cli.calls import fail, kaiju, last, succeed
 from support.postgres_server import Server
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.mechanism]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed]
 
 PATIENCE_S = 30
 
@@ -88,6 +88,7 @@ def test_every_command_works_on_a_store(store: str, arguments: list[str]) -> Non
     assert isinstance(found.json, dict)
 
 
+@pytest.mark.mechanism
 def test_whoever_looks_is_no_instance_and_leaves_no_trace(store: str) -> None:
     for _ in range(3):
         kaiju("tasks", "--store", store)

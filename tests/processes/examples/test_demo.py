@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(120)]
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo.py"
 
