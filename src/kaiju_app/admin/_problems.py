@@ -91,8 +91,15 @@ async def on_invalid(_: Request, exc: Exception) -> Response:
     wrong = [
         Wrong(where=harmless(" ".join(map(str, each["loc"]))), what=harmless(str(each["msg"]))) for each in exc.errors()
     ]
-    first = f"{wrong[0].where}: {wrong[0].what}" if wrong else "see api/openapi.json"
-    return problem(422, "The request is wrong", f"Correct it: {first}", errors=wrong[:MOST_WRONG])
+    first = f"{_named(exc.errors()[0]['loc'])}: {wrong[0].what}" if wrong else "the request: see api/openapi.json"
+    return problem(422, "The request is wrong", f"Correct {first}", errors=wrong[:MOST_WRONG])
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    """Return the words for a part of a request, such as ``('query', 'state', 0)``."""
+    kind = {"query": "parameter", "body": "field"}.get(str(place[0]), str(place[0]))
+    name = ".".join(each for each in place[1:] if isinstance(each, str))
+    return f"the {kind} {harmless(name)!r}" if name else f"the {place[0]}"
 
 
 async def on_bug(_: Request, exc: Exception) -> Response:

@@ -59,7 +59,7 @@ class AdminServer(Service):
         self._serving = asyncio.create_task(self._server.serve(sockets=[listening]), name="kaiju_app: admin server")
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        self.logger.info("the endpoint listens at http://%s:%d/api/tasks", shown, port)
+        self.logger.info("the endpoint listens at http://%s:%d/ (open it in a browser for the dashboard)", shown, port)
 
     async def close(self) -> None:
         """Answer no more."""

@@ -12,7 +12,7 @@ from typing import Any
 from kaiju_app.application import Application, run_app
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 
-from ._environment import STORE, app_of
+from ._environment import APP, STORE, app_of
 from ._onlook import onlooker_of, scheduler_of, wrong_store
 from ._status import Ended, Status
 from ._target import set_up_logging
@@ -26,9 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin",
         metavar="HOST:PORT",
-        help=f"serve the HTTP endpoint there, e.g. 127.0.0.1:8700. The environment has the bearer tokens, {TOKEN} of "
-        f"those who may operate and {READ_TOKEN} of those who may read; without them only this machine is answered, "
-        "and only at a loopback address",
+        help=f"serve the HTTP endpoint there, e.g. 127.0.0.1:8700. Set bearer tokens in the environment: {TOKEN} "
+        f"allows everything, {READ_TOKEN} only reading. Without a token, HOST must be a loopback address, and only "
+        "requests from this machine are answered",
     )
     add_hosts(parser)
 
@@ -39,7 +39,7 @@ def add_hosts(parser: argparse.ArgumentParser) -> None:
         "--admin-host",
         metavar="NAME",
         action="append",
-        help="a name by which the endpoint may be called, besides its address; may be repeated",
+        help="accept requests for this host name, too; may be repeated",
     )
 
 
@@ -81,20 +81,22 @@ def add_admin(commands: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         "admin",
         help="serve the HTTP endpoint for a store, without the application",
-        description="Serve the HTTP endpoint for a store, without the application: it looks at the store and runs no "
-        "task. Tasks can be paused, resumed and requested to run; local tasks are those of their process. Exit status: "
-        "0 if a signal stopped it; 1 if it failed; 2 for wrong usage; 3 if the store cannot be reached.",
+        description="Serve the HTTP endpoint for a store, without the application. It runs no task itself. "
+        "It acts on cluster tasks; on a local task only the endpoint of its own process can act. Exit status: 0 if a "
+        "signal stopped it; 1 if it failed; 2 for wrong usage; 3 if the store cannot be reached.",
     )
     parser.add_argument(
         "--store", metavar="URL", default=os.environ.get(STORE) or None, required=not os.environ.get(STORE),
-        help=f"the store, e.g. sqlite:///scheduler.db or postgresql://...; else the environment, {STORE}",
+        help=f"the store, e.g. sqlite:///scheduler.db or postgresql://...; default: the environment variable {STORE}",
     )  # fmt: skip
-    parser.add_argument("--app", metavar="NAME", help="the name that Scheduler(app=...) has")
+    parser.add_argument(
+        "--app", metavar="NAME", help=f"the name in Scheduler(app=...); default: the environment variable {APP}"
+    )
     parser.add_argument(
         "--bind", metavar="HOST:PORT", dest="admin", default="127.0.0.1:8700",
-        help=f"where to serve it, by default 127.0.0.1:8700. The environment has the bearer tokens, {TOKEN} of those "
-        f"who may operate and {READ_TOKEN} of those who may read; without them only this machine is answered, and only "
-        "at a loopback address",
+        help=f"where to serve it, by default 127.0.0.1:8700. Set bearer tokens in the environment: {TOKEN} allows "
+        f"everything, {READ_TOKEN} only reading. Without a token, HOST must be a loopback address, and only requests "
+        "from this machine are answered",
     )  # fmt: skip
     add_hosts(parser)
     return parser

@@ -49,7 +49,11 @@ def run_builtin(name: str, others: Mapping[str, str]) -> None:
 
 def parsed(name: str, others: Mapping[str, str]) -> tuple[argparse.Namespace, dict[str, argparse.ArgumentParser]]:
     """Return the options of a command that needs no extra, and the parsers of these commands."""
-    parser = Parser(prog=name, description="Periodic work inside an application.")
+    parser = Parser(
+        prog=name,
+        description="Periodic work inside an application.",
+        epilog="A tick is one time at which a task is due.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     run = commands.add_parser(
         "run",

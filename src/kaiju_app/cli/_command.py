@@ -27,7 +27,7 @@ COMMON = {
         str | None,
         typer.Option(
             "--url", metavar="URL", rich_help_panel=WHERE,
-            help=f"The address of the endpoint, e.g. http://127.0.0.1:8700; else the environment, {URL}.",
+            help=f"The address of the endpoint, e.g. http://127.0.0.1:8700. Default: the environment variable {URL}.",
         ),
         None,
     ),
@@ -35,7 +35,7 @@ COMMON = {
         str | None,
         typer.Option(
             "--token", metavar="TOKEN", rich_help_panel=WHERE,
-            help=f"Its bearer token. Other users can see it here: better the environment, {TOKEN}.",
+            help=f"Its bearer token. Other users of this machine can see it here: better set the variable {TOKEN}.",
         ),
         None,
     ),
@@ -43,7 +43,7 @@ COMMON = {
         str | None,
         typer.Option(
             "--store", metavar="URL", rich_help_panel=WHERE,
-            help=f"The store instead, e.g. sqlite:///scheduler.db or postgresql://...; else the environment, {STORE}.",
+            help=f"Ask this store, no endpoint: sqlite:///FILE or postgresql://... Default: the variable {STORE}.",
         ),
         None,
     ),
@@ -51,13 +51,13 @@ COMMON = {
         str | None,
         typer.Option(
             "--app", metavar="NAME", rich_help_panel=WHERE,
-            help=f"With --store: the name that Scheduler(app=...) has; else the environment, {APP}.",
+            help=f"With --store: the name in Scheduler(app=...). Default: the variable {APP}.",
         ),
         None,
     ),
     "json": (
         bool,
-        typer.Option("--json", help="Print the JSON document of the endpoint.", show_default=False),
+        typer.Option("--json", help="Print the JSON that the endpoint answers.", show_default=False),
         False,
     ),
 }  # fmt: skip

@@ -11,15 +11,15 @@ import sys
 OTHERS = {
     "tasks": "list the tasks",
     "show": "show everything about a task",
-    "runs": "list what became of ticks: runs and skips",
-    "upcoming": "list the ticks that come",
+    "runs": "list past runs and skipped ticks",
+    "upcoming": "list the next ticks",
     "explain": "say in one sentence what became of a tick, and why",
     "run-now": "run a task now",
-    "pause": "start no more runs of a task, or of all",
+    "pause": "start no more runs of a task, or of all tasks",
     "resume": "end a pause",
     "cancel": "ask the run in progress to end",
-    "top": "watch what runs, fails and comes, live",
-    "tail": "follow what happens",
+    "top": "watch live what runs, what fails and what is next",
+    "tail": "print what happens, as it happens",
     "instances": "list the instances that are alive",
 }
 """The commands that need the extra ``cli``, with what they do."""

@@ -19,15 +19,21 @@ NEXT = 5  # Ticks that `show` tells.
 
 Name: TypeAlias = Annotated[str, typer.Argument(metavar="TASK", help="Name or id.", autocompletion=complete_task)]
 MaybeName: TypeAlias = Annotated[
-    str | None, typer.Argument(metavar="TASK", help="Name or id; all tasks without it.", autocompletion=complete_task)
+    str | None, typer.Argument(metavar="TASK", help="Name or id. Without it: all tasks.", autocompletion=complete_task)
 ]
 Outcomes: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--outcome", metavar="OUTCOME", help="May be repeated.", autocompletion=complete_outcome),
+    typer.Option(
+        "--outcome",
+        metavar="OUTCOME",
+        autocompletion=complete_outcome,
+        help=f"Only this outcome: {', '.join(complete_outcome(''))}. May be repeated.",
+    ),
 ]
-Limit: TypeAlias = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="Most that are listed.")]
+Limit: TypeAlias = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="List at most N.")]
 Cursor: TypeAlias = Annotated[
-    str | None, typer.Option("--cursor", metavar="TEXT", help='The field "next" of the page before, as --json has it.')
+    str | None,
+    typer.Option("--cursor", metavar="TEXT", help='Where to go on: the field "next" of the last --json.'),
 ]
 
 
@@ -62,20 +68,28 @@ def add_questions(commands: typer.Typer) -> None:
     @command(commands, "tasks")
     async def tasks(
         session: Session,
-        q: Annotated[str | None, typer.Option("-q", "--query", metavar="TEXT", help="Only names with TEXT.")] = None,
+        q: Annotated[
+            str | None, typer.Option("-q", "--query", metavar="TEXT", help="Only tasks with TEXT in their name.")
+        ] = None,
         state: Annotated[
             list[str] | None,
-            typer.Option("--state", metavar="STATE", help="May be repeated.", autocompletion=complete_state),
+            typer.Option(
+                "--state",
+                metavar="STATE",
+                autocompletion=complete_state,
+                help=f"Only this state: {', '.join(complete_state(''))}. May be repeated.",
+            ),
         ] = None,
         outcome: Outcomes = None,
         scope: Annotated[
-            list[str] | None, typer.Option("--scope", metavar="SCOPE", autocompletion=complete_scope)
+            list[str] | None,
+            typer.Option("--scope", metavar="SCOPE", help="local or cluster.", autocompletion=complete_scope),
         ] = None,
-        overdue: Annotated[bool, typer.Option("--overdue", help="Only those that have not succeeded in time.")] = False,
+        overdue: Annotated[bool, typer.Option("--overdue", help="Only tasks that have not succeeded in time.")] = False,
         sort: Annotated[
             str,
             typer.Option(
-                "--sort", metavar="KEY", help="name, next_run_at, last_run_at or state; -name is from last to first."
+                "--sort", metavar="KEY", help="name, next_run_at, last_run_at or state; -name reverses the order."
             ),
         ] = "name",
         limit: Limit = 100,
@@ -112,14 +126,23 @@ def add_questions(commands: typer.Typer) -> None:
         outcome: Outcomes = None,
         reason: Annotated[
             list[str] | None,
-            typer.Option("--reason", metavar="REASON", help="Why it ended so.", autocompletion=complete_reason),
+            typer.Option(
+                "--reason",
+                metavar="REASON",
+                help="Only this reason, e.g. deadline or missed. May be repeated.",
+                autocompletion=complete_reason,
+            ),
         ] = None,
-        since: Annotated[str | None, typer.Option("--from", metavar="TIME", help="The earliest tick, as --at.")] = None,
-        until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="The latest tick, as --at.")] = None,
+        since: Annotated[
+            str | None, typer.Option("--from", metavar="TIME", help=f"The earliest tick: {FORMS}.")
+        ] = None,
+        until: Annotated[
+            str | None, typer.Option("--to", metavar="TIME", help="The latest tick, in the same forms.")
+        ] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> None:
-        """List what became of ticks, the newest first: runs and skips."""
+        """List past runs and skipped ticks, the newest first."""
         path = "api/runs" if task is None else path_of((await find_task(session.endpoint, task))["id"], "/runs")
         reasons: list[str] = [each.lower().replace("-", " ") for each in reason or []]
         query: Query = {
@@ -138,13 +161,14 @@ def add_questions(commands: typer.Typer) -> None:
         session: Session,
         task: MaybeName = None,
         to: Annotated[
-            str | None, typer.Option("--to", metavar="TIME", help="Without TASK: until when, e.g. +2h.")
+            str | None,
+            typer.Option("--to", metavar="TIME", help="Until when, e.g. +2h; only without TASK. [default: +1h]"),
         ] = None,
         limit: Limit = 20,
     ) -> None:
-        """List the ticks that come: of a task, or of all tasks within an hour."""
+        """List the next ticks of a task, or of all tasks."""
         if task is not None and to is not None:
-            raise Ended(Status.USAGE, "--to is for all tasks: leave it out, or say how many ticks with --limit")
+            raise Ended(Status.USAGE, "--to works only without TASK: use --limit to say how many ticks")
         if task is None:
             until = instant_option(session, "--to", to, ahead=True)
             answer = await session.endpoint.get("api/upcoming", {"to": until, "limit": limit})
@@ -161,7 +185,7 @@ def add_questions(commands: typer.Typer) -> None:
         session: Session,
         task: Name,
         at: Annotated[
-            str, typer.Option("--at", metavar="TIME", help=f"The tick at or nearest to it: {FORMS}.")
+            str, typer.Option("--at", metavar="TIME", help=f"The time of the tick, or a time near it: {FORMS}.")
         ] = "now",
     ) -> None:
         """Say in one sentence what became of a tick, and why."""
@@ -175,7 +199,7 @@ def add_questions(commands: typer.Typer) -> None:
 
     @command(commands, "instances")
     async def instances(session: Session) -> None:
-        """List the instances that are alive; the one that answers is bold."""
+        """List the instances that are alive. The one that answers is bold."""
         answer = await session.endpoint.get("api/instances")
         note_partial(session, answer)
         if session.screen.as_json:

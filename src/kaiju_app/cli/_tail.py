@@ -32,19 +32,21 @@ def add_tail(commands: typer.Typer) -> None:
         session: Session,
         task: Annotated[
             list[str] | None,
-            typer.Argument(metavar="TASK...", help="Names or ids; all without.", autocompletion=complete_task),
+            typer.Argument(
+                metavar="TASK...", help="Names or ids. Without any: all tasks.", autocompletion=complete_task
+            ),
         ] = None,
         outcome: Annotated[
             list[str] | None,
             typer.Option(
                 "--outcome",
                 metavar="OUTCOME",
-                help="Only endings like this; may be repeated.",
+                help="Only runs that end with this outcome. May be repeated.",
                 autocompletion=complete_outcome,
             ),
         ] = None,
     ) -> Status:
-        """Follow what happens on all instances until Ctrl-C, which is status 130: endings, states, holds."""
+        """Print what happens on all instances, until Ctrl-C: ends of runs, changes of state, pauses, suspensions."""
         ids = {(await find_task(session.endpoint, each))["id"] for each in task or []}
         screen = session.screen
         names: dict[str, str] = {}

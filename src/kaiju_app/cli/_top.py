@@ -42,7 +42,7 @@ def add_top(commands: typer.Typer) -> None:
         """Watch what runs, what fails and what comes, and act on it with keys: ? lists them."""
         check_terminal()
         if session.screen.as_json:
-            raise Ended(Status.USAGE, "top is for people: say tasks --json or tail --json in a program")
+            raise Ended(Status.USAGE, "top has no --json: use `kaiju tasks --json` or `kaiju tail --json`")
         await session.endpoint.get("api/scheduler")  # What is wrong is said before the screen is taken.
         await Top(session).run()
         return Status.DONE

@@ -70,9 +70,9 @@ def task_lines(screen: Screen, page: Json) -> Iterable[Text]:
             ),
             recent_cell(screen, task["recent"]),
         ])  # fmt: skip
-    yield from table(columns, rows, screen.width) if rows else [Text("No task is like that.")]
+    yield from table(columns, rows, screen.width) if rows else [Text("No task matches.")]
     if page["next"] is not None:
-        yield Text("There are more: --limit 500, or -q TEXT for those with TEXT in their name.", style="dim")
+        yield Text("There are more: use --limit 500, or -q TEXT to search for names.", style="dim")
 
 
 def detail_lines(screen: Screen, task: Json, upcoming: Json) -> Iterable[Text]:
@@ -153,11 +153,11 @@ def run_lines(screen: Screen, page: Json, *, with_task: bool) -> Iterable[Text]:
     if not with_task:
         del columns[1]
         rows = [[row[0], *row[2:]] for row in rows]
-    yield from table(columns, rows, screen.width) if rows else [Text("Nothing is recorded that is like that.")]
+    yield from table(columns, rows, screen.width) if rows else [Text("No record matches.")]
     if page["oldest"] is not None:
-        yield Text(f"What is kept begins {ago(screen, page['oldest'])}.", style="dim")
+        yield Text(f"The oldest record that is kept: {ago(screen, page['oldest'])}.", style="dim")
     if page["next"] is not None:
-        yield Text("There are older ones: --limit 500, or --to an earlier time.", style="dim")
+        yield Text("There are older records: use --limit 500, or --to with an earlier time.", style="dim")
     yield screen.zone_line()
 
 
@@ -187,7 +187,7 @@ def upcoming_lines(screen: Screen, found: Json) -> Iterable[Text]:
     rows = [[at(screen, each["due"]), ago(screen, each["due"]), each["task"]] for each in found["items"]]
     yield from table(columns, rows, screen.width) if rows else [Text("Nothing is due in that time.")]
     if found.get("truncated"):
-        yield Text("More is due in that time: --limit 500.", style="dim")
+        yield Text("There are more ticks in that time: use --limit 500.", style="dim")
     for remark in found.get("remarks", ()):
         yield labelled(remark["level"], remark["text"], screen)
     yield screen.zone_line()

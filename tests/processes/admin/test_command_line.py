@@ -50,7 +50,7 @@ def running(directory: Path, *arguments: str, **environment: str) -> Iterator[su
 
 def address_of(process: Any) -> str:
     for line in process.stderr:
-        if found := re.search(r"listens at (http://\S+)/api/tasks", line):
+        if found := re.search(r"listens at (http://\S+)/ ", line):
             return found[1]
     raise AssertionError("it does not listen")
 

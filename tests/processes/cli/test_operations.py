@@ -60,6 +60,8 @@ def test_a_run_is_cancelled_unless_it_is_shielded(url: str) -> None:
     nothing = kaiju("cancel", "later", "--reason", "too long", "--url", url)
 
     assert (cancelled.status, refused.status, nothing.status) == (0, 1, 1)
+    assert cancelled.out.startswith("endless: ")
+    assert "its run was asked to end" in cancelled.out
     assert "SHIELD" in refused.err
     assert "No run is in progress" in nothing.err
 

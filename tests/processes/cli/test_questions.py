@@ -154,7 +154,7 @@ def status(found: Called) -> tuple[int, str]:
         (["show", "nothing", "--url", "URL"], {}, 1, "there is no task 'nothing'"),
         (["explain", "poll", "--at", "25:00", "--url", "URL"], {}, 2, "must be a time of day"),
         (["explain", "poll", "--at", "soon", "--url", "URL"], {}, 2, "must be an instant: 03:00, -2h, now"),
-        (["upcoming", "poll", "--to", "+2h", "--url", "URL"], {}, 2, "--to is for all tasks"),
+        (["upcoming", "poll", "--to", "+2h", "--url", "URL"], {}, 2, "--to works only without TASK"),
         (["nonsense"], {}, 2, "nonsense"),
         ([], {}, 2, "COMMAND"),
     ],

@@ -127,7 +127,7 @@ def test_a_run_of_another_process_is_cancelled_through_the_store(store: str) -> 
 def test_another_application_in_the_same_store_has_its_own_tasks(store: str) -> None:
     found = kaiju("tasks", "--store", store, "--app", "other")
 
-    assert (found.status, found.out) == (0, "No task is like that.\n")
+    assert (found.status, found.out) == (0, "No task matches.\n")
 
 
 def test_a_run_without_any_instance_is_asked_for_and_said_to_wait(tmp_path: Path) -> None:

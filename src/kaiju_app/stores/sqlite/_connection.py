@@ -148,7 +148,7 @@ class Connection:
 
     def _connect(self) -> None:
         if self.only_looks and not self._path.exists():
-            rule = "must be a file that exists: the first application that starts with it makes it"
+            rule = "must be a file that exists: the first application that uses it creates it"
             raise InvalidArgument("path", str(self._path), rule)
         # One thread at a time has it, but not always the same one: see Workers.
         timeout_s = self._busy_ms / 1000
