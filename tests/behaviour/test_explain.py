@@ -169,7 +169,7 @@ async def test_it_was_late_and_nobody_knows_why(scheduler: Scheduler, loop: Virt
         loop.block(0.6)
         await asyncio.sleep(1)
 
-        assert "0.5 s late, why is not known: blocks of the loop that are short, or have" in await told(scheduler, 10)
+        assert "500 ms late, why is not known: blocks of the loop that are short, or have" in await told(scheduler, 10)
 
 
 # --- it did not run ---
@@ -191,6 +191,25 @@ async def test_the_run_before_was_in_progress(scheduler: Scheduler) -> None:
         "took 25 s; with it 2 ticks in all, from 08:00:15Z to 08:00:25Z."
     )
     assert [(CauseKind.OVERLAP, moment(0))] == [(cause.kind, cause.tick) for cause in found.causes]
+
+
+async def test_the_jitter_of_a_tick_is_not_known_any_more(scheduler: Scheduler, loop: VirtualLoop) -> None:
+    """A start begins the grid of an interval anew: of ticks before it, only that of a record keeps its jitter."""
+    scheduler._engine.notifier.instance = "the same"  # The jitter depends on it.
+    task = scheduler.schedule_task(job, 10, name="job", missed=Missed.SKIP, jitter_s=2, first_run=FirstRun.NEXT)
+    async with scheduler:
+        async with task.suspend("deploy"):
+            await asyncio.sleep(13)
+        await asyncio.sleep(0.3)
+        loop.block(8)  # Until the time of the tick is over, and before it is due.
+        await asyncio.sleep(0)
+        async with task.suspend("deploy"):
+            await asyncio.sleep(2)
+        await asyncio.sleep(2)
+    await scheduler.start()
+
+    assert "(deploy) from 08:00:26.300Z to 08:00:28.300Z; " in await told(scheduler, 20)
+    await scheduler.stop()
 
 
 async def test_a_run_that_hung_was_in_the_way(scheduler: Scheduler) -> None:

@@ -81,7 +81,7 @@ class Known:
             trigger = self.face.trigger
             if isinstance(trigger, Cron | Calendar):  # They do not change.
                 return calendar_in_words(trigger)
-            return harmless(f"every {self.face.interval_s:.15g} s" if trigger is None else str(trigger))
+            return interval_in_words(self.face.interval_s) if trigger is None else harmless(str(trigger))
         return "unknown here" if self.record is None else rule_in_words(self.record["rule"])
 
 
@@ -91,10 +91,18 @@ def calendar_in_words(trigger: Cron | Calendar) -> str:
     return harmless(str(trigger))
 
 
+def interval_in_words(seconds: float) -> str:
+    """Return the rule of a plain interval in words."""
+    for size, unit, word in ((86_400, "d", "day"), (3_600, "h", "hour"), (60, "min", "minute")):
+        if seconds % size == 0:
+            return f"every {word}" if seconds == size else f"every {seconds / size:.15g} {unit}"
+    return f"every {seconds:.15g} s"
+
+
 def rule_in_words(rule: object) -> str:
     """Return a rule from the store in words."""
     if isinstance(rule, dict) and isinstance(rule.get("interval_us"), int):
-        return f"every {rule['interval_us'] / 1e6:.15g} s"
+        return interval_in_words(rule["interval_us"] / 1e6)
     try:
         return harmless(str(trigger_from_json(rule["trigger"])))  # type: ignore[index]
     except Exception:  # A trigger of the application, which this process need not know.

@@ -63,6 +63,7 @@ class Evidence:
         undecided: The first tick that is not decided; None if there is none.
         due: When that one is due.
         upsets: What has happened to the task and to all tasks.
+        jitter: By how much a tick may be due later than its time, in microseconds.
         shared: It is a cluster task.
         instance: Of a cluster task, the instance that has seen what its loop, its machine and its store did.
     """
@@ -78,5 +79,6 @@ class Evidence:
     waiting: Sequence[int]
     undecided: int | None
     upsets: Sequence[Upset]
+    jitter: int = 0
     shared: bool = False
     instance: str | None = None

@@ -20,10 +20,20 @@ STALLS = (UpsetKind.BLOCKED, UpsetKind.SLEPT, UpsetKind.CLOCK, UpsetKind.STORE, 
 
 
 def due_at(known: Evidence, run: Run, tick: int) -> int:
-    """Return when *tick*, one of those that *run* covers, was due: each one has its own jitter."""
+    """Return the earliest time at which *tick*, one of those that *run* covers, can have been due."""
+    return _due_span(known, run, tick)[0]
+
+
+def _due_span(known: Evidence, run: Run, tick: int) -> tuple[int, int]:
+    """Return the earliest and the latest time at which *tick* can have been due.
+
+    Each tick has its own jitter. It is not known any more if the grid of the interval was begun anew after the tick.
+    """
     if tick == known.ticks.at and known.ticks.due is not None:
-        return known.ticks.due
-    return epoch_us(run.due) if tick == epoch_us(run.scheduled_at) else tick
+        return known.ticks.due, known.ticks.due
+    if tick == epoch_us(run.scheduled_at):
+        return epoch_us(run.due), epoch_us(run.due)
+    return tick, tick + known.jitter
 
 
 def why_late(known: Evidence, tick: int, due: int, started: int, instance: str | None) -> list[Cause]:
@@ -62,24 +72,24 @@ def losses(known: Evidence, run: Run | InProgress) -> list[Cause]:
 
 def why_skipped(known: Evidence, tick: int, run: Run, decided: int) -> list[Cause]:
     """Return why *tick*, one of those that *run* covers and that was *decided* then, was skipped."""
-    due, stalls = due_at(known, run, tick), _stalls(known, run.instance)
+    (due, last), stalls = _due_span(known, run, tick), _stalls(known, run.instance)
     match run.reason:
         case Reason.OVERLAP | Reason.HUNG:
             # A hold may have kept it waiting after the run, until the next tick took its place.
-            return _busy(known, due) or upsets_at(known, (UpsetKind.HELD,), due, due)
+            return _busy(known, due) or upsets_at(known, (UpsetKind.HELD,), due, last)
         case Reason.SUSPENDED:  # Or what kept the loop from noticing the end of the hold.
-            found = upsets_at(known, (UpsetKind.HELD,), due, due) or upsets_at(known, stalls, due, due)
-            return found or upsets_at(known, (UpsetKind.HELD,), due, due + NEAR)  # It was just being looked at.
+            found = upsets_at(known, (UpsetKind.HELD,), due, last) or upsets_at(known, stalls, due, last)
+            return found or upsets_at(known, (UpsetKind.HELD,), due, last + NEAR)  # It was just being looked at.
         case Reason.DISABLED:
-            return upsets_at(known, (UpsetKind.DISABLED,), due, max(due, decided))[:1]
+            return upsets_at(known, (UpsetKind.DISABLED,), due, max(last, decided))[:1]
         case Reason.RESCHEDULED:
-            return upsets_at(known, (UpsetKind.RESCHEDULED,), due, max(due, decided))[:1]
+            return upsets_at(known, (UpsetKind.RESCHEDULED,), due, max(last, decided))[:1]
         case Reason.CLOCK:
-            return upsets_at(known, (UpsetKind.CLOCK,), due, max(due, decided))[-1:]
+            return upsets_at(known, (UpsetKind.CLOCK,), due, max(last, decided))[-1:]
         case Reason.SHUTDOWN:
-            return upsets_at(known, (UpsetKind.STOPPED,), due, max(due, decided))[:1]
+            return upsets_at(known, (UpsetKind.STOPPED,), due, max(last, decided))[:1]
         case _:
-            found = upsets_at(known, stalls, due, due) or upsets_at(known, (UpsetKind.HELD,), due, due)
+            found = upsets_at(known, stalls, due, last) or upsets_at(known, (UpsetKind.HELD,), due, last)
             # A tick of a cluster task that waits for a run may wait too long.
             return found or (_busy(known, due) if known.shared else [])
 

@@ -22,7 +22,7 @@ def when(moment: int | None, near: int | None = None) -> str:
 def length(us: int) -> str:
     """Return a length of time."""
     if us < MINUTE:
-        return f"{us / SECOND:.3g} s"
+        return f"{us} µs" if us < 1_000 else f"{us / 1_000:.3g} ms" if us < SECOND else f"{us / SECOND:.3g} s"
     for unit, smaller, one, many in ((HOUR, SECOND, "min", "s"), (DAY, MINUTE, "h", "min"), (None, HOUR, "d", "h")):
         if unit is None or us < unit:
             size = {"min": MINUTE, "h": HOUR, "d": DAY}[one]

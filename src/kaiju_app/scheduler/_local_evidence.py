@@ -41,6 +41,7 @@ def local_evidence(engine: Engine, entry: TaskEntry, at: int) -> Evidence:
         waiting=[tick + offset for tick in waiting],
         undecided=entry.due + offset if is_due else None,
         upsets=upsets,
+        jitter=entry.spec.jitter,
     )
 
 

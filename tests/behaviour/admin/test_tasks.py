@@ -44,7 +44,7 @@ async def test_a_list_tells_of_each_task_what_a_person_wants_to_know_first(sched
     failing, fine, running, report = page["items"]
 
     assert (page["next"], page["partial"]) == (None, None)
-    assert (fine["state"], fine["next_run_at"], fine["rule"]) == ("paused", None, "every 60 s")
+    assert (fine["state"], fine["next_run_at"], fine["rule"]) == ("paused", None, "every minute")
     [hold] = fine["holds"]
     assert (hold["holder"], hold["reason"]) == ("alice", "audit")
     assert at_of(hold["until"]) - at_of(hold["since"]) == 600
