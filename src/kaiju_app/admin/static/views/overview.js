@@ -78,7 +78,7 @@ function Attention({ items }) {
 
 function Running({ items }) {
   return html`<${Panel} title="Running now" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { state: "running" })}>all</a>` : null}>
-    ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing runs at this moment">A run appears here when it takes longer than a blink.<//>`
+    ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing runs at this moment">A run is listed here while it is in progress.<//>`
       : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
         <span class="line"><${TaskLink} id=${task.id} name=${task.name} />${task.state === "hung" ? html`<${State} task=${task} />` : null}</span>
         <span class="sub num">${task.runs_in ? `in ${task.runs_in}` : ""}</span></li>`)}</ul>`}<//>`;
