@@ -123,7 +123,7 @@ async def test_a_week_in_berlin(loop: VirtualLoop, policy: ExecPolicy) -> None:
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]
 
 
-@pytest.mark.volume
+@pytest.mark.slow
 @pytest.mark.timeout(300)  # In debug mode on a slow machine.
 async def test_a_year_of_rules_in_four_zones_has_every_tick_once_in_order_and_in_seconds(
     scheduler: Scheduler, loop: VirtualLoop

@@ -81,7 +81,8 @@ class Known:
             trigger = self.face.trigger
             if isinstance(trigger, Cron | Calendar):  # They do not change.
                 return calendar_in_words(trigger)
-            return interval_in_words(self.face.interval_s) if trigger is None else harmless(str(trigger))
+            interval = self.face.interval_s
+            return harmless(str(trigger)) if interval is None else interval_in_words(interval)
         return "unknown here" if self.record is None else rule_in_words(self.record["rule"])
 
 

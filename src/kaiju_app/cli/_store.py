@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx2
 
+from kaiju_app._core.logs import logger
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.scheduler import Scheduler
 
@@ -37,7 +38,7 @@ async def endpoint_of_store(url: str, app: str) -> AsyncIterator[Endpoint]:
         if exc.name != "fastapi":
             raise
         raise Ended(Status.USAGE, "--store needs the library fastapi: pip install fastapi, or ask with --url") from None
-    logging.getLogger("kaiju_app").addHandler(logging.NullHandler())  # What goes wrong is told by the answers.
+    logger("kaiju_app").addHandler(logging.NullHandler())  # What goes wrong is told by the answers.
     async with looking_at(url, app) as scheduler:
         endpoint = admin(scheduler, authorize=lambda _: (Access.OPERATE, operator()))
         async with InProcess(endpoint) as transport, httpx2.AsyncClient(transport=transport, base_url=HERE) as http:

@@ -13,7 +13,7 @@ from support.reading import ZERO
 from support.virtual import VirtualLoop
 
 
-@pytest.mark.volume
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_a_rule_whose_search_is_given_up_is_asked_again_before_it_ticks(loop: VirtualLoop, made: Made) -> None:
     """Its ticks are not over for any instance, neither when the first search is given up nor when a later one is."""

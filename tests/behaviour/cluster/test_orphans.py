@@ -31,7 +31,7 @@ async def test_what_nobody_knows_is_never_claimed_and_delays_nothing(made: Made,
     assert sorted(orphans, key=lambda each: each.name) == [each for each in found if each.name != "job"]
 
 
-@pytest.mark.volume
+@pytest.mark.slow
 async def test_what_nobody_has_known_for_a_week_goes_without_stopping_the_rest(made: Made, store: MemoryStore) -> None:
     a = made()
     journal = Journal(0.1)
