@@ -52,8 +52,9 @@ class Store:
         self._histories: dict[str, tuple[int, tuple[Run, ...]]] = {}
 
     def forget(self) -> None:
-        """Read again when somebody asks: something was changed."""
+        """Read again when somebody asks: something was changed. What is being read now may be from before that."""
         self._good_until = 0
+        self._reading = None
 
     async def seen(self) -> Seen:
         """Return what all instances do."""
@@ -73,12 +74,14 @@ class Store:
             found: Mapping[str, Any] = await self._scheduler.inspect()
         except (StoreUnavailable, WrongState) as exc:
             why = "" if isinstance(exc, WrongState) else f": {exc}"
-            self._seen = Seen({}, alone, harmless(f"only what this instance knows{why}"))
+            seen = Seen({}, alone, harmless(f"only what this instance knows{why}"))
         else:
             instances = tuple(found["instances"]) or alone
-            self._seen = Seen({each["name"]: each for each in found["tasks"]}, instances)
-        self._good_until = began + max(LEAST_AGE_S, SHARE * (time() - began))
-        return self._seen
+            seen = Seen({each["name"]: each for each in found["tasks"]}, instances)
+        if self._reading is asyncio.current_task():
+            self._seen = seen
+            self._good_until = began + max(LEAST_AGE_S, SHARE * (time() - began))
+        return seen
 
     async def histories(self, records: Iterable[Record]) -> Mapping[str, tuple[Run, ...]]:
         """Return the latest records of cluster tasks by name, oldest first; without those that cannot be read."""

@@ -128,7 +128,8 @@ class Listener:
             broken.set()
 
         connection.add_termination_listener(on_end)
-        await _has_come(broken, CHECK_S)
+        if not connection.is_closed():  # It may have ended just before, which nobody tells any more.
+            await _has_come(broken, CHECK_S)
         if connection.is_closed():
             raise asyncpg.InterfaceError("the connection has ended")
         connection.remove_termination_listener(on_end)
