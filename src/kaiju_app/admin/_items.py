@@ -11,6 +11,7 @@ from typing import Any
 from kaiju_app.scheduler import Backoff, Outcome, Run, ScheduledTask, Scope
 from kaiju_app.scheduler import _hosting as hosting
 from kaiju_app.scheduler._glance import recent_of
+from kaiju_app.scheduler._window import begun
 
 from ._ids import Ids
 from ._known import Known
@@ -81,8 +82,8 @@ def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, proces
         recent, last = recent_of(face, RECENT)
     owner = record["runs_on"] if record is not None else None
     running = owner is not None or (face is not None and face.running)
-    if owner is None and running:
-        owner = me
+    if owner is None and face is not None and begun(face) is not None:
+        owner = me  # Another instance may have a run of a cluster task that the store was read before.
     is_local = task.scope is Scope.LOCAL
     home = task.home
     return {
