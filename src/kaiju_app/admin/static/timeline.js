@@ -194,7 +194,7 @@ function Plot({ rows, lines, from, to, now, zone, task, parameters, move, zoom, 
     const row = cursor?.row ?? 0;
     const things = rows[row] ? thingsOf(rows[row]) : [];
     const visible = things.filter((each) => each.at <= to && each.at >= from);
-    const before = cursor?.at ?? now;
+    const before = cursor?.at ?? currentTime(); // Not the second that is drawn: a run may have started since.
     const next = by > 0 ? visible.find((each) => each.at > before + 0.5) : visible.findLast((each) => each.at < before - 0.5);
     if (next) setCursor({ row, at: next.at, found: next });
     else pan(by * 0.3);
