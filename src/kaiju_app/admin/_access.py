@@ -6,7 +6,7 @@ import hmac
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from hashlib import sha256
 
 from starlette.requests import HTTPConnection, Request
@@ -33,6 +33,13 @@ class Access(IntEnum):
     OPERATE = 2
 
 
+class Right(StrEnum):
+    """What a caller may do, in words."""
+
+    READ = "read"
+    OPERATE = "operate"
+
+
 Granted = Access | tuple[Access, str]
 """What ``authorize=`` returns: an Access, or one with the name of who asks, for logs and holds."""
 Authorize = Callable[[Request], Granted | Awaitable[Granted]]
@@ -53,6 +60,11 @@ class Caller:
 
     def __str__(self) -> str:
         return f"{self.who} from {self.peer}"
+
+    @property
+    def rights(self) -> list[Right]:
+        """What the caller may do."""
+        return [right for right in Right if self.access >= Access[right.name]]
 
 
 class Gate:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from kaiju_app.scheduler import RequestedRun
 
-from ._access import Caller
 from ._api import OPERATING, Api
-from ._guard import CALLER
+from ._guard import caller_of
 from ._items import run_item
-from ._models import AllTasks, Asked, CancelRequest, PauseRequest, ResumeRequest, RunItem, RunRequest, TaskDetail
+from ._models import AllTasks, Asked, RunItem, TaskDetail
 from ._problems import answers
+from ._requests import CancelRequest, PauseRequest, ResumeRequest, RunRequest
 from ._task_routes import TaskId
-from ._text import harmless, valid
-
-
-def caller_of(request: Request) -> Caller:
-    """Return who sends *request*; the guard has found out."""
-    return cast("Caller", request.scope[CALLER])
+from ._text import harmless, name_of
 
 
 def action_routes(api: Api) -> APIRouter:
@@ -40,7 +33,7 @@ def action_routes(api: Api) -> APIRouter:
         task, _ = await api.tasks.find(id)
         found = await actions.run(task, asked.wait_s, caller_of(request))
         if isinstance(found, RequestedRun):
-            body = Asked(task=valid(task.name), task_id=task.id, tick=found.tick)
+            body = Asked(task=name_of(task.name), task_id=task.id, tick=found.tick)
             return JSONResponse(body.model_dump(mode="json"), 202)
         return run_item(found, api.tasks.ids)
 

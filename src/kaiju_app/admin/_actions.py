@@ -15,7 +15,7 @@ from ._items import note_on
 from ._known import Known, Tasks
 from ._problems import Refused, refusal_of
 from ._seen import Store
-from ._text import one_line, valid
+from ._text import name_of, one_line
 
 log = logger("kaiju_app.admin")
 
@@ -48,7 +48,7 @@ class Actions:
             raise Refused(429, "Too many runs", detail, {"Retry-After": "5"})
         requested = await self._do(caller, "a run of", task, target.request_run())
         waiter = asyncio.get_running_loop().create_task(
-            requested.wait(), name=f"kaiju_app: admin waits for a run of {valid(task.name)}"
+            requested.wait(), name=f"kaiju_app: admin waits for a run of {name_of(task.name)}"
         )
         self._waiting.add(waiter)
         waiter.add_done_callback(self._ended)
@@ -118,7 +118,7 @@ class Actions:
                 await act(self._target(task))
                 done += 1
             except KaijuError as exc:
-                failed.append(f"{valid(task.name)}: {one_line(str(exc))}")
+                failed.append(f"{name_of(task.name)}: {one_line(str(exc))}")
 
         for start in range(0, len(targets), AT_ONCE):
             part = targets[start : start + AT_ONCE]

@@ -13,10 +13,11 @@ from kaiju_app._core.explanation import Cause, Explanation
 
 from ._api import READING, Api
 from ._items import run_item
-from ._models import CauseItem, ExplanationItem, Instant
+from ._models import CauseItem, ExplanationItem
 from ._problems import Refused, answers
+from ._requests import Instant
 from ._task_routes import Parameters, TaskId
-from ._text import harmless, valid
+from ._text import harmless, name_of
 
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -44,7 +45,7 @@ def explain_routes(api: Api) -> APIRouter:
 
 def _item(found: Explanation, task_id: str, api: Api) -> ExplanationItem:
     return ExplanationItem(
-        task=valid(found.task),
+        task=name_of(found.task),
         task_id=task_id,
         asked=found.asked,
         tick=found.tick,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import unquote
 
 from starlette.datastructures import MutableHeaders
@@ -34,6 +35,11 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who sends *request*; the guard has found out."""
+    return cast("Caller", request.scope[CALLER])
 
 
 class Guard:

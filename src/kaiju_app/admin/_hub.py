@@ -18,7 +18,7 @@ from ._api import Api
 from ._items import holds_of, run_item
 from ._known import Known, Slices
 from ._seen import SHARE
-from ._text import valid
+from ._text import name_of
 
 log = logger("kaiju_app.admin")
 
@@ -236,7 +236,7 @@ class Hub:
 def _state_of(task: Known, look: Look) -> Callable[[], tuple[str, str]]:
     state, holds = look
     told = [{"holder": holder, "reason": reason} for holder, reason in holds]
-    values = {"task": valid(task.name), "task_id": task.id, "state": state, "holds": told}
+    values = {"task": name_of(task.name), "task_id": task.id, "state": state, "holds": told}
     return lambda: ("task", json.dumps(values))
 
 

@@ -18,7 +18,7 @@ from ._known import Known
 from ._models import Hold, RunHead, RunItem, TaskDetail, TaskItem, UpcomingItem
 from ._seen import RECENT, Record, Seen
 from ._states import State
-from ._text import harmless, head_of, valid
+from ._text import harmless, head_of, name_of
 
 MOST_DOC = 4_000
 
@@ -26,7 +26,7 @@ MOST_DOC = 4_000
 def run_item(run: Run, ids: Ids) -> RunItem:
     """Return the record of a tick."""
     return RunItem(
-        task=valid(run.task),
+        task=name_of(run.task),
         task_id=ids.of(run.task),
         run_id=run.run_id,
         scheduled_at=run.scheduled_at,
@@ -88,7 +88,7 @@ def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, proces
     home = task.home
     return {
         "id": task.id,
-        "name": valid(task.name),
+        "name": name_of(task.name),
         "scope": task.scope,
         "rule": task.rule,
         "state": task.state,
@@ -185,4 +185,4 @@ def note_on(task: Known) -> str | None:
 
 def upcoming_items(task: Known, moments: Sequence[datetime]) -> list[UpcomingItem]:
     """Return planned ticks of a task."""
-    return [UpcomingItem(task=valid(task.name), task_id=task.id, due=each) for each in moments]
+    return [UpcomingItem(task=name_of(task.name), task_id=task.id, due=each) for each in moments]

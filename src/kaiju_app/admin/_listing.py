@@ -16,6 +16,7 @@ from ._cursor import cursor_of, no_such_page, place_of
 from ._known import Known, Slices, Tasks
 from ._seen import Seen
 from ._states import State
+from ._text import name_of
 
 CHUNK = 128  # Tasks that are looked at in one piece.
 
@@ -179,7 +180,12 @@ async def _first_places(
 
 
 def _has_name(name: str, query: Query) -> bool:
-    return query.name in (None, name) and (not query.q or query.q.casefold() in name.casefold())
+    if query.name is not None and query.name != name:
+        return False
+    if not query.q:
+        return True
+    q = query.q.casefold()  # A person may have copied it from a list, where control characters are written out.
+    return q in name.casefold() or ("\\" in q and q in name_of(name).casefold())
 
 
 def _matches(tasks: Tasks, key: Key, task: Glance, query: Query) -> bool:

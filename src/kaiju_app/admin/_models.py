@@ -1,25 +1,19 @@
-"""What the endpoint takes and answers. Instants are UTC, durations are seconds."""
+"""What the endpoint answers. Instants are UTC, durations are seconds."""
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from kaiju_app._core.explanation import CauseKind, Fate
 from kaiju_app.scheduler import ExecPolicy, Missed, OnLost, Outcome, Reason, Scope
 
+from ._access import Right
 from ._states import State
 
 I = TypeVar("I")  # noqa: E741  An item of a page.
-
-ISO = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
-
-MOST_ITEMS = 500
-MOST_REASON = 1_000
-CENTURY_S = 100 * 366 * 86_400
 
 
 class Answer(BaseModel):
@@ -215,6 +209,7 @@ class SchedulerItem(Answer):
     states: dict[State, int]
     outcomes: dict[Outcome, int] = Field(description="Tasks by the outcome of their last run.")
     loop_lag: Lag | None = Field(description="Null if nothing was due in the last minute.")
+    may: list[Right] = Field(description="What the caller may do.")
     partial: str | None = Field(description="Why this may not be complete; null if it is.")
 
 
@@ -260,39 +255,7 @@ class ExplanationItem(Answer):
     after: datetime | None = Field(description="The tick after the instant, if it is known.")
 
 
-# --- what is asked for ---
-
-
-class Request(BaseModel):
-    """The body of a POST: it has no other fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-ReasonText = Annotated[str, Field(min_length=1, max_length=MOST_REASON, description="Shown to people who ask why.")]
-
-
-class RunRequest(Request):
-    """A run now."""
-
-    wait_s: float = Field(0, ge=0, le=30, allow_inf_nan=False, description="Seconds to wait for the end of the run.")
-
-
-class PauseRequest(Request):
-    """A pause."""
-
-    reason: ReasonText
-    for_s: float | None = Field(None, ge=0.001, le=CENTURY_S, allow_inf_nan=False, description="Null: until resumed.")
-
-
-class CancelRequest(Request):
-    """The end of a run in progress."""
-
-    reason: ReasonText
-
-
-class ResumeRequest(Request):
-    """The end of a pause: an empty object."""
+# --- what was done ---
 
 
 class Asked(Answer):
@@ -309,12 +272,3 @@ class AllTasks(Answer):
     tasks: int
     elsewhere: list[str] = Field(description="Instances whose local tasks only they themselves can pause or resume.")
     failed: list[str] = Field(description="Tasks of which it is not known, and why.")
-
-
-def _iso(value: object) -> object:
-    if isinstance(value, str) and not ISO.match(value):
-        raise ValueError("must be an instant such as 2027-03-01T18:00:00Z")  # Pydantic would take a bare number, too.
-    return value
-
-
-Instant = Annotated[AwareDatetime, BeforeValidator(_iso)]

@@ -13,8 +13,9 @@ from kaiju_app.scheduler import Outcome, Reason
 from ._api import READING, Api
 from ._cursor import no_such_page
 from ._items import run_item
-from ._models import MOST_ITEMS, Instant, RunsPage
+from ._models import RunsPage
 from ._problems import Refused, answers
+from ._requests import MOST_ITEMS, Instant
 from ._task_routes import Parameters, TaskId
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
@@ -16,6 +16,7 @@ from kaiju_app.scheduler import Outcome, ProblemKind
 from kaiju_app.scheduler._hosting import is_onlooker
 
 from ._api import READING, Api
+from ._guard import caller_of
 from ._known import Slices
 from ._models import Health, InstanceItem, Lag, Page, SchedulerItem, StoreItem
 from ._seen import SHARE, Record, Seen
@@ -83,7 +84,7 @@ def state_routes(api: Api) -> APIRouter:
     counts = Counts(api)
 
     @router.get("/api/scheduler")
-    async def scheduler() -> SchedulerItem:
+    async def scheduler(request: Request) -> SchedulerItem:
         """Return the state of the scheduler that answers, and the sum of what it knows."""
         seen = await api.store.seen()
         number, states, outcomes = await counts.read(seen)
@@ -104,6 +105,7 @@ def state_routes(api: Api) -> APIRouter:
             states=dict(states),
             outcomes=dict(outcomes),
             loop_lag=_lag(api),
+            may=caller_of(request).rights,
             partial=seen.partial,
         )
 

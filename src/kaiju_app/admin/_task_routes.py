@@ -18,8 +18,9 @@ from ._items import task_item, upcoming_items
 from ._known import Slices
 from ._listing import Query as Wanted
 from ._listing import Sort, page_of
-from ._models import MOST_ITEMS, Instant, Page, Remark, TaskDetail, TaskItem, TaskUpcoming, Upcoming
+from ._models import Page, Remark, TaskDetail, TaskItem, TaskUpcoming, Upcoming
 from ._problems import answers
+from ._requests import MOST_ITEMS, Instant
 from ._states import State
 from ._text import harmless
 from ._written import written

@@ -9,8 +9,13 @@ MOST_HEAD = 200
 
 
 def valid(text: str) -> str:
-    """Return *text*, such as a name, as text that UTF-8 can encode."""
+    """Return *text* as text that UTF-8 can encode."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def name_of(task: str) -> str:
+    """Return the name *task* as it is shown: on one line, with the characters that act on a terminal written out."""
+    return valid(spelled_out(task).replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def harmless(text: str) -> str:

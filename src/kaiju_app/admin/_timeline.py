@@ -24,7 +24,7 @@ from ._known import Known, Slices
 from ._lines import Life, lines_of
 from ._listing import Query, Sort, page_of
 from ._seen import Seen
-from ._text import harmless, valid
+from ._text import harmless, name_of
 from ._thinning import Band, Bar, Drawn, Mark, begin_of, fit, thin_bars, thin_marks
 from ._timeline_models import MOST_UPCOMING, BandItem, BandKind, BarItem, MarkItem, Timeline, TimelineTask
 from ._written import written
@@ -218,13 +218,13 @@ def _upcoming(task: Known, since: datetime, until: datetime) -> list[datetime]:
 
 
 def _size(task: Known, ticks: int) -> int:
-    name = json.dumps(valid(task.name), ensure_ascii=False).encode()
+    name = json.dumps(name_of(task.name), ensure_ascii=False).encode()
     return BYTES_OF_TASK + len(name) + len(task.id) + BYTES_OF_TICK * ticks
 
 
 def _item(task: Known, drawn: Drawn, ticks: list[datetime]) -> TimelineTask:
     return TimelineTask(
-        task=valid(task.name),
+        task=name_of(task.name),
         task_id=task.id,
         state=task.state,
         bars=[_bar(task.name, each) for each in sorted(drawn.bars, key=lambda bar: bar.start)],

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from ._api import READING, Api
 from ._endings import Endings
 from ._listing import Query as Wanted
-from ._models import MOST_ITEMS, Instant
 from ._problems import answers
+from ._requests import MOST_ITEMS, Instant
 from ._task_routes import Parameters
 from ._timeline import timeline
 from ._timeline_models import Timeline

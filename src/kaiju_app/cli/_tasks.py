@@ -27,15 +27,16 @@ async def find_task(endpoint: Endpoint, text: str) -> Json:
     Raises:
         Ended: There is none, or there are several.
     """
+    name = clean(text)  # The endpoint writes out the characters that act on a terminal.
     found: list[Json] = []
     near: list[str] = []
     async for item in _named_like(endpoint, text):
-        if item["name"] == text:
+        if item["name"] == name:
             found.append(item)
+        elif found:
+            break
         elif len(near) < MOST_CLOSE:
             near.append(item["name"])
-        if found and item["name"] > text:
-            break
     if not found and ID.fullmatch(text):
         try:
             return (await endpoint.get(path_of(text))).data

@@ -117,6 +117,19 @@ async def long() -> None:
     await asyncio.sleep(3000)
 
 
+async def test_a_caller_learns_what_it_may_do_without_being_refused(scheduler: Scheduler) -> None:
+    app = admin(scheduler, token=TOKEN, read_token=READ)
+    async with scheduler, client_of(app) as client, client_of(scheduler) as near:
+        found = [
+            (await client.get("/api/scheduler", headers={"Authorization": f"Bearer {token}"}))["may"]
+            for token in (READ, TOKEN)
+        ]
+        here = (await near.get("/api/scheduler"))["may"]
+
+    assert found == [["read"], ["read", "operate"]]
+    assert here == ["read", "operate"]
+
+
 async def test_the_table_has_every_route(scheduler: Scheduler) -> None:
     async with client_of(scheduler) as client:
         paths = (await client.get("/api/openapi.json"))["paths"]

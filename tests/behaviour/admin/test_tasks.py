@@ -16,7 +16,18 @@ from kaiju_app.stores import MemoryStore
 from support.reading import ZERO, at, nothing
 from support.virtual import VirtualLoop
 
-HOSTILE = ["<img src=x onerror=alert(1)>", "a/b", "a%2Fb", "..", "nul\0nul", "😀" * 250, "\ud800", "\x1b[31mred\n"]
+SHOWN = {
+    "<img src=x onerror=alert(1)>": "<img src=x onerror=alert(1)>",
+    "a/b": "a/b",
+    "a%2Fb": "a%2Fb",
+    "..": "..",
+    "nul\0nul": "nul\\x00nul",
+    "😀" * 250: "😀" * 250,
+    "\ud800": "\\ud800",
+    "\x1b[31mred\n": "\\x1b[31mred\\n",
+    "tab\t \u202e": "tab\\t \\u202e",
+}
+HOSTILE = list(SHOWN)
 
 
 async def fail() -> None:
@@ -89,7 +100,24 @@ async def test_any_name_has_an_address(scheduler: Scheduler, name: str) -> None:
         assert scheduler.tasks[name].state == "paused"
     assert item["id"] == found["id"]
     assert set(item["id"]) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
-    assert item["name"].encode() == name.encode("utf-8", "backslashreplace")
+    assert item["name"] == found["name"] == SHOWN[name]
+
+
+async def test_no_answer_has_a_character_of_a_name_that_acts_on_a_terminal(scheduler: Scheduler) -> None:
+    scheduler.schedule_task(fail, 60, name="\x1b[31mred")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(61)
+        task = (await client.get("/api/tasks"))["items"][0]["id"]
+        asked = await client.post(f"/api/tasks/{task}/run")
+        paths = ("runs", "upcoming", "timeline", f"tasks/{task}", f"tasks/{task}/runs", f"tasks/{task}/explain")
+        found = [asked, *[await client.get(f"/api/{path}") for path in paths]]
+        found.append(await client.get("/api/tasks", params={"q": "\\X1B[31"}))
+        found.append(await client.get("/api/tasks", params={"q": "\x1b[31"}))
+
+    for each in found:
+        text = json.dumps(each, ensure_ascii=False)
+        assert "\\u001b" not in text
+        assert r"\\x1b[31mred" in text
 
 
 async def test_ids_are_the_same_in_every_process_and_differ_for_different_names() -> None:
