@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from hashlib import sha256
+from typing import cast
 
 from starlette.requests import HTTPConnection, Request
 
@@ -16,6 +17,7 @@ from kaiju_app.errors import InvalidArgument
 from ._hosts import is_loopback
 from ._text import one_line
 
+CALLER = "kaiju_app.caller"  # Key of the Caller in the scope of a request.
 MOST_NAME = 100  # Characters of who acts, as authorize= names them.
 
 
@@ -65,6 +67,11 @@ class Caller:
     def rights(self) -> list[Right]:
         """What the caller may do."""
         return [right for right in Right if self.access >= Access[right.name]]
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who sends *request*; the guard has found out."""
+    return cast("Caller", request.scope[CALLER])
 
 
 class Gate:

@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from kaiju_app.scheduler import RequestedRun
 
+from ._access import caller_of
 from ._api import OPERATING, Api
-from ._guard import caller_of
 from ._items import run_item
 from ._models import AllTasks, Asked, RunItem, TaskDetail
 from ._problems import answers

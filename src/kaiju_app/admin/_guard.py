@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
 from urllib.parse import unquote
 
 from starlette.datastructures import MutableHeaders
@@ -14,14 +13,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kaiju_app._core.logs import logger
 
-from ._access import Access, Caller, Gate, ThisMachine
+from ._access import CALLER, Access, Caller, Gate, ThisMachine
 from ._hosts import is_host_allowed, is_loopback, is_same_origin
 from ._problems import Refused, on_refused
 from ._turnstile import Turnstile
 
 log = logger("kaiju_app.admin")
 
-CALLER = "kaiju_app.caller"  # Key of the Caller in the scope of a request.
 PROBES = ("/health/live", "/health/ready")  # Who asks for these has neither a token nor a name for this host.
 STATIC = "/static/"  # With the page at "/": a browser has no token when it asks for these, and they hold no data.
 MOST_BODY = 16_384
@@ -35,11 +33,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
-def caller_of(request: Request) -> Caller:
-    """Return who sends *request*; the guard has found out."""
-    return cast("Caller", request.scope[CALLER])
 
 
 class Guard:

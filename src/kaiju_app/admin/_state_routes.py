@@ -15,8 +15,8 @@ from starlette.responses import Response
 from kaiju_app.scheduler import Outcome, ProblemKind
 from kaiju_app.scheduler._hosting import is_onlooker
 
+from ._access import caller_of
 from ._api import READING, Api
-from ._guard import caller_of
 from ._known import Slices
 from ._models import Health, InstanceItem, Lag, Page, SchedulerItem, StoreItem
 from ._seen import SHARE, Record, Seen
