@@ -121,17 +121,29 @@ class SelfWait(KaijuError, RuntimeError):
 
 
 class TaskBusy(KaijuError, RuntimeError):
-    """``run_now()`` found a run in progress, and the policy does not let a tick wait for its end."""
+    """``run_now()`` found a run in progress, and the policy does not let a tick wait for its end.
+
+    Args:
+        task: Name of the task.
+        why: What it is busy with.
+    """
 
     def __init__(self, task: str, why: str) -> None:
-        super().__init__(f"task {task!r} is busy: {why}; await task.wait() first")
+        self.what = f"task {task!r} is busy: {why}"
+        super().__init__(f"{self.what}; await task.wait() first")
 
 
 class TaskSuspended(KaijuError, RuntimeError):
-    """``run_now()`` was called while the task is suspended or paused."""
+    """``run_now()`` was called while the task is suspended or paused.
+
+    Args:
+        task: Name of the task.
+        holders: Who holds it, and why.
+    """
 
     def __init__(self, task: str, holders: str) -> None:
-        super().__init__(f"task {task!r} is suspended by {holders}; leave the suspension or await task.resume() first")
+        self.what = f"task {task!r} is suspended by {holders}"
+        super().__init__(f"{self.what}; leave the suspension or await task.resume() first")
 
 
 class RunCancelled(KaijuError):

@@ -116,7 +116,7 @@ async def test_asking_twice_while_one_waits_raises(scheduler: Scheduler) -> None
         await asyncio.sleep(1)
         asking = asyncio.create_task(task.run_now())
         await asyncio.sleep(1)
-        with pytest.raises(TaskBusy, match="task 'mine' is busy: another run_now"):
+        with pytest.raises(TaskBusy, match="task 'mine' is busy: a run that was requested before"):
             await task.run_now()
         assert (await asking).outcome is Outcome.SUCCEEDED
 

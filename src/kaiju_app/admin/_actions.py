@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from kaiju_app._core.logs import facts, logger
 from kaiju_app.errors import KaijuError
 from kaiju_app.scheduler import RemoteTask, RequestedRun, Run, ScheduledTask, Scheduler, Scope
+from kaiju_app.scheduler._hosting import state_of
 
 from ._access import Caller
 from ._items import note_on
@@ -43,6 +44,8 @@ class Actions:
             Refused: It cannot run now, or too many requested runs have not ended.
         """
         target = self._target(task)
+        if not state_of(self._scheduler)["started"]:
+            raise Refused(409, "Stopped", "The scheduler of this process is stopped: its application has to start it")
         if len(self._waiting) >= MOST_WAITING:
             detail = f"{MOST_WAITING} requested runs have not ended: wait for some of them"
             raise Refused(429, "Too many runs", detail, {"Retry-After": "5"})

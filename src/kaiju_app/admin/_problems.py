@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kaiju_app.errors import InvalidArgument, KaijuError, StoreUnavailable, UnknownTask
+from kaiju_app.errors import InvalidArgument, KaijuError, StoreUnavailable, TaskBusy, TaskSuspended, UnknownTask
 
 from ._text import harmless
 
@@ -63,6 +63,12 @@ def refusal_of(exc: KaijuError) -> Refused:
         return Refused(422, "Wrong argument", str(exc))
     if isinstance(exc, StoreUnavailable):
         return Refused(503, "The store does not answer", str(exc), {"Retry-After": "5"})
+    # The exceptions tell programmers what to write; who reads this has a page or a command line.
+    if isinstance(exc, TaskBusy):
+        return Refused(409, "Busy", f"{exc.what}. Try again when that run has ended")
+    if isinstance(exc, TaskSuspended):
+        advice = "Resume it if it is paused. Otherwise wait: a suspension ends when the code that made it goes on"
+        return Refused(409, "Suspended", f"{exc.what}. {advice}")
     return Refused(409, "Not now", str(exc))
 
 

@@ -176,4 +176,4 @@ def _refusal(name: str, record: TaskRecord | None, runs: ClusterRuns) -> TaskSus
     if record is not None and record.owner is not None:
         owner = runs.coordinator.heartbeat.describe(scheduler_of(record.owner))
         return TaskBusy(name, f"instance {owner} runs it")
-    return TaskBusy(name, "another run_now() is waiting already")
+    return TaskBusy(name, "a run that was requested before is waiting already")

@@ -83,7 +83,7 @@ def request_run(engine: Engine, entry: TaskEntry, call: str) -> RequestedRun:
     if enclosing_run_of(entry) is not None:
         raise SelfWait(entry.name, f"{call}()")
     if entry.requested is not None:
-        raise TaskBusy(entry.name, "another run_now() is waiting already")
+        raise TaskBusy(entry.name, "a run that was requested before is waiting already")
     if engine.watchdog.active_run(entry) is not None and entry.spec.policy is ExecPolicy.SKIP:
         raise TaskBusy(entry.name, "a run is in progress and the policy is SKIP")
     end = RunRequest(loop=asyncio.get_running_loop())

@@ -105,6 +105,46 @@ async def test_a_shielded_run_is_not_cancelled_and_the_refusal_says_why(schedule
     assert task.last_run.outcome == "SUCCEEDED"  # type: ignore[union-attr]
 
 
+async def test_a_refusal_tells_people_what_to_do_and_not_programmers_what_to_write(scheduler: Scheduler) -> None:
+    task = scheduler.schedule_task(long, 3600, name="skips", policy=ExecPolicy.SKIP)
+    scheduler.schedule_task(long, 3600, name="waits", policy=ExecPolicy.WAIT)
+    async with client_of(scheduler) as client:
+        stopped = await act(client, "skips", "run", {}, 409)
+        async with scheduler:
+            await asyncio.sleep(1)
+            busy = await act(client, "skips", "run", {}, 409)
+            await act(client, "waits", "run", {}, 202)
+            queued = await act(client, "waits", "run", {}, 409)
+            await task.wait()
+            await act(client, "skips", "pause", {"reason": "audit"})
+            paused = await act(client, "skips", "run", {}, 409)
+
+    assert [each["detail"] for each in (stopped, busy, queued, paused)] == [
+        "The scheduler of this process is stopped: its application has to start it",
+        "task 'skips' is busy: a run is in progress and the policy is SKIP. Try again when that run has ended",
+        "task 'waits' is busy: a run that was requested before is waiting already. Try again when that run has ended",
+        (
+            "task 'skips' is suspended by this machine from 127.0.0.1 (audit). Resume it if it is paused. Otherwise "
+            "wait: a suspension ends when the code that made it goes on"
+        ),
+    ]
+
+
+async def test_a_refusal_of_another_instance_tells_people_what_to_do(made: Made) -> None:
+    a, b = made(), made()
+    share(a, long, 3600, "job", policy=ExecPolicy.SKIP)
+    async with started(a, b), client_of(b) as client:
+        await asyncio.sleep(5)
+        busy = await act(client, "job", "run", {"wait_s": 10}, 409)
+        await asyncio.sleep(30)
+        await act(client, "job", "pause", {"reason": "audit"})
+        paused = await act(client, "job", "run", {}, 409)
+
+    assert busy["detail"].startswith("task 'job' is busy: instance ")
+    assert busy["detail"].endswith(" runs it. Try again when that run has ended")
+    assert "(audit). Resume it if it is paused." in paused["detail"]
+
+
 async def test_all_tasks_are_paused_and_resumed_at_once(scheduler: Scheduler) -> None:
     for number in range(40):
         scheduler.schedule_task(nothing, 60, name=str(number))
