@@ -69,6 +69,7 @@ def every_option_has_its_type(scheduler: Scheduler) -> None:
         overlap_on_loss=False,
         keep_result=True,
         remove_when_over=True,
+        show=True,
         replace=True,
         pause_after_failures=3,
     )

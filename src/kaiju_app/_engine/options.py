@@ -58,6 +58,7 @@ class CommonOptions(TypedDict, total=False):
     remove_when_over: bool
     pause_after_failures: int | None
     expect_success_within_s: float | timedelta | None
+    show: bool
     replace: bool
 
 

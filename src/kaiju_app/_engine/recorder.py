@@ -49,6 +49,7 @@ class Recorder:
         now: Reads the steady clock.
         failures: Counts unsuccessful runs, where somebody asked for that.
         expectations: Knows which tasks are overdue, where somebody asked for that.
+        shown: The tasks whose arguments and results may be shown.
         notify_success: Whether plain successes are passed on to the notifier.
         on_idle: Called with an entry whose run has ended while another tick waits. The engine assigns it.
         on_forgotten: Called with a removed entry that was dropped. The engine assigns it.
@@ -73,6 +74,7 @@ class Recorder:
         self.notify_success = False
         self.failures = Failures()
         self.expectations = Expectations(now, lambda: monitor.offset, notifier)
+        self.shown: set[TaskEntry] = set()
         self._ring_size = settings.history * SIZE
         self._entries = entries
         self._monitor = monitor
@@ -228,6 +230,7 @@ class Recorder:
         self._notifier.forget(entry)
         self.failures.forget(entry)
         self.expectations.forget(entry)
+        self.shown.discard(entry)
         self.on_forgotten(entry)
 
     def _after_end(self, entry: TaskEntry, record: RunRecord, exc: BaseException | None) -> None:

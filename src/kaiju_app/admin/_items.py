@@ -19,6 +19,7 @@ from ._models import Hold, RunHead, RunItem, TaskDetail, TaskItem, UpcomingItem
 from ._seen import RECENT, Record, Seen
 from ._states import State
 from ._text import harmless, head_of, name_of
+from ._values import shown, shown_arguments
 
 MOST_DOC = 4_000
 
@@ -152,7 +153,14 @@ def _of_code(face: ScheduledTask[Any]) -> dict[str, Any]:
         "function": function,
         "defined_at": place,
         "doc": doc,
+        **(_values(face) if face.show else {}),
     }
+
+
+def _values(face: ScheduledTask[Any]) -> dict[str, Any]:
+    """Return what was given to a task and what came of it, as texts."""
+    args, kwargs = shown_arguments(face.method, face.args, face.kws)
+    return {"args": args, "kwargs": kwargs, "result": None if face.result is None else shown(face.result)}
 
 
 def described(func: Callable[..., Any]) -> tuple[str | None, str | None, str | None]:

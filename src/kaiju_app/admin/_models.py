@@ -113,6 +113,12 @@ class TaskDetail(TaskItem):
     function: str | None
     defined_at: str | None = Field(description="File and line of the function.")
     doc: str | None = Field(description="The docstring of the function.")
+    args: list[str] | None = Field(description="Its positional arguments; null unless registered with show=True.")
+    kwargs: dict[str, str] | None = Field(description="Its keyword arguments; null unless registered with show=True.")
+    result: str | None = Field(
+        description="What the last success in this process returned; null for None, and unless registered with "
+        "show=True."
+    )
     note: str | None = Field(description="What is special about this task, such as where it can be acted on.")
 
 

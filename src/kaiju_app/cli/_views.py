@@ -134,6 +134,11 @@ def _facts(task: Json) -> Iterable[tuple[str, str]]:
         yield "function", f"{task['function']}  {task['defined_at'] or ''}".rstrip()
     if task["doc"]:
         yield "about", task["doc"].strip().partition("\n")[0]
+    if task["args"] is not None:
+        given = [*task["args"], *(f"{name}={value}" for name, value in task["kwargs"].items())]
+        yield "arguments", ", ".join(given) or "none"
+    if task["result"] is not None:
+        yield "result", task["result"]
     if task["note"]:
         yield "note", task["note"]
 

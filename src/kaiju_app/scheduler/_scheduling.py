@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 from kaiju_app._core.callables import check_args, function_info
 from kaiju_app._core.calls import explain_calls
 from kaiju_app._core.model import ExecPolicy, FirstRun, Missed, OnLost, Scope
-from kaiju_app._core.validate import aware
+from kaiju_app._core.validate import aware, flag
 from kaiju_app._engine.backoff import Backoff
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.options import DEFAULT_CATCHUP_S, NO_KWS, TaskOptions, make_spec, trigger_of
@@ -79,6 +79,7 @@ class TaskScheduling(TaskDecorators):
         remove_when_over: bool = False,
         pause_after_failures: int | None = None,
         expect_success_within_s: float | timedelta | None = None,
+        show: bool = False,
         replace: bool = False,
     ) -> ScheduledTask[Any]:
         """Run *func* periodically; return its task. Needs no loop, and never calls *func* itself.
@@ -128,6 +129,8 @@ class TaskScheduling(TaskDecorators):
                 longer than the gap. Otherwise the task is *overdue*: that is logged, once, ``health()`` tells it, and
                 so do ``subscribe_overdue()`` and ``task.overdue``. With Scope.CLUSTER, the successes of all instances
                 count, also those before the start.
+            show: True lets the endpoint of ``kaiju_app.admin`` show *args*, *kws* and the last result in this process,
+                as short texts. Passwords are hidden where a name or an address shows them. By default nothing is shown.
             replace: True removes the task that has this *name*, if there is one. Its run in progress goes on and
                 ``stop()`` awaits it, as that of the task ``<name> (replaced)``; the new task runs when it has ended.
 
@@ -149,6 +152,7 @@ class TaskScheduling(TaskDecorators):
         flags = flags_of(scope, on_lost, overlap_on_loss, keep_result, remove_when_over)
         failures = failures_of(scope, pause_after_failures)
         within = expectation_of(spec, expect_success_within_s)
+        shown = flag("show", show)
         check_replace(replace, name)
         call = func, tuple(args), dict(kws) if kws else NO_KWS
         if scope is Scope.CLUSTER:
@@ -159,4 +163,6 @@ class TaskScheduling(TaskDecorators):
             task = self._registry.add(name, known.label, call, spec, flags, failures, replace)
         if within is not None:
             self._engine.recorder.expectations.add(task._entry, within)
+        if shown:
+            self._engine.recorder.shown.add(task._entry)
         return task

@@ -97,3 +97,8 @@ class TaskParameters(ExplainsAttributes):
         """Seconds after a success within which the next one is expected; None if none is."""
         expectation = self._engine.recorder.expectations.by_entry.get(self._entry)
         return None if expectation is None else expectation.within / 1e6
+
+    @property
+    def show(self) -> bool:
+        """Whether the endpoint shows its arguments and its result."""
+        return self._entry in self._engine.recorder.shown

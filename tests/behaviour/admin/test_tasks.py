@@ -11,6 +11,7 @@ import pytest
 
 from behaviour.admin.common import client_of
 from behaviour.cluster.common import Made, share, started
+from kaiju_app.errors import InvalidArgument
 from kaiju_app.scheduler import Backoff, Cron, ExecPolicy, Scheduler, Scope
 from kaiju_app.stores import MemoryStore
 from support.reading import ZERO, at, nothing
@@ -248,7 +249,67 @@ async def test_one_task_is_told_with_its_options_and_where_its_function_is(sched
     assert (b["function"], b["doc"]) == ("behaviour.admin.test_tasks.Caller.method", "Do a method.")
     assert c["function"] == "behaviour.admin.test_tasks.Caller"
     assert (a["missed"], a["on_lost"], a["note"]) == ("ONCE", None, None)
-    assert "args" not in a, "arguments may be secret"
+
+
+async def priced(shelf: str, *, token: str) -> dict[str, object]:
+    return {"shelf": shelf, "token": token, "items": list(range(100))}
+
+
+VALUES = ("args", "kwargs", "result")
+
+
+async def test_arguments_and_results_are_shown_only_if_the_task_was_registered_so(scheduler: Scheduler) -> None:
+    given = {"args": ("7\x1b[31m",), "kws": {"token": "hunter2"}}
+    shows = scheduler.schedule_task(priced, 60, **given, name="shows", show=True)  # type: ignore[arg-type]
+    quiet = scheduler.schedule_task(priced, 60, **given, name="quiet")  # type: ignore[arg-type]
+    async with client_of(scheduler) as client:
+        early = await client.task("shows")
+        async with scheduler:
+            await asyncio.sleep(1)
+            found, hidden = await client.task("shows"), await client.task("quiet")
+            everything = [await client.get(path) for path in ("/api/tasks", "/api/runs", "/api/timeline")]
+
+    assert (shows.show, quiet.show) == (True, False)
+    assert [early[each] for each in VALUES] == [["'7\\x1b[31m'"], {"token": "***"}, None]
+    result = r"{'shelf': '7\x1b[31m', 'token': ***, 'items': [0, 1, 2, 3, 4, 5, 6, 7, ... 92 more]}"
+    assert [found[each] for each in VALUES] == [["'7\\x1b[31m'"], {"token": "***"}, result]
+    assert [hidden[each] for each in VALUES] == [None] * 3
+    assert "hunter" not in json.dumps([found, hidden, everything])
+
+
+async def test_arguments_and_results_of_a_cluster_task_are_shown_where_it_is_registered_so(made: Made) -> None:
+    a, b, c = made(), made(), made()
+    share(a, priced, 3600, "job", args=("7",), kws={"token": "hunter2"}, show=True)
+    async with started(a):
+        await asyncio.sleep(5)
+        share(b, priced, 3600, "job", args=("7",), kws={"token": "hunter2"})
+        async with started(b, c), client_of(a) as at_a, client_of(b) as at_b, client_of(c) as at_c:
+            await asyncio.sleep(5)
+            found = [await each.task("job") for each in (at_a, at_b, at_c)]
+
+    assert [found[0]["args"], found[0]["kwargs"]] == [["'7'"], {"token": "***"}]
+    assert found[0]["result"].startswith("{'shelf': '7', 'token': ***, ")
+    assert [[each[field] for field in VALUES] for each in found[1:]] == [[None] * 3] * 2
+
+
+async def test_of_a_task_that_is_removed_nothing_is_kept_that_says_it_is_shown(made: Made) -> None:
+    scheduler = made()
+    share(scheduler, nothing, 60, "job", show=True)
+    for number in range(10):
+        scheduler.schedule_task(nothing, 60, name=str(number), show=True)
+    async with started(scheduler):
+        await asyncio.sleep(5)
+        for task in list(scheduler.tasks.values()):
+            task.remove()
+
+    assert not scheduler._engine.recorder.shown
+
+
+@pytest.mark.parametrize("wrong", [1, None, "yes"])
+async def test_show_is_true_or_false(scheduler: Scheduler, wrong: Any) -> None:
+    with pytest.raises(InvalidArgument, match="show must be True or False, got"):
+        scheduler.schedule_task(nothing, 60, show=wrong)
+    assert not scheduler.tasks
 
 
 async def test_what_comes_is_in_order_for_all_tasks_and_for_one_with_remarks(scheduler: Scheduler) -> None:

@@ -38,7 +38,7 @@ export function Task({ id, parameters }) {
     </div></div>`;
 }
 
-const WIDE = ["Function", "Defined at"];
+const WIDE = ["Function", "Defined at", "Arguments", "Last result"];
 
 function Facts({ task }) {
   const limit = task.max_timeout_s ? duration(task.max_timeout_s) : null;
@@ -51,6 +51,8 @@ function Facts({ task }) {
     ["Missed ticks", task.missed], ["After a lost run", task.scope === "CLUSTER" ? task.on_lost : null], ["Jitter", task.jitter_s ? `up to ${duration(task.jitter_s)}` : null],
     ["Overdue after", task.expect_success_within_s === null ? null : duration(task.expect_success_within_s)],
     ["Function", task.function ? html`<code>${task.function}</code>` : null], ["Defined at", task.defined_at ? html`<code>${task.defined_at}</code>` : null],
+    ["Arguments", task.args ? html`<code>${[...task.args, ...Object.entries(task.kwargs).map(([name, value]) => `${name}=${value}`)].join(", ") || "none"}</code>` : null],
+    ["Last result", task.result !== null && task.result !== undefined ? html`<code>${task.result}</code>` : null],
   ].filter(([, value]) => value !== null && value !== undefined);
   return html`<dl class="facts-grid">${facts.map(([name, value]) => html`<div class=${WIDE.includes(name) ? "is-wide" : ""}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
