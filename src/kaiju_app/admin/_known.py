@@ -186,9 +186,13 @@ class Tasks:
                 return self.known((its_name, each["id"]), seen), seen
         raise Refused(404, "No such task", "No task has this id: GET api/tasks lists the tasks with their ids")
 
-    async def histories(self, tasks: Sequence[Known]) -> dict[str, tuple[Run, ...]]:
-        """Return the latest records of the cluster tasks among *tasks* by id, oldest first: those of all instances."""
-        found = await self._store.histories([each.record for each in tasks if each.record is not None])
+    async def histories(self, tasks: Sequence[Known], *, last: bool = False) -> dict[str, tuple[Run, ...]]:
+        """Return the latest records of the cluster tasks among *tasks* by id, oldest first: those of all instances.
+
+        Args:
+            last: Whether the last one of each is enough.
+        """
+        found = await self._store.histories([each.record for each in tasks if each.record is not None], last=last)
         return {each.id: found[each.name] for each in tasks if each.record is not None and each.name in found}
 
     @staticmethod

@@ -155,7 +155,7 @@ async def _add_runs(tasks: Tasks, seen: Seen, keys: Sequence[Key], glances: list
     """Put into *glances* what the store knows of the last runs of cluster tasks, on any instance."""
     places = [place for place, glance in enumerate(glances) if glance.is_shared and not keys[place][1]]
     shared = [tasks.known(keys[place], seen) for place in places]
-    histories = await tasks.histories(shared)
+    histories = await tasks.histories(shared, last=True)
     for place, task in zip(places, shared, strict=True):
         outcome, ran_at = tasks.last_outcome(task, histories)
         glances[place] = glances[place]._replace(outcome=outcome, ran_at=None if ran_at is None else epoch_us(ran_at))

@@ -69,7 +69,7 @@ class Counts:
                 shared.append(tasks.known(key, seen))
             elif glance.outcome is not None:
                 outcomes[glance.outcome] += 1
-        histories = await tasks.histories(shared)
+        histories = await tasks.histories(shared, last=True)
         for task in shared:
             await slices.breathe()
             outcome, _ = tasks.last_outcome(task, histories)

@@ -88,6 +88,14 @@ def test_the_page_is_small() -> None:
 
 
 @pytest.mark.pure
+def test_all_modules_are_asked_for_at_once() -> None:
+    page = (STATIC / "index.html").read_text("utf-8")
+    modules = {f"static/{each.relative_to(STATIC)}" for each in FILES if each.suffix == ".js"}
+
+    assert set(re.findall(r'<link rel="modulepreload" href="([^"]+)">', page)) == modules - {"static/theme.js"}
+
+
+@pytest.mark.pure
 @pytest.mark.parametrize("path", FILES, ids=lambda each: str(each.relative_to(STATIC)))
 def test_no_file_asks_for_another_host_or_needs_what_the_policy_forbids(path: Path) -> None:
     text = path.read_text("utf-8")

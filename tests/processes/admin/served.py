@@ -23,7 +23,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(directory: Path, program: Path = PROGRAM, **environment: str) -> Iterator[int]:
+def served(
+    directory: Path, program: Path = PROGRAM, patience_s: float = PATIENCE_S, **environment: str
+) -> Iterator[int]:
     """Serve the endpoint in a process; return its port. What it writes is in ``log.txt`` of *directory*."""
     port = free_port()
     with (directory / "log.txt").open("wb") as log:
@@ -32,7 +34,7 @@ def served(directory: Path, program: Path = PROGRAM, **environment: str) -> Iter
             command, cwd=directory, stdout=log, stderr=log, env={**os.environ, **environment}, text=True
         )
         try:
-            until = time.monotonic() + PATIENCE_S
+            until = time.monotonic() + patience_s
             while not answers(port):
                 assert process.poll() is None, (directory / "log.txt").read_text()
                 assert time.monotonic() < until, "it does not answer"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaiju_app.admin._seen import Store
+from kaiju_app.admin._seen import RECENT, Store
 from kaiju_app.scheduler import Scheduler
 
 
@@ -35,3 +35,22 @@ async def test_what_was_read_before_a_change_is_not_shown_after_it(
 
     assert (list((await before).records), list((await after).records)) == (["old"], ["new"])
     assert list((await store.seen()).records) == ["new"]
+
+
+async def test_where_the_last_record_is_enough_no_other_is_read(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def history(self: Scheduler, name: str, limit: int) -> list[str]:
+        asked.append((name, limit))
+        return [f"{name} {number}" for number in range(limit)]
+
+    monkeypatch.setattr(Scheduler, "history", history)
+    store, records = Store(scheduler), [{"name": "a", "rev": 1}, {"name": "b", "rev": 1}]
+
+    assert await store.histories(records, last=True) == {"a": ("a 0",), "b": ("b 0",)}
+    assert len((await store.histories(records[:1]))["a"]) == RECENT
+    assert asked == [("a", 1), ("b", 1), ("a", RECENT)]
+    await store.histories([{"name": "a", "rev": 1}, {"name": "b", "rev": 2}], last=True)
+    assert asked[3:] == [("b", 1)], "only what has changed is read again"

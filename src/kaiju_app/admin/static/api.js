@@ -193,7 +193,7 @@ function take(block) {
 /**
  * Load something, and again when an event concerns it, now and then, and after the connection was lost.
  *
- * @param load Takes a signal that aborts it.
+ * @param load Takes a signal that aborts it, and a function that shows a part of the answer before the rest is there.
  * @param key What it depends on, as text.
  * @param concerns Takes the kind and the data of an event.
  */
@@ -212,7 +212,10 @@ export function useLive(load, key, { concerns = () => true, everyMs = 15_000 } =
     mine.isDirty = false;
     const asked = latest.current.key;
     try {
-      const data = await latest.current.load(abort.signal);
+      const tell = (part) => {
+        if (!abort.signal.aborted) setFound((before) => ({ data: { ...(before.key === asked ? before.data : null), ...part }, error: null, key: asked }));
+      };
+      const data = await latest.current.load(abort.signal, tell);
       if (!abort.signal.aborted) setFound({ data, error: null, key: asked });
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -55,15 +55,21 @@ export function Sparkline({ outcomes }) {
   const skipped = outcomes.filter((each) => each === "SKIPPED").length;
   const said = `Last ${outcomes.length}: ${bad} bad, ${skipped} skipped`;
   const x0 = (30 - outcomes.length) * 4;
+  const paths = new Map(); // One for each tone: a table may show a thousand of these bars.
+  outcomes.forEach((each, i) => {
+    const tone = toneOf(each);
+    paths.set(tone, (paths.get(tone) || "") + spark(tone, x0 + i * 4));
+  });
   return html`<svg class="spark" width="120" height="18" viewBox="0 0 120 18" role="img" aria-label=${said}>
-    ${outcomes.map((each, i) => spark(each, x0 + i * 4))}
+    ${[...paths].map(([tone, path]) => html`<path class=${tone === "skipped" ? "hollow" : `fill-${tone}`} d=${path} />`)}
   </svg>`;
 }
 
-function spark(outcome, x) {
-  const tone = toneOf(outcome);
-  if (outcome === "SKIPPED") return html`<rect class="hollow tone-skipped" x=${x + 0.5} y="12.5" width="2" height="4" />`;
-  if (outcome === "SUCCEEDED") return html`<rect class=${`fill-${tone}`} x=${x} y="9" width="3" height="8" />`;
-  if (outcome === "CANCELLED") return html`<rect class=${`fill-${tone}`} x=${x} y="5" width="3" height="4" /><rect class=${`fill-${tone}`} x=${x} y="11" width="3" height="6" />`;
-  return html`<rect class=${`fill-${tone}`} x=${x} y="1" width="3" height="16" />`;
+const rect = (x, y, width, height) => `M${x} ${y}h${width}v${height}h${-width}z`;
+
+function spark(tone, x) {
+  if (tone === "skipped") return rect(x + 0.5, 12.5, 2, 4);
+  if (tone === "succeeded") return rect(x, 9, 3, 8);
+  if (tone === "cancelled") return rect(x, 5, 3, 4) + rect(x, 11, 3, 6);
+  return rect(x, 1, 3, 16);
 }

@@ -30,15 +30,22 @@ class Cell {
   }
 }
 
-export function useCell(cell) {
-  const [value, set] = useState(cell.value);
+/** The values of some cells, which stay the same ones: one subscription, because a table of tasks has hundreds. */
+function useCells(...cells) {
+  const [, redraw] = useState(0);
+  const values = cells.map((each) => each.value);
   useEffect(() => {
-    set(cell.value);
-    cell.listeners.add(set);
-    return () => cell.listeners.delete(set);
-  }, [cell]);
-  return value;
+    const changed = () => redraw((number) => number + 1);
+    for (const each of cells) each.listeners.add(changed);
+    if (cells.some((each, i) => each.value !== values[i])) changed();
+    return () => {
+      for (const each of cells) each.listeners.delete(changed);
+    };
+  }, []);
+  return values;
 }
+
+export const useCell = (cell) => useCells(cell)[0];
 
 /** "light", "dark", or "auto": what the system prefers. */
 export const theme = new Cell(kept("theme", "auto"));
@@ -85,3 +92,6 @@ setInterval(() => {
 
 /** The time, new every second. */
 export const useNow = () => useCell(second);
+
+/** The zone that is shown, and the time. */
+export const useClock = () => useCells(zone, second);

@@ -1,14 +1,13 @@
 // Small parts that several views use.
 import { html } from "./vendor/preact.js";
-import { useCell, useNow, zone } from "./state.js";
+import { useClock } from "./state.js";
 import { duration, full, ms, relative, short } from "./format.js";
 import { askCancel, isPaused, pauseOrResume, runNow, whyNot } from "./actions.js";
 import { hrefOf } from "./router.js";
 
 /** An instant: in full when one points at it. */
 export function Moment({ at, kind = "short" }) {
-  const where = useCell(zone);
-  const now = useNow();
+  const [where, now] = useClock();
   const moment = typeof at === "string" ? ms(at) : at;
   if (moment === null || moment === undefined) return html`<span class="muted">–</span>`;
   const text = kind === "relative" ? relative(moment, now) : kind === "next" ? relative(Math.max(moment, now), now) : kind === "full" ? full(moment, where) : short(moment, where, now);

@@ -1,5 +1,5 @@
 // What happens, as it happens, on all instances.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { seen, useEvents } from "../api.js";
 import { Empty, Moment, TaskLink } from "../widgets.js";
 import { OutcomeText } from "../outcomes.js";
@@ -11,10 +11,18 @@ export function Events() {
   const [stopped, setStopped] = useState(null);
   const [text, setText] = useState("");
   const [, redraw] = useState(0);
+  const frame = useRef(0);
   useEffect(() => {
     document.title = "Events · Scheduler";
+    return () => cancelAnimationFrame(frame.current);
   }, []);
-  useEvents(() => stopped || redraw((number) => number + 1));
+  useEvents(() => {
+    if (stopped) return;
+    frame.current ||= requestAnimationFrame(() => { // However many come, they are drawn once a frame.
+      frame.current = 0;
+      redraw((number) => number + 1);
+    });
+  });
   const wanted = text.toLowerCase();
   const all = (stopped || seen).filter((each) => !wanted || describe(each).includes(wanted));
   return html`<div class="head"><h1>Events</h1><p class="muted">Endings, states and holds of all instances, the newest first</p></div>

@@ -31,12 +31,12 @@ export function Overview({ parameters }) {
     <${Panel} title="Timeline" kind="wide"><${Timeline} parameters=${parameters} view="overview" /><//>`;
 }
 
-async function load(signal) {
+/** What is found quickly comes first: which runs failed last has to be looked up for each of the tasks. */
+async function load(signal, tell) {
   const tasks = (parameters) => get("api/tasks", { ...parameters, limit: MOST + 1 }, signal).then((page) => page.items);
-  const [overdue, failed, running, next] = await Promise.all([
-    tasks({ overdue: true }), tasks({ outcome: BAD, sort: "-last_run_at" }),
-    tasks({ state: ["running", "hung"] }), tasks({ sort: "next_run_at" }),
-  ]);
+  const [running, next] = await Promise.all([tasks({ state: ["running", "hung"] }), tasks({ sort: "next_run_at" })]);
+  tell({ running, next });
+  const [overdue, failed] = await Promise.all([tasks({ overdue: true }), tasks({ outcome: BAD, sort: "-last_run_at" })]);
   const seen = new Set();
   const bad = [...overdue, ...running.filter((each) => each.state === "hung"), ...failed].filter((each) => !seen.has(each.id) && seen.add(each.id));
   return { bad, running, next };
