@@ -203,7 +203,8 @@ async def test_who_may_not_make_tables_can_use_those_that_are_there(
     async with connected(database) as connection:
         await connection.execute(f"CREATE ROLE {user} LOGIN; REVOKE CREATE ON SCHEMA public FROM public")
         await connection.execute(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON kaiju_task, kaiju_run, kaiju_instance, kaiju_life TO {user};"
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON kaiju_task, kaiju_run, kaiju_instance, kaiju_life, "
+            f"kaiju_note TO {user};"
             f"GRANT SELECT ON kaiju_schema TO {user}"
         )
     try:
@@ -841,7 +842,8 @@ async def test_who_is_refused_later_is_told_that_the_store_is_away(database: str
     await opened(database)
     async with connected(database) as connection:
         await connection.execute(
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON kaiju_schema, kaiju_task, kaiju_run, kaiju_instance, kaiju_life "
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON kaiju_schema, kaiju_task, kaiju_run, kaiju_instance, kaiju_life, "
+            "kaiju_note "
             f"TO {name}"
         )
         store = await opened(user)

@@ -1343,6 +1343,29 @@ async def test_a_store_tells_from_when_to_when_instances_were_heard_of(
     assert [Life(ME, T0, T0 + 2 * S)] == await store.lives()
 
 
+@real
+async def test_a_store_keeps_what_has_happened_to_an_instance_as_long_as_its_life(
+    another: Make, store: Store, clock: Clock
+) -> None:
+    theirs = another("elsewhere")
+    await theirs.open()
+    await theirs.heartbeat(ME, "{}", TTL)
+    await store.heartbeat(ME, "{}", TTL)
+    await store.heartbeat(YOU, "{}", TTL)
+    assert await store.note(ME, '{"it": "blocked"}')
+    assert await store.note(ME, '{"it": "slept \\u0000 \U0001f600"}')
+    await store.heartbeat(ME, "{}", TTL)
+    await store.deregister(ME)
+
+    assert {ME: '{"it": "slept \\u0000 \U0001f600"}', YOU: ""} == {each.id: each.note for each in await store.lives()}
+    clock.now += 2 * TTL
+    await store.prune(keep=9, age=TTL)
+    await store.heartbeat(ME, "{}", TTL)
+    assert [""] == [each.note for each in await store.lives()]
+    if not isinstance(store, MemoryStore):  # It belongs to one application as a whole.
+        assert [""] == [each.note for each in await theirs.lives()]
+
+
 # --- retention ---
 
 

@@ -26,7 +26,7 @@ RETRY_S = 0.2  # The first pause after a call that failed because of the loss, a
 BUSY_S = 1.0  # Slack for a busy machine.
 BOUND_S = LEASE.poll_s + LEASE.grace_s + 2 * RETRY_S + OFTEN["interval_s"] + BUSY_S
 OLDER_COPY = "an older copy comes back"
-TABLES = ("kaiju_task", "kaiju_run", "kaiju_instance", "kaiju_life")
+TABLES = ("kaiju_task", "kaiju_run", "kaiju_instance", "kaiju_life", "kaiju_note")
 
 # --- SQLite ---
 

@@ -145,6 +145,9 @@ class Wire(Store):
         heard: list[Heard] = await self._ask("heartbeat", me, info, ttl)
         return heard
 
+    async def note(self, me: str, text: str) -> bool:
+        return bool(await self._ask("note", me, text))
+
     async def deregister(self, me: str) -> None:
         await self._ask("deregister", me)
 

@@ -30,6 +30,7 @@ from .heartbeat import Heartbeat
 from .holds import Holds
 from .leases import Leases
 from .neighbours import Neighbours
+from .notes import Notes
 from .outbox import Outbox
 from .ports import Host, Registry
 from .pruner import Pruner
@@ -78,6 +79,7 @@ class Coordinator:
         registry: Knows what this instance registers of them, and what the store has.
         steady: Microseconds on a clock that never steps and that goes on while the machine sleeps.
         neighbours: What the instance reports about itself, and what it makes of the others.
+        notes: What has happened to the instance.
     """
 
     def __init__(
@@ -89,12 +91,14 @@ class Coordinator:
         timing: LeaseTiming,
         steady: Callable[[], int],
         neighbours: Neighbours,
+        notes: Notes,
     ) -> None:
         self._woken = asyncio.Event()
+        self._host = host
         self.own = own = Owned()
         self.client = client = StoreClient(store, me, timing, steady)
         self.outbox = outbox = Outbox(client, self._wake)
-        self.heartbeat = Heartbeat(client, neighbours)
+        self.heartbeat = Heartbeat(client, neighbours, notes)
         self.registration = Registration(client, registry, own, self._wake)
         self.holds = Holds(client, outbox, own, host)
         takeover = Takeover(client)
@@ -171,6 +175,7 @@ class Coordinator:
             with suppress(TimeoutError):
                 async with asyncio.timeout((next_at - now) / 1e6):
                     await self._woken.wait()
+            self._host.on_late(self.client.steady() - next_at)
 
     def _wake(self) -> None:
         self._woken.set()

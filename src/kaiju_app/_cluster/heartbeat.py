@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
+from kaiju_app._engine.events import log
 from kaiju_app.stores._answers import Instance
 from kaiju_app.stores._record import scheduler_of
 from kaiju_app.stores._selection import EVERYBODY, Partition
 
 from .neighbours import Neighbours, process_of
+from .notes import Notes
 from .store_client import StoreClient
 from .timing import MAX_POLL_STRETCH
 
@@ -19,6 +22,7 @@ class Heartbeat:
 
     Args:
         _neighbours: What the instance reports about itself, and what it makes of the others.
+        _notes: What has happened to the instance.
 
     Attributes:
         partition: The tasks that this instance should claim first; all if it is alone, or if that is unknown.
@@ -27,6 +31,7 @@ class Heartbeat:
 
     _client: StoreClient
     _neighbours: Neighbours
+    _notes: Notes
     partition: Partition = EVERYBODY
     next_at: int = 0
     _instances: list[Instance] = field(default_factory=list)
@@ -44,6 +49,21 @@ class Heartbeat:
             rank = ids.index(client.me) if client.me in ids else None
             patience = round(poll * (MAX_POLL_STRETCH - 0.5))
             self.partition = EVERYBODY if rank is None or len(ids) < 2 else Partition(len(ids), rank, patience)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Tell the store what has happened here. It is for people only, so that it fails is no outage."""
+        client = self._client
+        news = self._notes.news(client.clock.at_least(client.steady()))
+        if news is None:
+            return
+        try:
+            async with asyncio.timeout(client.lease.renew / 1e6):
+                await client.store.note(client.me, news)
+        except Exception as exc:  # Whatever it is: the coordinator must go on.
+            log.info("store %s: what has happened to this instance is told later: %s", client.store.name, exc)
+        else:
+            self._notes.told()
 
     async def ensure(self) -> None:
         """Send the first heartbeat if none was sent yet: the store cannot notice the death of an unknown instance."""

@@ -27,6 +27,7 @@ from .finished_run import FinishedRun
 from .known_tasks import KnownTasks
 from .ledger_rows import row_of, skips_row
 from .neighbours import Neighbours
+from .notes import Notes
 from .policy import ClaimDecision, SkippedTicks, decide_claim, next_tick, runs_again
 from .result_codec import Refused, result_to_text
 from .rule_log import log_unreadable_rule
@@ -66,8 +67,11 @@ class ClusterRuns:
         self.engine = engine
         self.hold_listeners: dict[OwnedHold, Callable[[], None]] = {}
         self.wanted = wanted
+        self.on_late = engine.monitor.on_late_elsewhere
         self.known = KnownTasks(engine, tasks, version, self.hold_registered)
-        self.coordinator = Coordinator(store, me, self, self.known, timing, engine.now, neighbours)
+        self.coordinator = Coordinator(
+            store, me, self, self.known, timing, engine.now, neighbours, Notes(engine.upsets, tasks, engine.wall)
+        )  # fmt: skip
         self.coordinator.client.on_outage = partial(_note_outage, engine)
         self.coordinator.successes.attach(engine.recorder.expectations)
         self._me = me

@@ -26,6 +26,8 @@ class Starter(Part):
     _number: int = 0
     _timer: asyncio.Handle | None = None
     _wakes_at: int = NEVER
+    _expected: int = NEVER
+    """When the timer fires if nothing blocks the loop."""
 
     def is_too_late(self, claim: Claim, now: int) -> bool:
         """Return whether too little of the lease is left to start the run."""
@@ -54,7 +56,7 @@ class Starter(Part):
         """Set the only timer of all claims."""
         self._stop_timer()
         loop = asyncio.get_running_loop()
-        self._wakes_at = due
+        self._wakes_at, self._expected = due, max(due, now)
         if due <= now:
             self._timer = loop.call_soon(self._start_due)
         else:
@@ -70,6 +72,7 @@ class Starter(Part):
         """Start the runs whose ticks are due; after a while the loop goes on with something else first."""
         self._stop_timer()
         begun = self._client.steady()
+        self._host.on_late(begun - self._expected)
         try:
             while self._coming and self._coming[0][0] <= begun and self._client.steady() - begun < MOST_AT_ONCE:
                 due, _, claim = heappop(self._coming)

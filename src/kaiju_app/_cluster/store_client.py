@@ -38,6 +38,7 @@ Call = Literal[
     "delete_history",
     "runs",
     "lives",
+    "instances",
 ]
 """The method of the store that is called."""
 

@@ -48,6 +48,8 @@ class CauseKind(StrEnum):
         STORE: The store did not answer.
         STOPPED: The scheduler was not started.
         ABSENT: Of a cluster task: no instance was heard of.
+        LEFT: Of a cluster task: an instance was heard of for the last time, and the others divided the tasks anew.
+        CAME: Of a cluster task: an instance was started, and the tasks were divided anew.
         LOST: A run of the same tick was lost, with its process or its lease.
         RESCHEDULED: The task got another rule.
     """
@@ -61,6 +63,8 @@ class CauseKind(StrEnum):
     STORE = "store away"
     STOPPED = "stopped"
     ABSENT = "no instance"
+    LEFT = "instance left"
+    CAME = "instance came"
     LOST = "lost"
     RESCHEDULED = "rescheduled"
 
@@ -78,6 +82,8 @@ class Cause:
     """By whom or by what; None if nobody knows."""
     tick: datetime | None
     """The tick of the run that was in progress or lost; None for other causes."""
+    instance: str | None = None
+    """Of a cluster task, the other instance that it happened to; None if it was this one, or all of them."""
 
     def json_repr(self) -> dict[str, object]:
         """Return the cause as JSON values; instants as UTC ISO text."""
@@ -87,6 +93,7 @@ class Cause:
             "until": self.until and self.until.isoformat(),
             "who": self.who,
             "tick": self.tick and self.tick.isoformat(),
+            "instance": self.instance,
         }
 
 

@@ -16,6 +16,8 @@ class UpsetKind(StrEnum):
         CLOCK: The wall clock was set.
         STORE: The store did not answer.
         ABSENT: No instance was heard of that shares the store.
+        LEFT: An instance was heard of for the last time, and the others divided the tasks anew.
+        CAME: An instance was started, and the tasks were divided anew.
         HELD: A suspension or a pause held the task, or all tasks.
         DISABLED: The task was disabled.
         RESCHEDULED: The task got another rule.
@@ -27,6 +29,8 @@ class UpsetKind(StrEnum):
     CLOCK = "clock set"
     STORE = "store away"
     ABSENT = "no instance"
+    LEFT = "instance left"
+    CAME = "instance came"
     HELD = "held"
     DISABLED = "disabled"
     RESCHEDULED = "rescheduled"
@@ -40,6 +44,7 @@ class Upset(NamedTuple):
         until: None if it is still so. Of a clock that was set: what it showed after that.
         task: The task that it happened to; None for all tasks.
         who: By whom or by what, in words; None if nobody knows. Of another rule: the rule before.
+        instance: The other instance that it happened to; None if it was this one, or all of them.
     """
 
     kind: UpsetKind
@@ -47,6 +52,7 @@ class Upset(NamedTuple):
     until: int | None
     task: str | None = None
     who: str | None = None
+    instance: str | None = None
 
     def covers(self, moment: int) -> bool:
         """Return whether it was so at *moment*."""

@@ -44,6 +44,7 @@ class ClockMonitor:
 
     __slots__ = (
         "_asleep",
+        "_asleep_elsewhere",
         "_awake",
         "_findings",
         "_run",
@@ -69,7 +70,7 @@ class ClockMonitor:
         self._steady = clock.steady
         self._wall = clock.wall
         self._awake = clock.awake
-        self._asleep = 0
+        self._asleep = self._asleep_elsewhere = 0
         self._findings: list[str] = []
         self._run = 0
         self._skipped = 0
@@ -123,6 +124,17 @@ class ClockMonitor:
         """Note that a run of *task* has just kept the loop from getting on for *late* microseconds."""
         self.lag.note(late, now)
         self._on_late(late, now, task)
+
+    def on_late_elsewhere(self, late: int) -> None:
+        """Note that a timer of the cluster tasks fired *late* microseconds late; the own one may be set for later."""
+        if late < MIN_REPORTED:
+            return
+        asleep = self._time_asleep()
+        slept, self._asleep_elsewhere = min(late, asleep - self._asleep_elsewhere), asleep
+        end = self._steady() + self.offset
+        for kind, long in ((UpsetKind.SLEPT, slept), (UpsetKind.BLOCKED, late - slept)):
+            if long >= MIN_REPORTED:
+                self._upsets.note(kind, end - late, end)
 
     def _on_late(self, late: int, now: int, task: str | None) -> None:
         place = self.place()
@@ -180,7 +192,7 @@ class ClockMonitor:
         self._forget_findings()
 
     def _forget_findings(self) -> None:
-        self._asleep = self._time_asleep()
+        self._asleep = self._asleep_elsewhere = self._time_asleep()
         self._findings.clear()
         self._run = self._skipped = 0
 

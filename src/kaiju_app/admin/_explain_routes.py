@@ -60,7 +60,9 @@ def _item(found: Explanation, task_id: str, api: Api) -> ExplanationItem:
 
 def _cause(cause: Cause) -> CauseItem:
     who = None if cause.who is None else harmless(cause.who)
-    return CauseItem(kind=cause.kind, since=cause.since, until=cause.until, who=who, tick=cause.tick)
+    return CauseItem(
+        kind=cause.kind, since=cause.since, until=cause.until, who=who, tick=cause.tick, instance=cause.instance
+    )
 
 
 def metrics_routes(api: Api) -> APIRouter:

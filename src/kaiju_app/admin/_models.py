@@ -244,6 +244,9 @@ class CauseItem(Answer):
     until: datetime | None = Field(description="Null if it goes on, or if that is not known.")
     who: str | None = Field(description="By whom or by what; null if nobody knows.")
     tick: datetime | None = Field(description="Of the run that was in progress or lost.")
+    instance: str | None = Field(
+        description="Of a cluster task, the other instance that it happened to; null: this one, or all of them."
+    )
 
 
 class ExplanationItem(Answer):

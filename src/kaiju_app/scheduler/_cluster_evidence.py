@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kaiju_app._cluster.cluster import Cluster
 from kaiju_app._cluster.ledger_rows import run_of
+from kaiju_app._cluster.notes import upsets_in
 from kaiju_app._cluster.schedule_codec import spec_of
 from kaiju_app._core.clock import NEVER
 from kaiju_app._core.ledger_query import LedgerQuery, Place
@@ -22,6 +23,7 @@ from ._evidence import Evidence, InProgress, Ticks
 from ._explain_causes import NEAR, STALLS
 from ._local_evidence import around, ticks_of_rule
 
+SEEN_HERE = {*STALLS, UpsetKind.DISABLED} - {UpsetKind.STOPPED}
 ROWS = 100  # Rows before the instant: its own is among the first, and so are those of runs that were in its way.
 
 
@@ -40,8 +42,10 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
     if record is None and page.oldest is None:
         return None
     lives = await client.call_or_raise("lives", client.store.lives(), "when instances were heard of")
-    upsets = [*_absences(lives, seen.now), *_holds(name, record, seen.now)]
-    upsets += [each for each in engine.upsets.of(name) if each.kind in STALLS and each.kind is not UpsetKind.STOPPED]
+    question = client.store.instances(3 * client.lease.poll)
+    alive = {each.id for each in await client.call_or_raise("instances", question, "which instances are alive")}
+    upsets = [*_absences(lives, seen.now), *_holds(name, record, seen.now), *_of_others(name, lives, alive, engine)]
+    upsets += [each for each in engine.upsets.of(name) if each.kind in SEEN_HERE]
     if client.degraded_since is not None:
         upsets.append(Upset(UpsetKind.STORE, client.answered_at + engine.offset, None))
     return Evidence(
@@ -58,6 +62,8 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
         upsets=upsets,
         shared=True,
         instance=engine.instance,
+        instances=len({scheduler_of(each) for each in alive}),
+        settling=round(cluster.timing.failover_s * 1e6),
     )
 
 
@@ -73,8 +79,9 @@ def _running(record: TaskRecord, now: int, where: str) -> InProgress | None:
     if record.owner is None or record.claimed_at is None or record.claimed_at > now:
         return None
     return InProgress(
-        record.tick, record.tick_due, record.claimed_at, f" on instance {where}", record.manual, record.delivery
-    )
+        record.tick, record.tick_due, record.claimed_at, f" on instance {where}", record.manual, record.delivery,
+        scheduler_of(record.owner),
+    )  # fmt: skip
 
 
 def _holds(name: str, record: TaskRecord | None, now: int) -> list[Upset]:
@@ -94,6 +101,20 @@ def _absences(lives: Sequence[Life], now: int) -> list[Upset]:
         if heard_until is not None and life.began_at > heard_until:
             found.append(Upset(UpsetKind.ABSENT, heard_until, life.began_at))
         heard_until = max(life.seen_at, heard_until or life.seen_at)
+    return found
+
+
+def _of_others(name: str, lives: Sequence[Life], alive: Collection[str], engine: Engine) -> list[Upset]:
+    """Return what other instances have told of themselves and of the task, and when instances came and left."""
+    found: list[Upset] = []
+    for life in lives:
+        instance = scheduler_of(life.id)
+        found.append(Upset(UpsetKind.CAME, life.began_at, life.began_at, None, None, instance))
+        if life.id not in alive:
+            found.append(Upset(UpsetKind.LEFT, life.seen_at, life.seen_at, None, None, instance))
+        if instance != engine.instance:
+            told = upsets_in(life, is_alive=life.id in alive)
+            found += [each for each in told if each.task in (None, name)]
     return found
 
 

@@ -39,6 +39,7 @@ class InProgress:
     Attributes:
         manual: Its tick was requested.
         delivery: How many times its tick has been claimed.
+        instance: Of a cluster task, the instance that runs it.
     """
 
     tick: int
@@ -47,6 +48,7 @@ class InProgress:
     where: str | None
     manual: bool = False
     delivery: int = 1
+    instance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ class Evidence:
         upsets: What has happened to the task and to all tasks.
         jitter: By how much a tick may be due later than its time, in microseconds.
         shared: It is a cluster task.
-        instance: Of a cluster task, the instance that has seen what its loop, its machine and its store did.
+        instance: Of a cluster task, the instance that explains: it has seen what its loop, machine and store did.
+        instances: How many are alive.
+        settling: For how long ticks may be late after instances have left or come, or have found the store again.
     """
 
     task: str
@@ -82,3 +86,5 @@ class Evidence:
     jitter: int = 0
     shared: bool = False
     instance: str | None = None
+    instances: int = 1
+    settling: int = 0

@@ -18,7 +18,6 @@ from ._explain_causes import (
     cause_of,
     due_at,
     in_progress,
-    losses,
     upsets_at,
     why_late,
     why_skipped,
@@ -134,7 +133,7 @@ def _ran(known: Evidence, tick: int, run: Run) -> Explanation:
     late = ""
     if started is not None:
         due = epoch_us(run.due)
-        causes = [*losses(known, run), *why_late(known, epoch_us(run.scheduled_at), due, started, run.instance)]
+        causes = why_late(known, run, epoch_us(run.scheduled_at), due, started, run.instance)
         if started - due >= LATE:
             late = f"{length(started - due)} late, {because(known, causes, tick)}"
         elif causes:
@@ -143,7 +142,7 @@ def _ran(known: Evidence, tick: int, run: Run) -> Explanation:
 
 
 def _running(known: Evidence, run: InProgress) -> Explanation:
-    causes = [*losses(known, run), *why_late(known, run.tick, run.due, run.started, None)]
+    causes = why_late(known, run, run.tick, run.due, run.started, run.instance)
     late = run.started - run.due
     text = f"is running, since {when(run.started, run.tick)}{run.where or ''}"
     if late >= LATE:
@@ -190,9 +189,10 @@ def _planned(known: Evidence, tick: int) -> Explanation:
 def _kept_back(known: Evidence, tick: int) -> Explanation:
     """Tell of a tick that is due and not decided yet."""
     disabled = upsets_at(known, (UpsetKind.DISABLED,), known.now, known.now)
-    if disabled:
-        return _told(known, tick, Fate.DISABLED, f"does not run: {cause_text(disabled[0], tick)}", disabled)
-    held = [*in_progress(known.running), *upsets_at(known, (UpsetKind.HELD,), known.now, known.now)]
+    if disabled and len({each.instance for each in disabled}) >= known.instances:
+        causes = " and ".join(cause_text(each, tick) for each in disabled)
+        return _told(known, tick, Fate.DISABLED, f"does not run: {causes}", disabled)
+    held = [*in_progress(known.running), *upsets_at(known, (UpsetKind.HELD,), known.now, known.now)] or disabled
     why = because(known, held, tick) if held else "to be decided: the loop, or the store, is busy"
     return _told(known, tick, Fate.WAITING, f"is due, and waits {why}", held)
 

@@ -17,6 +17,7 @@ EARLY = 2_000  # A run may begin a millisecond before its tick, and just before 
 LATE = 100_000  # Less is not worth a reason.
 UNSEEN = "blocks of the loop that are short, or have delayed no timer, are not kept"
 STALLS = (UpsetKind.BLOCKED, UpsetKind.SLEPT, UpsetKind.CLOCK, UpsetKind.STORE, UpsetKind.STOPPED, UpsetKind.ABSENT)
+UNSETTLED = (UpsetKind.LEFT, UpsetKind.CAME, UpsetKind.STORE, UpsetKind.BLOCKED, UpsetKind.SLEPT)
 
 
 def due_at(known: Evidence, run: Run, tick: int) -> int:
@@ -36,22 +37,39 @@ def _due_span(known: Evidence, run: Run, tick: int) -> tuple[int, int]:
     return tick, tick + known.jitter
 
 
-def why_late(known: Evidence, tick: int, due: int, started: int, instance: str | None) -> list[Cause]:
-    """Return what delayed a run of *tick* on *instance* that was due long before it started; not ``losses()``."""
+def why_late(
+    known: Evidence, run: Run | InProgress, tick: int, due: int, started: int, instance: str | None
+) -> list[Cause]:
+    """Return what delayed *run* of *tick* on *instance* if it started late, and the lost runs before it in any case."""
+    lost = losses(known, run)
     if started - due < LATE:
-        return []
+        return lost
     runs = [
         each for each in known.runs
         if each.started_at is not None and each.finished_at is not None
         and not (each.outcome is Outcome.LOST and epoch_us(each.scheduled_at) == tick)
         and epoch_us(each.started_at) < started and due < epoch_us(each.finished_at) <= started + LATE
     ]  # fmt: skip
-    return [*map(_overlapping, runs), *upsets_at(known, (UpsetKind.HELD, *_stalls(known, instance)), due, started)]
+    if not known.shared:
+        return [*lost, *map(_overlapping, runs), *upsets_at(known, (UpsetKind.HELD, *STALLS), due, started)]
+    held, stalls = upsets_at(known, (UpsetKind.HELD,), due, started), _stalls(known, instance, due, started)
+    found = [*lost, *map(_overlapping, runs), *held, *stalls]
+    return found or _unsettled(known, due, started)
 
 
-def _stalls(known: Evidence, instance: str | None) -> Sequence[UpsetKind]:
-    """Return what may have kept *instance* from starting runs: of another one than this, little is known."""
-    return STALLS if not known.shared or instance == known.instance else (UpsetKind.ABSENT, UpsetKind.STORE)
+def _stalls(known: Evidence, instance: str | None, first: int, last: int) -> list[Cause]:
+    """Return what kept ticks from starting: of a cluster task on *instance*, or if there was nothing, on others."""
+    if not known.shared:
+        return upsets_at(known, STALLS, first, last)
+    kinds = (*STALLS, UpsetKind.DISABLED)
+    found = [each for each in known.upsets if each.kind in kinds and each.meets(first, last)]
+    there = [each for each in found if each.kind is UpsetKind.ABSENT or instance == (each.instance or known.instance)]
+    return [*map(cause_of, there or found)]
+
+
+def _unsettled(known: Evidence, due: int, until: int) -> list[Cause]:
+    """Return what made the instances divide the tasks of a cluster anew: until that is done, ticks may be late."""
+    return upsets_at(known, UNSETTLED, due - known.settling, until) if known.shared else []
 
 
 def losses(known: Evidence, run: Run | InProgress) -> list[Cause]:
@@ -72,13 +90,14 @@ def losses(known: Evidence, run: Run | InProgress) -> list[Cause]:
 
 def why_skipped(known: Evidence, tick: int, run: Run, decided: int) -> list[Cause]:
     """Return why *tick*, one of those that *run* covers and that was *decided* then, was skipped."""
-    (due, last), stalls = _due_span(known, run, tick), _stalls(known, run.instance)
+    due, last = _due_span(known, run, tick)
+    stalls = _stalls(known, run.instance, due, last)
     match run.reason:
         case Reason.OVERLAP | Reason.HUNG:
             # A hold may have kept it waiting after the run, until the next tick took its place.
             return _busy(known, due) or upsets_at(known, (UpsetKind.HELD,), due, last)
         case Reason.SUSPENDED:  # Or what kept the loop from noticing the end of the hold.
-            found = upsets_at(known, (UpsetKind.HELD,), due, last) or upsets_at(known, stalls, due, last)
+            found = upsets_at(known, (UpsetKind.HELD,), due, last) or stalls
             return found or upsets_at(known, (UpsetKind.HELD,), due, last + NEAR)  # It was just being looked at.
         case Reason.DISABLED:
             return upsets_at(known, (UpsetKind.DISABLED,), due, max(last, decided))[:1]
@@ -89,9 +108,9 @@ def why_skipped(known: Evidence, tick: int, run: Run, decided: int) -> list[Caus
         case Reason.SHUTDOWN:
             return upsets_at(known, (UpsetKind.STOPPED,), due, max(last, decided))[:1]
         case _:
-            found = upsets_at(known, stalls, due, last) or upsets_at(known, (UpsetKind.HELD,), due, last)
+            found = stalls or upsets_at(known, (UpsetKind.HELD,), due, last)
             # A tick of a cluster task that waits for a run may wait too long.
-            return found or (_busy(known, due) if known.shared else [])
+            return found or (_busy(known, due) if known.shared else []) or _unsettled(known, due, decided)
 
 
 def _busy(known: Evidence, due: int) -> list[Cause]:
@@ -125,6 +144,7 @@ def cause_of(upset: Upset) -> Cause:
         until=None if upset.until is None else utc(upset.until),
         who=upset.who,
         tick=None,
+        instance=upset.instance,
     )
 
 

@@ -37,6 +37,7 @@ def cause_text(cause: Cause, near: int) -> str:
     until = None if cause.until is None else epoch_us(cause.until)
     span = _span(since, until, near)
     by = "" if cause.who is None else f" by {cause.who}"
+    there = "" if cause.instance is None else f" of instance {cause.instance}"
     match cause.kind:
         case CauseKind.OVERLAP:
             tick = when(None if cause.tick is None else epoch_us(cause.tick), near)
@@ -49,17 +50,23 @@ def cause_text(cause: Cause, near: int) -> str:
         case CauseKind.HELD:
             return f"the task was held{by}{span}"
         case CauseKind.DISABLED:
-            return f"the task was disabled{by}{span}"
+            where = "" if cause.instance is None else f" on instance {cause.instance}"
+            return f"the task was disabled{where}{by}{span}"
         case CauseKind.BLOCKED:
-            return f"the loop was blocked {cause.who + ' ' if cause.who else ''}{span.strip()}"
+            return f"the loop{there} was blocked {cause.who + ' ' if cause.who else ''}{span.strip()}"
         case CauseKind.SLEPT:
-            return f"the machine slept{span}"
+            return f"the machine{there} slept{span}"
         case CauseKind.CLOCK:
-            return f"the wall clock was set from {when(since, near)} to {when(until, near)}"
+            return f"the wall clock{there} was set from {when(since, near)} to {when(until, near)}"
         case CauseKind.STORE:
-            return f"the store did not answer this process{span}"
+            asked = "this process" if cause.instance is None else f"instance {cause.instance}"
+            return f"the store did not answer {asked}{span}"
         case CauseKind.ABSENT:
             return f"no instance was heard of{span}"
+        case CauseKind.LEFT:
+            return f"instance {cause.instance} left at {when(since, near)}, and the others divided the tasks anew"
+        case CauseKind.CAME:
+            return f"instance {cause.instance} came at {when(since, near)}, and the tasks were divided anew"
         case CauseKind.STOPPED:
             if since is None:
                 return f"the scheduler was first started{span}" if until is not None else "it was not started yet"

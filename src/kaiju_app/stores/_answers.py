@@ -120,8 +120,13 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """From when to when an instance was heard of, whether it lives or not."""
+    """From when to when an instance was heard of, whether it lives or not.
+
+    Attributes:
+        note: What it has told of what happened to it, as JSON text; empty if it has told nothing.
+    """
 
     id: str
     began_at: int
     seen_at: int
+    note: str = ""

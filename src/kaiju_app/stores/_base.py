@@ -160,7 +160,14 @@ class Store(ABC):
 
     @abstractmethod
     async def lives(self) -> list[Life]:
-        """Return from when to when instances were heard of, those that are gone too, by the time they were last."""
+        """Return from when to when instances were heard of, those that are gone too, by the time they were last.
+
+        Each has its note with it.
+        """
+
+    @abstractmethod
+    async def note(self, me: str, text: str) -> bool:
+        """Keep with the life of *me* what has happened to it, as JSON text, in place of what was kept; return True."""
 
     @abstractmethod
     async def deregister(self, me: str) -> None:

@@ -88,6 +88,10 @@ class Onlooker(Store):
         """Return the instances with a heartbeat within *ttl*; record nothing."""
         return await self._store.instances(ttl)
 
+    async def note(self, me: str, text: str) -> bool:
+        """Keep nothing: nobody has heard of this instance."""
+        return True
+
     async def deregister(self, me: str) -> None:
         """Do nothing: nobody has heard of this instance."""
 

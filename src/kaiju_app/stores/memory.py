@@ -128,6 +128,13 @@ class MemoryStore(Store):
         with self._lock:
             return sorted(self._lives.values(), key=lambda life: (life.seen_at, life.id))[-LIVES_KEPT:]
 
+    async def note(self, me: str, text: str) -> bool:
+        """Keep with the life of *me* what has happened to it; return True."""
+        with self._lock:
+            if me in self._lives:
+                self._lives[me] = replace(self._lives[me], note=text)
+        return True
+
     async def deregister(self, me: str) -> None:
         """Record that the instance *me* has left."""
         with self._lock:
@@ -154,8 +161,8 @@ class MemoryStore(Store):
         with self._lock:
             now = self._clock()
             self._instances[me] = Instance(me, info, now)
-            began = self._lives[me].began_at if me in self._lives else now
-            self._lives[me] = Life(me, began, now)
+            life = self._lives.get(me) or Life(me, now, now)
+            self._lives[me] = replace(life, seen_at=now)
             return self._heard_within(ttl)
 
     async def instances(self, ttl: int) -> list[Instance]:

@@ -16,7 +16,9 @@ import pytest
 from kaiju_app._cluster.claim import Claim, OwnedHold, State
 from kaiju_app._cluster.coordinator import Coordinator
 from kaiju_app._cluster.neighbours import Neighbours
+from kaiju_app._cluster.notes import Notes
 from kaiju_app._cluster.timing import LeaseTiming
+from kaiju_app._engine.upsets import UpsetLog
 from kaiju_app.stores._answers import FinishRequest, Renewed, Snapshot
 from kaiju_app.stores._record import LedgerRow, NextTick, TaskRecord
 from kaiju_app.stores._transitions import Definition, Refusal, define
@@ -45,8 +47,9 @@ class Instance:
 
     def __post_init__(self) -> None:
         self.coordinator = Coordinator(
-            self.store, self.name, self, self, self.timing, lambda: self.loop.now_us, Neighbours("", "", {}, {})
-        )
+            self.store, self.name, self, self, self.timing, lambda: self.loop.now_us, Neighbours("", "", {}, {}),
+            Notes(UpsetLog(), {}, self.loop.wall_us),
+        )  # fmt: skip
         self.task = self.loop.create_task(self.coordinator.run())
 
     def note(self, what: str, record: TaskRecord) -> None:
@@ -94,6 +97,9 @@ class Instance:
     def start(self, claim: Claim) -> None:
         assert claim.name not in self.bodies
         self.bodies[claim.name] = self.loop.create_task(self.body(claim))
+
+    def on_late(self, _: int) -> None:
+        """Do nothing: nobody asks why ticks were late."""
 
     def on_lease_lost(self, claim: Claim) -> None:
         self.note("lost", claim.record)

@@ -10,6 +10,33 @@ from kaiju_app._engine.upsets import MOST, UpsetLog
 pytestmark = pytest.mark.pure
 
 
+def test_what_two_timers_tell_of_one_block_is_one() -> None:
+    log = UpsetLog()
+    log.note(UpsetKind.BLOCKED, 5_000_000, 9_000_000)
+    log.note(UpsetKind.BLOCKED, 3_000_000, 9_000_100, None, "by task 'a'")
+    log.note(UpsetKind.BLOCKED, 9_000_100, 11_000_000)
+    log.note(UpsetKind.BLOCKED, 10_000_000, 13_000_000)
+
+    spans = [(each.since, each.until, each.who) for each in log.of("")]
+    assert spans == [
+        (3_000_000, 9_000_100, "by task 'a'"),
+        (9_000_100, 11_000_000, None),
+        (10_000_000, 13_000_000, None),
+    ]
+
+
+def test_the_latest_of_some_kinds_are_in_the_order_of_their_ends_and_what_goes_on_is_last() -> None:
+    log = UpsetLog()
+    log.note(UpsetKind.STORE, 1, 9)
+    log.begin(UpsetKind.DISABLED, 2, "a")
+    log.note(UpsetKind.BLOCKED, 4, 5)
+    log.note(UpsetKind.HELD, 4, 7, "a")
+
+    kinds = (UpsetKind.BLOCKED, UpsetKind.STORE, UpsetKind.DISABLED)
+    assert [each.since for each in log.latest(kinds, 9)] == [4, 1, 2]
+    assert [each.since for each in log.latest(kinds, 2)] == [1, 2]
+
+
 def test_what_happens_often_does_not_push_out_what_happens_once() -> None:
     log = UpsetLog()
     log.note(UpsetKind.CLOCK, 5, 9)

@@ -11,7 +11,7 @@ from kaiju_app.stores._sql import missing_steps, statements
 
 SCHEMA = statements("postgres/schema.sql")
 OLDEST = 13
-TABLES = ["kaiju_task", "kaiju_run", "kaiju_instance", "kaiju_life"]
+TABLES = ["kaiju_task", "kaiju_run", "kaiju_instance", "kaiju_life", "kaiju_note"]
 COMPLETE = "SELECT " + " AND ".join(f"to_regclass('{table}') IS NOT NULL" for table in TABLES)
 HOME = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('kaiju_schema')"
 

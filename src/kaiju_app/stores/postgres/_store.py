@@ -263,6 +263,11 @@ class PostgresStore(Store):
         answer = await self._call("lives", most=LIVES_KEPT)
         return [Life(*each) for each in json.loads(answer["lives"] or "[]")]
 
+    async def note(self, me: str, text: str) -> bool:
+        """Keep with the life of *me* what has happened to it; return True."""
+        await self._call("note", me=me, note=storable(text))
+        return True
+
     async def deregister(self, me: str) -> None:
         """Record that the instance *me* has left."""
         await self._call("deregister", me=me)
@@ -271,6 +276,7 @@ class PostgresStore(Store):
         """Delete old rows of the ledger, some at a time; return how many were deleted."""
         await self._call("prune_instances", age=age)
         await self._call("prune_lives", age=age, most=LIVES_KEPT)
+        await self._call("prune_notes")
         total, after, looked_at = 0, "", 1
         while looked_at:
             answer = await self._call("prune", keep=max(keep, 1), age=age, after=after, most=DELETED_AT_ONCE)

@@ -337,9 +337,17 @@ SELECT json_agg(json_build_array(id, info, seen_at) ORDER BY id) AS instances
 FROM kaiju_instance WHERE app = :app AND seen_at >= :now - :ttl;
 
 -- name: lives
-SELECT json_agg(json_build_array(id, began_at, seen_at) ORDER BY seen_at, id) AS lives FROM (
-    SELECT id, began_at, seen_at FROM kaiju_life WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most
+SELECT json_agg(json_build_array(id, began_at, seen_at, note) ORDER BY seen_at, id) AS lives FROM (
+    SELECT id, began_at, seen_at, coalesce(note, '') AS note FROM kaiju_life LEFT JOIN kaiju_note USING (app, id)
+    WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most
 ) AS latest;
+
+-- name: note
+INSERT INTO kaiju_note VALUES (:app, :me, :note)
+ON CONFLICT (app, id) DO UPDATE SET note = excluded.note;
+
+-- name: prune_notes
+DELETE FROM kaiju_note WHERE app = :app AND id NOT IN (SELECT id FROM kaiju_life WHERE app = :app);
 
 -- name: deregister
 DELETE FROM kaiju_instance WHERE app = :app AND id = :me;

@@ -74,3 +74,11 @@ CREATE TABLE kaiju_life (
     seen_at bigint NOT NULL,
     PRIMARY KEY (app, id)
 );
+
+-- name: 5
+CREATE TABLE kaiju_note (
+    app text COLLATE "C" NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    note text NOT NULL,
+    PRIMARY KEY (app, id)
+);

@@ -193,6 +193,7 @@ class SqliteRecords:
         """Delete rows, except the newest of each task, and silent instances; return how many rows were deleted."""
         self._execute("prune_instances", long_ago=self.now - age)
         self._execute("prune_lives", long_ago=self.now - age, most=LIVES_KEPT)
+        self._execute("prune_notes")
         return self._execute("discard", ids=json.dumps(ids)).rowcount
 
     def heartbeat(self, me: str, info: str, ttl: int) -> list[Instance]:
@@ -209,6 +210,10 @@ class SqliteRecords:
     def lives(self) -> list[Life]:
         """Return from when to when instances were heard of."""
         return [Life(*row) for row in self._execute("lives", most=LIVES_KEPT)][::-1]
+
+    def note(self, me: str, text: str) -> None:
+        """Keep with the life of an instance what has happened to it."""
+        self._execute("note", me=me, note=storable(text))
 
     def deregister(self, me: str) -> None:
         """Record that an instance has left."""

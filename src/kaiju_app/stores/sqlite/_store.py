@@ -242,6 +242,11 @@ class SqliteStore(Store):
         """Return from when to when instances were heard of."""
         return await self._worker.call(lambda: self._read(lambda records: records.lives()))
 
+    async def note(self, me: str, text: str) -> bool:
+        """Keep with the life of *me* what has happened to it; return True."""
+        await self._worker.call(lambda: self._write(lambda records: records.note(me, text)))
+        return True
+
     async def deregister(self, me: str) -> None:
         """Record that the instance *me* has left."""
         await self._worker.call(lambda: self._write(lambda records: records.deregister(me)))

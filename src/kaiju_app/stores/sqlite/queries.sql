@@ -175,7 +175,14 @@ ON CONFLICT DO UPDATE SET info = excluded.info, seen_at = excluded.seen_at;
 INSERT INTO kaiju_life VALUES (:app, :me, :now, :now) ON CONFLICT DO UPDATE SET seen_at = excluded.seen_at;
 
 -- name: lives
-SELECT id, began_at, seen_at FROM kaiju_life WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most;
+SELECT id, began_at, seen_at, coalesce(note, '') FROM kaiju_life LEFT JOIN kaiju_note USING (app, id)
+WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most;
+
+-- name: note
+INSERT INTO kaiju_note VALUES (:app, :me, :note) ON CONFLICT DO UPDATE SET note = excluded.note;
+
+-- name: prune_notes
+DELETE FROM kaiju_note WHERE app = :app AND id NOT IN (SELECT id FROM kaiju_life WHERE app = :app);
 
 -- name: prune_lives
 DELETE FROM kaiju_life WHERE app = :app AND (

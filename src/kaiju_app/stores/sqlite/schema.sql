@@ -76,3 +76,11 @@ CREATE TABLE kaiju_life (
     seen_at INTEGER NOT NULL,
     PRIMARY KEY (app, id)
 ) WITHOUT ROWID;
+
+-- name: 5
+CREATE TABLE kaiju_note (
+    app TEXT NOT NULL,
+    id TEXT NOT NULL,
+    note TEXT NOT NULL,
+    PRIMARY KEY (app, id)
+) WITHOUT ROWID;
