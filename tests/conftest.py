@@ -76,7 +76,7 @@ def loop(loop_kind: str) -> Iterator[asyncio.AbstractEventLoop]:
 @pytest.fixture
 def scheduler(loop: asyncio.AbstractEventLoop) -> Scheduler:
     """A scheduler on the clock of the test, not started."""
-    return Scheduler(clock=loop.clock if isinstance(loop, VirtualLoop) else None)
+    return Scheduler(clock=loop.virtual_clock if isinstance(loop, VirtualLoop) else None)
 
 
 @pytest.fixture

@@ -247,3 +247,7 @@ class ServiceStartFailed(KaijuError, RuntimeError):
         super().__init__(f"{self.what}. {advice}")
         self.service = service
         self.phase = phase
+
+
+class VirtualTimeError(KaijuError, RuntimeError):
+    """A test in virtual time cannot go on, or uses it wrongly. The message says how it is done."""

@@ -110,7 +110,7 @@ async def test_a_rule_keeps_to_itself_and_a_first_run_adds_at_most_one_tick(
 
 @pytest.mark.parametrize("policy", ExecPolicy)
 async def test_a_week_in_berlin(loop: VirtualLoop, policy: ExecPolicy) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=100)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=100)
     task = scheduler.schedule_task(nothing, trigger=Cron("0 6 * * mon-fri", tz="Europe/Berlin"), policy=policy)
     async with scheduler:
         await sleep_until(loop, "Sun 12:00")
@@ -158,7 +158,7 @@ async def test_a_year_of_rules_in_four_zones_has_every_tick_once_in_order_and_in
 async def test_the_night_in_which_the_clocks_are_put_forward(
     scheduler: Scheduler, loop: VirtualLoop, expression: str, expected: list[str]
 ) -> None:
-    loop.set_the_clock((datetime(2027, 3, 26, 12, tzinfo=UTC) - ZERO).total_seconds())
+    loop.virtual_clock.step_wall((datetime(2027, 3, 26, 12, tzinfo=UTC) - ZERO).total_seconds())
     task = scheduler.schedule_task(nothing, trigger=Cron(expression, "Europe/Berlin"))
     async with scheduler:
         await asyncio.sleep(2.6 * 86_400)
@@ -343,7 +343,7 @@ async def test_a_late_run_is_replaced_by_the_first_tick_half_a_gap_after_its_sta
     task = scheduler.schedule_task(asyncio.sleep, trigger=HOURLY, args=(1e9,))
     async with scheduler:
         await sleep_until(loop, "Fri 08:59:30")
-        loop.block((moment(late_at) - moment("Fri 08:59:30")).total_seconds())
+        loop.virtual_clock.block((moment(late_at) - moment("Fri 08:59:30")).total_seconds())
         await sleep_until(loop, "Fri 11:30")
 
         run = next(run for run in task.history() if run.started_at is not None)
@@ -443,7 +443,7 @@ async def test_that_a_rule_is_over_is_told_once_and_the_rule_with_it(
 async def test_a_rule_without_a_tick_to_come_is_told_loudly_once_with_the_way_out(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture, scope: Scope
 ) -> None:
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     scheduler.schedule_task(nothing, trigger=At(ZERO - timedelta(1)), name="a", scope=scope)
     async with scheduler:
         await asyncio.sleep(10_000)
@@ -481,7 +481,7 @@ async def test_late_ticks_past_the_end_are_not_counted(
         given = {**given, "first_run": moment(expected[0])}  # So that no run is needed before the loop is blocked.
     task = scheduler.schedule_task(nothing, missed=missed, **given)
     async with scheduler:
-        loop.block(3600)
+        loop.virtual_clock.block(3600)
         await asyncio.sleep(1)
         await asyncio.sleep(1)
 
@@ -671,7 +671,7 @@ JITTERED: list[tuple[dict[str, Any], float, Trigger]] = [
 async def test_jitter_makes_a_tick_due_later_and_leaves_the_grid_alone(
     loop: VirtualLoop, given: dict[str, Any], jitter_s: float, rule: Trigger
 ) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=100)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=100)
     task = scheduler.schedule_task(nothing, jitter_s=jitter_s, **given)
     async with scheduler:
         upcoming = task.upcoming(30)
@@ -694,7 +694,7 @@ async def test_jitter_makes_a_tick_due_later_and_leaves_the_grid_alone(
 
 
 async def test_jitter_differs_between_tasks_and_schedulers_and_can_be_told_beforehand(loop: VirtualLoop) -> None:
-    schedulers = [Scheduler(clock=loop.clock) for _ in range(2)]
+    schedulers = [Scheduler(clock=loop.virtual_clock) for _ in range(2)]
     tasks = [each.schedule_task(nothing, trigger=HOURLY, jitter_s=1800) for each in schedulers for _ in range(2)]
     for scheduler in schedulers:
         await scheduler.start()
@@ -723,7 +723,7 @@ async def test_jitter_differs_between_tasks_and_schedulers_and_can_be_told_befor
     ],
 )
 async def test_a_first_run_has_jitter_too_and_comes_before_the_second(loop: VirtualLoop, given: dict[str, Any]) -> None:
-    scheduler = Scheduler(clock=loop.clock)
+    scheduler = Scheduler(clock=loop.virtual_clock)
     tasks = [scheduler.schedule_task(nothing, jitter_s=3000, **given) for _ in range(20)]
     async with scheduler:
         told = [task.upcoming(2) for task in tasks]
@@ -773,7 +773,7 @@ async def test_a_tick_whose_jitter_lies_ahead_is_not_missed(
     async with scheduler:
         upcoming = task.upcoming(7)
         await asyncio.sleep(1)
-        loop.block((upcoming[4] - ZERO).total_seconds() - 2)
+        loop.virtual_clock.block((upcoming[4] - ZERO).total_seconds() - 2)
         await asyncio.sleep(0.5)
 
         # The latest of the four others is not run late, because the next tick is too near.
@@ -892,7 +892,7 @@ async def test_a_rule_with_a_part_that_fails_leaves_the_loop_free(
     async with scheduler:
         await sleep_until(loop, "Fri 08:15")
         moody.mood = mood
-        loop.block(7200)
+        loop.virtual_clock.block(7200)
         await asyncio.sleep(600)
         told = len(bad_rules(caplog))
         assert told >= 9
@@ -924,9 +924,9 @@ async def test_a_rule_that_fails_does_not_keep_anything_from_working(
         task.enable()
         run = await task.run_now()
         assert (run.outcome, run.manual) == (Outcome.SUCCEEDED, True)
-        loop.block(3600)
+        loop.virtual_clock.block(3600)
         await asyncio.sleep(1)
-        loop.set_the_clock(-7200)
+        loop.virtual_clock.step_wall(-7200)
         await asyncio.sleep(100)
         moody.mood = "fine"
         await asyncio.sleep(61)
@@ -1021,7 +1021,7 @@ async def test_at_the_end_of_the_calendar_fewer_ticks_are_upcoming(
     task = scheduler.schedule_task(nothing, **rule)
     async with scheduler:
         await asyncio.sleep(100)
-        loop.set_the_clock(0.000003)
+        loop.virtual_clock.step_wall(0.000003)
         found = task.upcoming(100)
         assert len(found) == number
         assert sorted(found) == found

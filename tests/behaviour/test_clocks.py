@@ -69,7 +69,7 @@ class Wall:
 
     def set(self, seconds: float) -> None:
         self.look()
-        self.loop.set_the_clock(seconds)
+        self.loop.virtual_clock.step_wall(seconds)
         if self.stretches[-1][1] - wall(self.loop) > timedelta(hours=3):
             self.stretches.append([wall(self.loop)] * 2)
         self.look()
@@ -110,9 +110,9 @@ async def play(scheduler: Scheduler, loop: VirtualLoop, script: Script, *, watch
         if what == "sleep":
             await asyncio.sleep(seconds)
         elif what == "block":
-            loop.block(seconds)
+            loop.virtual_clock.block(seconds)
         elif what == "asleep":
-            loop.close_the_lid(seconds)
+            loop.virtual_clock.sleep_machine(seconds)
         elif what == "set":
             shown_wall.set(seconds)
         for task in tasks:
@@ -220,7 +220,7 @@ LENGTHS_S = [0, 20 * MINUTE, 100 * MINUTE, 400 * MINUTE]
 async def test_every_tick_ends_once_whatever_the_clocks_do(
     loop: VirtualLoop, script: str, policy: ExecPolicy, missed: Missed
 ) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=200)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=200)
     tasks = [
         (rule, scheduler.schedule_task(asyncio.sleep, trigger=rule, args=(length_s,), policy=policy, missed=missed))
         for rule in (HOURLY, OFFICE, Every(HOUR), AnyOf(HOURLY, At(moment("Fri 10:40"), moment("Fri 11:50"))))
@@ -282,7 +282,7 @@ def test_no_tick_vanishes_and_none_runs_twice_in_any_story(
         else:
             script += [(what, 600 * tens), ("sleep", 600)]
     loop = VirtualLoop()
-    scheduler = Scheduler(clock=loop.clock, history=1_000)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1_000)
     task = scheduler.schedule_task(
         asyncio.sleep,
         trigger=rule,
@@ -317,7 +317,7 @@ BAD_WEEK: Script = [
 @pytest.mark.timeout(300)
 async def test_a_year_of_bad_weeks_in_four_zones_has_every_tick_once_under_every_policy(loop: VirtualLoop) -> None:
     """Runs are short, longer than an hour, or longer than a day. Late and overlapping ticks are counted as well."""
-    scheduler = Scheduler(clock=loop.clock, history=10_000)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=10_000)
 
     async def body() -> None:
         tick = current_run().scheduled_at
@@ -383,11 +383,11 @@ MORNING = [f"Fri {hour:02}:00" for hour in range(9, 18)]
 async def test_a_machine_that_slept_over_the_weekend(
     loop: VirtualLoop, policy: ExecPolicy, rule: Trigger, missed: Missed, expected: History
 ) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=100)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=100)
     task = scheduler.schedule_task(nothing, trigger=rule, policy=policy, missed=missed)
     async with scheduler:
         await sleep_until(loop, "Fri 17:19:35")
-        loop.close_the_lid(63 * HOUR)
+        loop.virtual_clock.sleep_machine(63 * HOUR)
         await sleep_until(loop, "Mon 08:30")
         assert history_of(task) == expected
         await sleep_until(loop, "Mon 09:30")
@@ -401,7 +401,7 @@ OVER = ("TIMED_OUT", "Fri 09:00", "Fri 09:00")
 LATE = ("SUCCEEDED", "Fri 14:00", "Fri 14:20")
 
 
-@pytest.mark.parametrize("upset", ["block", "close_the_lid"])
+@pytest.mark.parametrize("upset", ["block", "sleep_machine"])
 @pytest.mark.parametrize(
     ("policy", "missed", "expected"),
     [
@@ -433,7 +433,7 @@ async def test_a_run_that_goes_on_while_hours_are_lost(
     task = scheduler.schedule_task(body, trigger=HOURLY, policy=policy, missed=missed)
     async with scheduler:
         await sleep_until(loop, "Fri 09:19:35")
-        getattr(loop, upset)(5 * HOUR + (25 if upset == "block" else 0))
+        getattr(loop.virtual_clock, upset)(5 * HOUR + (25 if upset == "block" else 0))
         await sleep_until(loop, "Fri 14:30")
 
         assert history_of(task) == expected
@@ -506,7 +506,7 @@ async def test_what_becomes_of_the_ticks_when_the_wall_clock_is_set(
     task = scheduler.schedule_task(nothing, trigger=HOURLY, policy=policy, missed=missed)
     async with scheduler:
         await sleep_until(loop, "Fri 10:29:30")
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(31)
         await sleep_until(loop, reach_)
 
@@ -519,10 +519,10 @@ async def test_a_clock_that_is_set_back_twice_by_two_hours_is_planned_anew(
     task = scheduler.schedule_task(nothing, trigger=HOURLY)
     async with scheduler:
         await sleep_until(loop, "Fri 11:29:30")
-        loop.set_the_clock(-2 * HOUR)
+        loop.virtual_clock.step_wall(-2 * HOUR)
         await asyncio.sleep(60)
         assert task.next_run_at == moment("Fri 12:00")
-        loop.set_the_clock(-2 * HOUR)
+        loop.virtual_clock.step_wall(-2 * HOUR)
         await asyncio.sleep(60)
         assert task.next_run_at == moment("Fri 08:00", ZERO - timedelta(hours=1))
         await sleep_until(loop, "Fri 09:30")
@@ -536,7 +536,7 @@ async def test_a_clock_that_goes_to_and_fro_runs_no_tick_twice(scheduler: Schedu
         await sleep_until(loop, "Fri 10:29:30")
         for _ in range(5):
             for step_s in (-2.5 * HOUR, 2.5 * HOUR):
-                loop.set_the_clock(step_s)
+                loop.virtual_clock.step_wall(step_s)
                 await asyncio.sleep(61)
         await sleep_until(loop, "Fri 12:30")
 
@@ -553,7 +553,7 @@ async def test_nothing_runs_before_a_first_run_that_lies_ahead_however_the_clock
     task = scheduler.schedule_task(nothing, trigger=rule, first_run=first_run)
     async with scheduler:
         await sleep_until(loop, "Fri 10:29:30")
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(61)
         assert task.next_run_at == first_run
         await asyncio.sleep((first_run - wall(loop)).total_seconds() + HOUR)
@@ -565,7 +565,7 @@ async def test_a_first_run_comes_again_with_all_that_comes_again(scheduler: Sche
     task = scheduler.schedule_task(nothing, trigger=HOURLY, first_run=moment("Fri 09:20"))
     async with scheduler:
         await sleep_until(loop, "Fri 10:29:30")
-        loop.set_the_clock(-4 * HOUR)
+        loop.virtual_clock.step_wall(-4 * HOUR)
         await sleep_until(loop, "Fri 10:30")
 
         assert history_of(task) == ran("Fri 09:20", "Fri 10:00", "Fri 09:20", "Fri 10:00")
@@ -582,7 +582,7 @@ async def test_a_first_run_at_the_start_whose_jitter_lies_ahead_outlives_a_clock
     ]
     async with scheduler:
         await asyncio.sleep(25)
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(61)
         told = [task.upcoming(2) for task in tasks if not task.history()]
         await asyncio.sleep(HOUR)
@@ -601,7 +601,7 @@ async def test_what_a_pause_kept_back_is_told_as_such_though_a_clock_set_back_by
         await sleep_until(loop, "Fri 09:30")
         await task.pause()
         await sleep_until(loop, "Fri 11:29:30")
-        loop.set_the_clock(-YEAR)
+        loop.virtual_clock.step_wall(-YEAR)
         await sleep_until(loop, "Thu 12:03")
         await task.resume()
         await sleep_until(loop, "Thu 13:10")
@@ -623,7 +623,7 @@ async def test_a_clock_that_is_set_back_while_nothing_is_planned_is_noticed(
         await sleep_until(loop, "Fri 09:30")
         await task.pause() if hold == "pause" else task.disable()
         await sleep_until(loop, "Fri 10:29:30")
-        loop.set_the_clock(-YEAR)
+        loop.virtual_clock.step_wall(-YEAR)
         await sleep_until(loop, "Thu 12:30")
 
         assert len(warnings(caplog)) == 1
@@ -642,7 +642,7 @@ async def test_a_record_of_skips_does_not_go_back_in_time(
     task = scheduler.schedule_task(asyncio.sleep, trigger=HOURLY, args=(1e6,), policy=policy, max_timeout_s=1e6)
     async with scheduler:
         await sleep_until(loop, "Fri 12:29:30")
-        loop.set_the_clock(-YEAR)
+        loop.virtual_clock.step_wall(-YEAR)
         await asyncio.sleep(4 * HOUR)
     assert [run for run in task.history() if run.last_scheduled_at < run.scheduled_at] == []
     assert sum(task.counts.values()) == 8
@@ -656,7 +656,7 @@ async def test_what_a_disabled_task_let_pass_is_told_as_such_when_the_clock_is_s
         await sleep_until(loop, "Fri 09:30")
         task.disable()
         await sleep_until(loop, "Fri 11:29:30")
-        loop.set_the_clock(-YEAR)
+        loop.virtual_clock.step_wall(-YEAR)
         await sleep_until(loop, "Thu 12:20")
         task.enable()
         await sleep_until(loop, "Thu 13:10")
@@ -684,7 +684,7 @@ async def test_a_run_in_progress_is_replaced_by_the_next_tick_that_comes(
     task = scheduler.schedule_task(body, trigger=HOURLY)
     async with scheduler:
         await sleep_until(loop, "Fri 10:29:30")
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(31)
         await sleep_until(loop, ends)
         await asyncio.sleep(30)
@@ -705,7 +705,7 @@ async def test_a_deadline_holds_while_the_task_is_held_and_the_clock_is_set_back
     task = scheduler.schedule_task(asyncio.sleep, trigger=HOURLY, args=(1e6,))
     async with scheduler:
         await sleep_until(loop, "Fri 10:15")
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(61)
         await task.pause() if hold == "pause" else task.disable()
         await asyncio.sleep(4 * HOUR)
@@ -730,7 +730,7 @@ async def test_a_manual_run_is_replaced_by_a_tick_that_comes_and_by_no_other(
         await sleep_until(loop, "Fri 10:05")
         asked = asyncio.create_task(task.run_now())
         await sleep_until(loop, "Fri 10:09:30")
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(61)
         assert task.next_run_at is not None
         planned = task.next_run_at
@@ -754,7 +754,7 @@ async def test_a_tick_that_waits_keeps_its_label_when_the_clock_is_set(
     task = scheduler.schedule_task(body, trigger=HOURLY, policy=ExecPolicy.WAIT)
     async with scheduler:
         await sleep_until(loop, "Fri 11:19:30")  # The tick of 11:00 waits until the former 11:40.
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(20 * MINUTE + 31)
         waited = {-HOUR: ["Fri 11:00"], HOUR: ["Fri 12:00"], -YEAR: []}[set_by_s]  # The tick of 12:00 has replaced it.
         assert labels == ["Fri 09:00", "Fri 10:00", *waited]
@@ -796,9 +796,9 @@ async def test_a_backlog_keeps_its_labels_when_the_clock_is_set(
     task = scheduler.schedule_task(body, trigger=HOURLY, missed=Missed.ALL)
     async with scheduler:
         await sleep_until(loop, "Fri 10:29:30")
-        loop.block(2.75 * HOUR)  # From 13:15 on the ticks of 11:00, 12:00 and 13:00 are caught up.
+        loop.virtual_clock.block(2.75 * HOUR)  # From 13:15 on the ticks of 11:00, 12:00 and 13:00 are caught up.
         await sleep_until(loop, "Fri 13:19:30")
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(MINUTE)
         await sleep_until(loop, live)
         await asyncio.sleep(MINUTE)
@@ -815,7 +815,7 @@ async def test_an_interval_does_not_notice_that_the_wall_clock_is_set(
 ) -> None:
     calls: list[float] = []
     labels: list[float] = []
-    scheduler = Scheduler(clock=loop.clock)
+    scheduler = Scheduler(clock=loop.virtual_clock)
 
     async def body() -> None:
         calls.append(loop.time() - 5)
@@ -825,7 +825,7 @@ async def test_an_interval_does_not_notice_that_the_wall_clock_is_set(
     async with scheduler:
         due = [(each - ZERO).total_seconds() for each in task.upcoming(6)]
         await asyncio.sleep(2.5 * HOUR)
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(61)
         assert task.next_run_at == ZERO + timedelta(seconds=due[3] + set_by_s)
         await asyncio.sleep(3.4 * HOUR - 61)
@@ -842,7 +842,7 @@ async def test_the_first_run_of_an_interval_comes_when_it_would_have_whatever_th
     task = scheduler.schedule_task(nothing, HOUR, first_run=ZERO + timedelta(hours=10))
     async with scheduler:
         await asyncio.sleep(100)
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(11 * HOUR)
 
         labels = [run.scheduled_at for run in task.history()]
@@ -866,7 +866,7 @@ async def test_a_rule_given_as_trigger_is_back_on_its_grid_after_a_step(
     task = scheduler.schedule_task(body, trigger=rule)
     async with scheduler:
         await asyncio.sleep(1234)
-        loop.set_the_clock(set_by_s)
+        loop.virtual_clock.step_wall(set_by_s)
         await asyncio.sleep(again_s)
         calls.clear()
         since = wall(loop)
@@ -900,8 +900,8 @@ FULL: list[tuple[dict[str, Any], int, bool]] = [
     ("upset", "policy"),
     [
         *(("block", policy) for policy in ExecPolicy),
-        ("close_the_lid", ExecPolicy.CANCEL),
-        ("set_the_clock", ExecPolicy.CANCEL),
+        ("sleep_machine", ExecPolicy.CANCEL),
+        ("step_wall", ExecPolicy.CANCEL),
     ],
 )
 @pytest.mark.parametrize(("given_", "gap_s", "exact"), FULL)
@@ -915,9 +915,9 @@ async def test_ten_years_are_one_record_and_little_work(
     upset: str,
 ) -> None:
     """The latest tick is about 0.4 s late, which is less than half a gap and less than its grace."""
-    if upset == "set_the_clock" and "interval_s" in given_:
+    if upset == "step_wall" and "interval_s" in given_:
         return
-    scheduler = Scheduler(clock=loop.clock, history=1_200)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1_200)
     scheduler.schedule_task(nothing, 1)  # So that the clocks are checked every second.
     grace_s = None if missed is Missed.ALL else 0.45 * gap_s
     task = scheduler.schedule_task(nothing, missed=missed, grace_s=grace_s, policy=policy, **given_)
@@ -925,7 +925,7 @@ async def test_ten_years_are_one_record_and_little_work(
     async with scheduler:
         (first,) = task.upcoming(1)
         await asyncio.sleep(0.005)
-        getattr(loop, upset)(DECADE + 0.39)
+        getattr(loop.virtual_clock, upset)(DECADE + 0.39)
         begun = stopwatch.process_time()
         await asyncio.sleep(1)
         spent_s = stopwatch.process_time() - begun
@@ -956,7 +956,7 @@ async def test_ten_years_pass_while_a_run_goes_on(
     loop: VirtualLoop, rule: Trigger, policy: ExecPolicy, missed: Missed
 ) -> None:
     """The run would end five seconds after that, and does under SHIELD. All ticks meanwhile are counted."""
-    scheduler = Scheduler(clock=loop.clock, history=3_000)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=3_000)
     going_on = 0
 
     async def body() -> None:
@@ -973,7 +973,7 @@ async def test_ten_years_pass_while_a_run_goes_on(
     async with scheduler:
         await asyncio.sleep(1.005)
         assert task.running
-        loop.block(DECADE + 0.39)
+        loop.virtual_clock.block(DECADE + 0.39)
         begun = stopwatch.process_time()
         await asyncio.sleep(10)
         assert stopwatch.process_time() - begun < (10 if loop.get_debug() else 1)
@@ -1011,7 +1011,7 @@ async def test_ticks_of_a_calendar_are_counted_up_to_ten_thousand(
         elif hold == "disable":
             task.disable()
         await asyncio.sleep(0.5)
-        loop.block(number)
+        loop.virtual_clock.block(number)
         if hold == "pause":
             await task.resume()
         elif hold == "disable":
@@ -1029,11 +1029,11 @@ async def test_ticks_of_a_calendar_are_counted_up_to_ten_thousand(
 async def test_of_ten_years_all_catches_up_nothing_older_than_asked_for(
     loop: VirtualLoop, catchup_s: float, kept: int, rule: Trigger
 ) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=1_200)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1_200)
     task = scheduler.schedule_task(nothing, trigger=rule, missed=Missed.ALL, catchup_s=catchup_s)
     async with scheduler:
         await asyncio.sleep(0.5)
-        loop.block(DECADE)
+        loop.virtual_clock.block(DECADE)
         await asyncio.sleep(0.1)
 
         skipped, *runs = task.history()
@@ -1044,7 +1044,7 @@ async def test_of_ten_years_all_catches_up_nothing_older_than_asked_for(
 
 
 async def test_the_end_of_ten_years_of_suspension_is_little_work(loop: VirtualLoop) -> None:
-    scheduler = Scheduler(clock=loop.clock)
+    scheduler = Scheduler(clock=loop.virtual_clock)
     tasks = [
         scheduler.schedule_task(nothing, trigger=rule)
         for rule in (SECONDLY, MINUTELY, Every(1), Cron("0 0 29 2 *"), Cron("0 0 1 1 *"))
@@ -1052,7 +1052,7 @@ async def test_the_end_of_ten_years_of_suspension_is_little_work(loop: VirtualLo
     async with scheduler:
         async with scheduler.suspend():
             await asyncio.sleep(100)
-            loop.block(DECADE)
+            loop.virtual_clock.block(DECADE)
             await asyncio.sleep(1)
         begun = stopwatch.process_time()
         await asyncio.sleep(0.1)
@@ -1078,24 +1078,24 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ("upsets", "parts", "late", "skipped"),
     [
         ([("block", 5 * HOUR)], ["the loop was blocked for 5:00:00"], 2, 8),
-        ([("close_the_lid", 5 * HOUR)], ["the machine slept for 5:00:00"], 2, 8),
+        ([("sleep_machine", 5 * HOUR)], ["the machine slept for 5:00:00"], 2, 8),
         (
-            [("close_the_lid", 5 * HOUR), ("block", 2 * HOUR)],
+            [("sleep_machine", 5 * HOUR), ("block", 2 * HOUR)],
             ["the machine slept for 5:00:00", "the loop was blocked for 2:00:00"],
             2,
             12,
         ),
-        ([("set_the_clock", 5 * HOUR)], ["the wall clock was set forward by 5:00:00"], 1, 4),
-        ([("set_the_clock", -2 * HOUR)], ["the wall clock was set back by 2:00:00"], 0, 0),
-        ([("set_the_clock", -5 * HOUR)], ["the wall clock was set back by 5:00:00", "planned anew"], 0, 0),
+        ([("step_wall", 5 * HOUR)], ["the wall clock was set forward by 5:00:00"], 1, 4),
+        ([("step_wall", -2 * HOUR)], ["the wall clock was set back by 2:00:00"], 0, 0),
+        ([("step_wall", -5 * HOUR)], ["the wall clock was set back by 5:00:00", "planned anew"], 0, 0),
         (
-            [("block", 5 * HOUR), ("set_the_clock", -2 * HOUR)],
+            [("block", 5 * HOUR), ("step_wall", -2 * HOUR)],
             ["the loop was blocked for 5:00:00", "the wall clock was set back by 2:00:00"],
             2,
             6,
         ),
         (
-            [("close_the_lid", 5 * HOUR), ("set_the_clock", HOUR)],
+            [("sleep_machine", 5 * HOUR), ("step_wall", HOUR)],
             ["the machine slept for 5:00:00", "the wall clock was set forward by 1:00:00"],
             2,
             9,
@@ -1119,7 +1119,7 @@ async def test_what_upset_the_schedule_is_told_once_with_its_size_and_what_becam
     async with scheduler:
         await sleep_until(loop, "Fri 10:20:04.999")
         for what, seconds in upsets:
-            getattr(loop, what)(seconds)
+            getattr(loop.virtual_clock, what)(seconds)
         await asyncio.sleep(10 * MINUTE)
 
         (line,) = warnings(caplog)
@@ -1131,7 +1131,7 @@ async def test_what_upset_the_schedule_is_told_once_with_its_size_and_what_becam
         assert len(warnings(caplog)) == 1
 
 
-@pytest.mark.parametrize("what", ["block", "close_the_lid", "set_the_clock"])
+@pytest.mark.parametrize("what", ["block", "sleep_machine", "step_wall"])
 @pytest.mark.parametrize("seconds", [0.5, 0.99])
 async def test_less_than_a_second_is_not_worth_a_line(
     scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture, what: str, seconds: float
@@ -1141,7 +1141,7 @@ async def test_less_than_a_second_is_not_worth_a_line(
     async with scheduler:
         for _ in range(5):
             await asyncio.sleep(HOUR)
-            getattr(loop, what)(seconds)
+            getattr(loop.virtual_clock, what)(seconds)
             await asyncio.sleep(5)
 
     assert warnings(caplog) == []
@@ -1153,8 +1153,8 @@ async def test_each_upset_has_a_line_of_its_own(
     scheduler.schedule_task(nothing, trigger=HOURLY)
     async with scheduler:
         await sleep_until(loop, "Fri 10:29:50")
-        for what in ("block", "block", "close_the_lid", "set_the_clock"):
-            getattr(loop, what)(HOUR)
+        for what in ("block", "block", "sleep_machine", "step_wall"):
+            getattr(loop.virtual_clock, what)(HOUR)
             await asyncio.sleep(5 * MINUTE)
 
     starts = [line.split(" for ")[0].split(" by ")[0] for line in warnings(caplog)]
@@ -1166,15 +1166,15 @@ async def test_each_upset_has_a_line_of_its_own(
     ]
 
 
-@pytest.mark.parametrize("what", ["block", "close_the_lid"])
+@pytest.mark.parametrize("what", ["block", "sleep_machine"])
 async def test_without_a_second_clock_sleep_and_block_are_not_told_apart(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
-    scheduler = Scheduler(clock=Clock(steady=lambda: loop.now_us, wall=loop.wall_us))
+    scheduler = Scheduler(clock=Clock(steady=loop.virtual_clock.steady, wall=loop.virtual_clock.wall))
     scheduler.schedule_task(nothing, trigger=HOURLY)
     async with scheduler:
         await sleep_until(loop, "Fri 10:19:59.999")
-        getattr(loop, what)(5 * HOUR)
+        getattr(loop.virtual_clock, what)(5 * HOUR)
         await asyncio.sleep(10 * MINUTE)
 
     (line,) = warnings(caplog)
@@ -1187,7 +1187,7 @@ async def test_a_clock_set_without_any_calendar_is_told_to_be_of_no_effect(
     scheduler.schedule_task(nothing, HOUR)
     async with scheduler:
         await asyncio.sleep(HOUR)
-        loop.set_the_clock(-DAY)
+        loop.virtual_clock.step_wall(-DAY)
         await asyncio.sleep(HOUR)
 
     (line,) = warnings(caplog)
@@ -1199,12 +1199,14 @@ async def test_a_clock_that_is_slewed_is_not_worth_a_line(loop: VirtualLoop, cap
     started: list[float] = []
 
     def slewed() -> int:
-        return loop.wall_us() + (loop.now_us - 5_000_000) // 2_000
+        return loop.virtual_clock.wall() + (loop.virtual_clock.steady() - 5_000_000) // 2_000
 
     async def body() -> None:
         started.append(slewed() / 1e6 - current_run().scheduled_at.timestamp())
 
-    scheduler = Scheduler(clock=Clock(steady=lambda: loop.now_us, wall=slewed, awake=loop.awake_us))
+    scheduler = Scheduler(
+        clock=Clock(steady=loop.virtual_clock.steady, wall=slewed, awake=loop.virtual_clock.awake_now)
+    )
     scheduler.schedule_task(body, trigger=HOURLY)
     async with scheduler:
         await asyncio.sleep(DAY)
@@ -1222,7 +1224,7 @@ async def test_ticks_missed_for_another_reason_are_told_as_before(
     async with scheduler:
         for _ in range(5):
             await asyncio.sleep(0.05)
-            loop.block(0.5)
+            loop.virtual_clock.block(0.5)
 
     (line,) = warnings(caplog)
     assert "skipped (missed)" in line

@@ -150,8 +150,8 @@ def test_the_zone_is_utc_unless_told_otherwise() -> None:
 
 
 async def test_a_shared_task_keeps_its_zone_in_the_store(loop: VirtualLoop) -> None:
-    store = MemoryStore(loop.clock.wall)
-    async with Scheduler(store, tz="Europe/Berlin", clock=loop.clock) as scheduler:
+    store = MemoryStore(loop.virtual_clock.wall)
+    async with Scheduler(store, tz="Europe/Berlin", clock=loop.virtual_clock) as scheduler:
         scheduler.schedule_task(job, trigger="0 6 * * *", name="report", scope=Scope.CLUSTER)
         await asyncio.sleep(5)
 

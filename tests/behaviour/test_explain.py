@@ -48,7 +48,7 @@ async def linger(seconds: float = 25) -> None:
 
 
 def linger_in_thread(loop: VirtualLoop) -> None:
-    loop.block(7)
+    loop.virtual_clock.block(7)
 
 
 # --- it ran ---
@@ -148,7 +148,7 @@ async def test_it_was_late_because_it_was_held(scheduler: Scheduler) -> None:
 
 async def test_it_was_late_because_the_loop_was_blocked(scheduler: Scheduler, loop: VirtualLoop) -> None:
     async def block() -> None:
-        loop.block(5)
+        loop.virtual_clock.block(5)
 
     scheduler.schedule_task(block, 1000, name="greedy", first_run=moment(8))
     scheduler.schedule_task(job, 10, name="job")
@@ -166,7 +166,7 @@ async def test_it_was_late_and_nobody_knows_why(scheduler: Scheduler, loop: Virt
     scheduler.schedule_task(job, 10, name="job")
     async with scheduler:
         await asyncio.sleep(9.9)
-        loop.block(0.6)
+        loop.virtual_clock.block(0.6)
         await asyncio.sleep(1)
 
         assert "500 ms late, why is not known: blocks of the loop that are short, or have" in await told(scheduler, 10)
@@ -201,7 +201,7 @@ async def test_the_jitter_of_a_tick_is_not_known_any_more(scheduler: Scheduler, 
         async with task.suspend("deploy"):
             await asyncio.sleep(13)
         await asyncio.sleep(0.3)
-        loop.block(8)  # Until the time of the tick is over, and before it is due.
+        loop.virtual_clock.block(8)  # Until the time of the tick is over, and before it is due.
         await asyncio.sleep(0)
         async with task.suspend("deploy"):
             await asyncio.sleep(2)
@@ -291,7 +291,7 @@ async def test_it_was_missed_while_the_loop_was_blocked(scheduler: Scheduler, lo
     scheduler.schedule_task(job, 10, name="job", missed=Missed.SKIP)
     async with scheduler:
         await asyncio.sleep(8)
-        loop.block(17)
+        loop.virtual_clock.block(17)
         await asyncio.sleep(3)
 
         assert "was skipped (missed): the loop was blocked from 08:00:15Z to 08:00:30Z; with it" in await told(
@@ -303,7 +303,7 @@ async def test_it_was_missed_while_the_machine_slept(scheduler: Scheduler, loop:
     scheduler.schedule_task(job, 10, name="job", missed=Missed.SKIP)
     async with scheduler:
         await asyncio.sleep(8)
-        loop.close_the_lid(17)
+        loop.virtual_clock.sleep_machine(17)
         await asyncio.sleep(3)
 
         assert "was skipped (missed): the machine slept from 08:00:15Z to 08:00:32Z" in await told(scheduler, 10)
@@ -314,7 +314,7 @@ async def test_the_clock_was_set_forward_over_it(scheduler: Scheduler, loop: Vir
     scheduler.schedule_task(job, 10, name="often")
     async with scheduler:
         await asyncio.sleep(5)
-        loop.set_the_clock(600)
+        loop.virtual_clock.step_wall(600)
         await asyncio.sleep(20)
 
         assert "was skipped (missed): the wall clock was set from 08:00:15Z to 08:10:15Z" in await told(scheduler, 175)
@@ -331,7 +331,7 @@ async def test_the_clock_was_set_back_by_hours(scheduler: Scheduler, loop: Virtu
         await asyncio.sleep(50)
         async with task.suspend():
             await asyncio.sleep(10)
-            loop.set_the_clock(-4 * 3600)
+            loop.virtual_clock.step_wall(-4 * 3600)
             await asyncio.sleep(20)
 
         assert "was skipped (suspended)" in await told(scheduler, 55)
@@ -341,7 +341,7 @@ async def test_more_were_missed_than_are_caught_up(scheduler: Scheduler, loop: V
     scheduler.schedule_task(job, 10, name="job", missed=Missed.ALL, catchup_s=60)
     async with scheduler:
         await asyncio.sleep(8)
-        loop.block(300)
+        loop.virtual_clock.block(300)
         await asyncio.sleep(30)
 
         assert "was skipped (backlog full): the loop was blocked from 08:00:15Z to 08:05:13Z" in await told(
@@ -351,7 +351,7 @@ async def test_more_were_missed_than_are_caught_up(scheduler: Scheduler, loop: V
 
 async def test_later_ticks_have_overtaken_it(scheduler: Scheduler, loop: VirtualLoop) -> None:
     async def work() -> None:
-        loop.block(0.35)
+        loop.virtual_clock.block(0.35)
 
     task = scheduler.schedule_task(work, 0.1, name="job")
     async with scheduler:
@@ -477,7 +477,7 @@ async def test_it_may_not_have_been_registered_then(scheduler: Scheduler) -> Non
 
 
 async def test_it_is_older_than_what_is_kept(loop: VirtualLoop) -> None:
-    scheduler = Scheduler(history=3, clock=loop.clock)
+    scheduler = Scheduler(history=3, clock=loop.virtual_clock)
     scheduler.schedule_task(job, 10, name="job")
     async with scheduler:
         await asyncio.sleep(101)
@@ -550,10 +550,10 @@ async def explained(
     journal: dict[int, int] = {}
 
     async def body() -> None:
-        journal[epoch_us(current_run().scheduled_at)] = loop.wall_us()
+        journal[epoch_us(current_run().scheduled_at)] = loop.virtual_clock.wall()
         await asyncio.sleep(takes)
 
-    scheduler = Scheduler(history=1000, clock=loop.clock)
+    scheduler = Scheduler(history=1000, clock=loop.virtual_clock)
     scheduler._engine.notifier.instance = "the same"  # The jitter depends on it.
     trigger, interval = (Every(GAP), None) if is_rule else (None, GAP)
     task = scheduler.schedule_task(
@@ -561,7 +561,7 @@ async def explained(
         first_run=FirstRun.NEXT,
     )  # fmt: skip
     await scheduler.start()
-    begin = loop.wall_us()
+    begin = loop.virtual_clock.wall()
     for what, seconds in steps:
         match what:
             case "suspend":
@@ -579,11 +579,11 @@ async def explained(
                 task.enable()
             case "block":
                 await asyncio.sleep(0.3)  # Not between a tick and the first step of its run, where no timer is late.
-                loop.block(seconds)
+                loop.virtual_clock.block(seconds)
                 await asyncio.sleep(0)
             case "sleep of the machine":
                 await asyncio.sleep(0.3)
-                loop.close_the_lid(seconds)
+                loop.virtual_clock.sleep_machine(seconds)
                 await asyncio.sleep(0)
             case "stop":
                 await scheduler.stop()
@@ -592,10 +592,10 @@ async def explained(
             case _:
                 await asyncio.sleep(seconds)
     await asyncio.sleep(61.25)  # Until what was started has begun, and a sleep of the machine is noticed.
-    for second in range(-20, (loop.wall_us() - begin) // 1_000_000 + 30, 5):
+    for second in range(-20, (loop.virtual_clock.wall() - begin) // 1_000_000 + 30, 5):
         at = begin + second * 1_000_000
         found = await scheduler.explain("job", utc(at))
-        check(found, at, loop.wall_us(), journal)
+        check(found, at, loop.virtual_clock.wall(), journal)
     for tick, started in journal.items():
         found = await scheduler.explain("job", utc(tick))
         assert found.fate in (Fate.RAN, Fate.RUNNING), found

@@ -175,8 +175,8 @@ async def test_a_task_that_does_not_exist_is_refused_with_names_that_are_near(do
 
 
 async def test_a_store_that_does_not_know_a_task_says_so_as_well(loop: VirtualLoop) -> None:
-    store = MemoryStore(loop.clock.wall)
-    async with Scheduler(store, clock=loop.clock) as one, Scheduler(store, clock=loop.clock) as other:
+    store = MemoryStore(loop.virtual_clock.wall)
+    async with Scheduler(store, clock=loop.virtual_clock) as one, Scheduler(store, clock=loop.virtual_clock) as other:
         shared = one.schedule_task(job, 3_600, name="refresh", scope=Scope.CLUSTER)
         await shared.wait()
         await shared.pause()

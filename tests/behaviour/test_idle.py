@@ -24,7 +24,7 @@ class CountingLoop(VirtualLoop):
 def idle_hour(tasks: int) -> tuple[int, int]:
     """Return the turns of the loop, and the calls in Python, in almost an hour in which none of *tasks* is due."""
     loop = CountingLoop()
-    scheduler = Scheduler(clock=loop.clock)
+    scheduler = Scheduler(clock=loop.virtual_clock)
     for number in range(tasks):
         scheduler.schedule_task(nothing, 3_600, name=f"idle {number}", first_run=FirstRun.NEXT)
     calls = 0

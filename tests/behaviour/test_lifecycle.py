@@ -44,7 +44,7 @@ async def test_start_on_a_started_scheduler_raises_and_disturbs_nothing(schedule
 
 def test_start_and_stop_in_a_second_loop_raise_and_disturb_nothing() -> None:
     first, second = VirtualLoop(), VirtualLoop()
-    scheduler = Scheduler(clock=first.clock)
+    scheduler = Scheduler(clock=first.virtual_clock)
     task = scheduler.schedule_task(nothing, 10)
     first.run_until_complete(scheduler.start())
 
@@ -815,7 +815,7 @@ async def _blocked(scheduler: Scheduler) -> ScheduledTask[Any]:
     task = scheduler.schedule_task(nothing, 10)
     await scheduler.start()
     await asyncio.sleep(5)
-    asyncio.get_running_loop().block(30)  # type: ignore[attr-defined]
+    asyncio.get_running_loop().virtual_clock.block(30)  # type: ignore[attr-defined]
     return task
 
 
@@ -1011,7 +1011,7 @@ async def test_threads_run_in_the_context_that_the_attempts_of_a_run_share(sched
 
 async def test_two_schedulers_in_one_loop_do_not_know_each_other() -> None:
     loop = asyncio.get_running_loop()
-    one, two = (Scheduler(clock=loop.clock) for _ in range(2))  # type: ignore[attr-defined]
+    one, two = (Scheduler(clock=loop.virtual_clock) for _ in range(2))  # type: ignore[attr-defined]
     ones = one.schedule_task(asyncio.sleep, 10, args=(4,), name="same")
     twos = two.schedule_task(asyncio.sleep, 10, args=(9.5,), name="same")
     async with one:
@@ -1032,7 +1032,7 @@ async def test_two_schedulers_in_one_loop_do_not_know_each_other() -> None:
 
 async def test_a_run_may_stop_and_start_another_scheduler(scheduler: Scheduler) -> None:
     """It is called inside a run, but not inside a run of the other scheduler."""
-    other = Scheduler(clock=asyncio.get_running_loop().clock)  # type: ignore[attr-defined]
+    other = Scheduler(clock=asyncio.get_running_loop().virtual_clock)  # type: ignore[attr-defined]
     victim = other.schedule_task(asyncio.sleep, 100, args=(50,), policy=ExecPolicy.SHIELD)
     stopped_at = []
 

@@ -61,7 +61,7 @@ async def test_the_error_of_a_run_is_cut_and_keeps_its_tail(scheduler: Scheduler
 
 @pytest.mark.parametrize("scope", Scope)
 async def test_reasons_and_holders_are_cut(loop: VirtualLoop, scope: Scope) -> None:
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     task = scheduler.schedule_task(hour_long, 10, name="job", scope=scope, policy=ExecPolicy.WAIT)
 
     async def suspend(target: Any) -> None:

@@ -52,7 +52,7 @@ def test_one_line_says_that_nobody_called_stop(caplog: pytest.LogCaptureFixture,
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        scheduler = Scheduler(clock=loop.clock)
+        scheduler = Scheduler(clock=loop.virtual_clock)
         tasks.extend(
             scheduler.schedule_task(work, 3600, name=f"t{number}", policy=policy)
             for number, policy in enumerate(ExecPolicy)
@@ -77,7 +77,7 @@ def test_a_retry_pause_ends_likewise(caplog: pytest.LogCaptureFixture) -> None:
     tasks: list[ScheduledTask[Any]] = []
 
     async def main() -> None:
-        scheduler = Scheduler(clock=asyncio.get_running_loop().clock)  # type: ignore[attr-defined]
+        scheduler = Scheduler(clock=asyncio.get_running_loop().virtual_clock)  # type: ignore[attr-defined]
         tasks.append(scheduler.schedule_task(fails, 3600, name="pause", retries=1, retry_interval_s=600))
         await scheduler.start()
         await asyncio.sleep(10)
@@ -114,7 +114,7 @@ def test_a_shared_task_ends_likewise(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        scheduler = Scheduler(MemoryStore(loop.wall_us), clock=loop.clock)
+        scheduler = Scheduler(MemoryStore(loop.virtual_clock.wall), clock=loop.virtual_clock)
         scheduler.schedule_task(work, 3600, name="shared", scope=Scope.CLUSTER)
         await scheduler.start()
         await asyncio.sleep(10)
@@ -126,7 +126,7 @@ def test_a_shared_task_ends_likewise(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_each_loop_that_ends_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        scheduler = Scheduler(clock=asyncio.get_running_loop().clock)  # type: ignore[attr-defined]
+        scheduler = Scheduler(clock=asyncio.get_running_loop().virtual_clock)  # type: ignore[attr-defined]
         scheduler.schedule_task(work, 3600, name="x")
         await scheduler.start()
         await asyncio.sleep(1)

@@ -200,7 +200,7 @@ async def test_nobody_watches_a_loop_in_virtual_time(scheduler: Scheduler, loop:
         assert watchers() == []
         assert scheduler.loop_lag is not None
         assert scheduler.loop_lag.max_s == 0
-        loop.block(5)
+        loop.virtual_clock.block(5)
         await asyncio.sleep(1)
         assert scheduler.loop_lag.max_s == 4.5
         await asyncio.sleep(120)

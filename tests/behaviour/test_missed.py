@@ -152,16 +152,16 @@ async def test_equal_triggers_tick_together_whenever_they_are_registered(schedul
 async def test_the_first_run_does_not_depend_on_the_age_of_the_machine(
     scheduler: Scheduler, loop: VirtualLoop, first_run: FirstRun, age_us: int, interval_s: int
 ) -> None:
-    loop.now_us = age_us
+    loop.virtual_clock._steady = age_us
     calls: list[int] = []
 
     async def body() -> None:
-        calls.append(loop.now_us - age_us)
+        calls.append(loop.virtual_clock.steady() - age_us)
 
     scheduler.schedule_task(body, interval_s, first_run=first_run)
     async with scheduler:
         await asyncio.sleep(0.5)
-        loop.block(interval_s - 0.5)
+        loop.virtual_clock.block(interval_s - 0.5)
         await asyncio.sleep(0.1)
 
         assert calls == ([0] if first_run is FirstRun.NOW else []) + [interval_s * 1_000_000]
@@ -189,19 +189,19 @@ async def test_the_grid_is_kept_whatever_a_run_takes(scheduler: Scheduler, polic
 @pytest.mark.parametrize("interval_s", [0.333333, 0.1])
 async def test_ten_thousand_late_ticks_do_not_drift(loop: VirtualLoop, interval_s: float) -> None:
     """Every run blocks the loop for a while, and a neighbor makes it late as well."""
-    scheduler = Scheduler(clock=loop.clock, history=1)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1)
     labels: list[datetime] = []
     worst = 0
 
     async def body() -> None:
         nonlocal worst
         scheduled_at = current_run().scheduled_at
-        worst = max(worst, loop.now_us + EPOCH_US - round(scheduled_at.timestamp() * 1e6))
+        worst = max(worst, loop.virtual_clock.steady() + EPOCH_US - round(scheduled_at.timestamp() * 1e6))
         labels.append(scheduled_at)
-        loop.block(len(labels) % 7 / 1000)
+        loop.virtual_clock.block(len(labels) % 7 / 1000)
 
     async def neighbour() -> None:
-        loop.block(0.007)
+        loop.virtual_clock.block(0.007)
 
     scheduler.schedule_task(neighbour, 0.0617)
     task = scheduler.schedule_task(body, interval_s)
@@ -220,7 +220,7 @@ async def test_a_million_seconds_later_a_tick_is_on_time_to_the_microsecond(
 ) -> None:
     task = scheduler.schedule_task(job, 10.000001)
     async with scheduler:
-        loop.block(10.000001 * 100_000)
+        loop.virtual_clock.block(10.000001 * 100_000)
         await asyncio.sleep(10.5)
 
         assert task.history()[-1].scheduled_at == ZERO + 100_001 * timedelta(seconds=10.000001)
@@ -253,10 +253,10 @@ async def test_a_step_of_the_wall_clock_moves_the_labels_of_an_interval_and_no_r
     task = scheduler.schedule_task(body, 10)
     async with scheduler:
         await asyncio.sleep(15)
-        loop.wall_step_us = round(step_s * 1e6)
+        loop.virtual_clock.step_wall(step_s)
         await asyncio.sleep(20)
         assert task.next_run_at == after(40 + step_s)
-        loop.wall_step_us = 0
+        loop.virtual_clock.step_wall(-step_s)
         await asyncio.sleep(10)
 
         assert calls == [0, 10, 20, 30, 40]
@@ -272,7 +272,7 @@ async def test_a_first_run_on_the_wall_clock_is_planned_by_what_it_shows_now(
     """The step is used even if nothing has happened since, so that it has not been noticed yet."""
     async with scheduler:
         await asyncio.sleep(10)
-        loop.wall_step_us = round(step_s * 1e6)
+        loop.virtual_clock.step_wall(step_s)
         task = scheduler.schedule_task(job, 1000, first_run=after(step_s + 30))
         anchored = scheduler.schedule_task(job, trigger=Every(DAY, after(step_s + 30)))
 
@@ -288,7 +288,7 @@ async def test_a_reschedule_to_a_trigger_is_planned_by_what_the_wall_clock_shows
     task = scheduler.schedule_task(job, 1000, first_run=FirstRun.NEXT)
     async with scheduler:
         await asyncio.sleep(10)
-        loop.wall_step_us = round(step_s * 1e6)
+        loop.virtual_clock.step_wall(step_s)
         task.reschedule(trigger=Every(DAY, after(step_s + 30)))
         await asyncio.sleep(25)
 
@@ -301,9 +301,9 @@ async def test_the_noise_of_two_clocks_does_not_move_labels(loop: VirtualLoop) -
     def wall() -> int:
         nonlocal noise
         noise = (noise + 617) % 1_000
-        return EPOCH_US + loop.now_us + noise
+        return EPOCH_US + loop.virtual_clock.steady() + noise
 
-    scheduler = Scheduler(clock=Clock(steady=lambda: loop.now_us, wall=wall), history=200)
+    scheduler = Scheduler(clock=Clock(steady=loop.virtual_clock.steady, wall=wall), history=200)
     task = scheduler.schedule_task(job, 10)
     async with scheduler:
         await asyncio.sleep(1995)
@@ -317,9 +317,9 @@ async def test_labels_follow_a_wall_clock_that_is_slewed(loop: VirtualLoop) -> N
     """NTP slews by 500 ppm at most: 1.8 s in an hour."""
 
     def wall() -> int:
-        return EPOCH_US + loop.now_us + (loop.now_us - 5_000_000) // 2_000
+        return EPOCH_US + loop.virtual_clock.steady() + (loop.virtual_clock.steady() - 5_000_000) // 2_000
 
-    scheduler = Scheduler(clock=Clock(steady=lambda: loop.now_us, wall=wall))
+    scheduler = Scheduler(clock=Clock(steady=loop.virtual_clock.steady, wall=wall))
     calls: list[int] = []
 
     async def body() -> None:
@@ -358,8 +358,8 @@ async def test_a_machine_that_slept_is_noticed_within_a_minute(loop: VirtualLoop
     asleep_us = 0
     scheduler = Scheduler(
         clock=Clock(
-            steady=lambda: loop.now_us + asleep_us,
-            wall=lambda: EPOCH_US + loop.now_us + asleep_us,
+            steady=lambda: loop.virtual_clock.steady() + asleep_us,
+            wall=lambda: EPOCH_US + loop.virtual_clock.steady() + asleep_us,
         )
     )
     task = scheduler.schedule_task(job, 500)
@@ -379,7 +379,7 @@ async def test_a_clock_slower_than_that_of_the_loop_does_not_make_it_spin(loop: 
     """The timer fires a little early each time, and the scheduler sleeps again for the rest."""
 
     def steady() -> int:
-        return loop.now_us * 999 // 1_000
+        return loop.virtual_clock.steady() * 999 // 1_000
 
     scheduler = Scheduler(clock=Clock(steady=steady, wall=lambda: EPOCH_US + steady()), history=200)
     wakes = count_wakes(scheduler)
@@ -455,7 +455,7 @@ def test_a_loop_that_wakes_early_neither_repeats_nor_loses_a_tick_nor_spins(kind
     number = 1_000
 
     async def test() -> None:
-        scheduler = Scheduler(clock=loop.clock, history=number)
+        scheduler = Scheduler(clock=loop.virtual_clock, history=number)
         wakes = count_wakes(scheduler)
         task = scheduler.schedule_task(job, interval_s)
         async with scheduler:
@@ -475,7 +475,7 @@ def test_the_shortest_interval_in_a_loop_that_wakes_early(kind: str) -> None:
     loop = LOOPS[kind]()
 
     async def test() -> None:
-        scheduler = Scheduler(clock=loop.clock, history=2_000)
+        scheduler = Scheduler(clock=loop.virtual_clock, history=2_000)
         wakes = count_wakes(scheduler)
         task = scheduler.schedule_task(job, 0.001)
         async with scheduler:
@@ -506,7 +506,7 @@ def test_deadlines_in_a_loop_that_wakes_early(
     loop = LOOPS[kind]()
 
     async def test() -> None:
-        scheduler = Scheduler(clock=loop.clock, history=200)
+        scheduler = Scheduler(clock=loop.virtual_clock, history=200)
         wakes = count_wakes(scheduler)
         task = scheduler.schedule_task(asyncio.sleep, 0.05, (1000,), policy=policy)
         async with scheduler:
@@ -528,7 +528,7 @@ def test_a_start_before_due_is_told_as_it_was_but_never_as_negative_lateness() -
     reported: list[Run] = []
 
     async def test() -> None:
-        scheduler = Scheduler(clock=loop.clock)
+        scheduler = Scheduler(clock=loop.virtual_clock)
         scheduler.subscribe(reported.append)
         scheduler.schedule_task(job, 1, first_run=FirstRun.NEXT)
         async with scheduler:
@@ -566,7 +566,7 @@ WEEKEND: dict[Missed, History] = {
 @pytest.mark.parametrize("missed", Missed)
 @pytest.mark.parametrize("rule", ["interval", "trigger"])
 async def test_a_weekend_of_sleep(loop: VirtualLoop, missed: Missed, policy: ExecPolicy, rule: str) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=100)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=100)
     task = (
         scheduler.schedule_task(job, HOUR, (1,), missed=missed, policy=policy)
         if rule == "interval"
@@ -576,7 +576,7 @@ async def test_a_weekend_of_sleep(loop: VirtualLoop, missed: Missed, policy: Exe
     )
     async with scheduler:
         await asyncio.sleep(100)
-        loop.block(SLEPT_S)
+        loop.virtual_clock.block(SLEPT_S)
         await asyncio.sleep(2000)
         assert book(task) == WEEKEND[missed]
         await asyncio.sleep(700)
@@ -606,7 +606,7 @@ async def test_a_loop_blocked_for_an_hour_during_a_run(
     task = scheduler.schedule_task(body, 10, policy=policy)
     async with scheduler:
         await asyncio.sleep(4)
-        loop.block(3600)
+        loop.virtual_clock.block(3600)
         await asyncio.sleep(2)
 
         assert book(task) == expected
@@ -626,7 +626,7 @@ async def test_ticks_missed_during_a_run_are_caught_up_after_it(
     task = scheduler.schedule_task(body, 10, policy=policy, missed=Missed.ALL)
     async with scheduler:
         await asyncio.sleep(4)
-        loop.block(20)  # Until 24: ticks 10 and 20.
+        loop.virtual_clock.block(20)  # Until 24: ticks 10 and 20.
         await asyncio.sleep(5)
 
         first = ("CANCELLED", 0, 0) if policy is ExecPolicy.CANCEL else ("SUCCEEDED", 0, 0)
@@ -655,7 +655,7 @@ async def test_once_runs_the_latest_unless_the_next_is_less_than_half_a_gap_away
     task = scheduler.schedule_task(job, 10, policy=policy)
     async with scheduler:
         await asyncio.sleep(1)
-        loop.block(until_s - 1)
+        loop.virtual_clock.block(until_s - 1)
         await turns()
 
         assert book(task) == [("SUCCEEDED", 0, 0), *expected]
@@ -697,7 +697,7 @@ async def test_a_tick_older_than_its_grace_does_not_run(
     task = scheduler.schedule_task(job, gap_s, missed=missed, grace_s=grace_s)
     async with scheduler:
         await asyncio.sleep(gap_s / 2)
-        loop.block(gap_s / 2 + late_s)
+        loop.virtual_clock.block(gap_s / 2 + late_s)
         await turns()
 
         expected = ("SUCCEEDED", gap_s, gap_s + late_s) if runs else ("missed", 1, gap_s, gap_s)
@@ -722,7 +722,7 @@ async def test_of_several_due_ticks_the_grace_is_that_of_the_latest(
     task = scheduler.schedule_task(job, 10, missed=missed, grace_s=grace_s)
     async with scheduler:
         await asyncio.sleep(1)
-        loop.block(39 + late_s)
+        loop.virtual_clock.block(39 + late_s)
         await turns()
 
         assert book(task)[1:] == (
@@ -740,7 +740,7 @@ async def test_all_runs_each_oldest_first_one_after_another_and_live_ticks_queue
     task = scheduler.schedule_task(job, 10, (4,), missed=Missed.ALL, policy=policy)
     async with scheduler:
         await asyncio.sleep(5)
-        loop.block(40)
+        loop.virtual_clock.block(40)
         await asyncio.sleep(40)
 
         assert book(task) == [
@@ -771,7 +771,7 @@ async def test_a_caught_up_run_has_one_gap_of_time(
     task = scheduler.schedule_task(body, 10, missed=Missed.ALL, policy=policy, max_timeout_s=max_timeout_s)
     async with scheduler:
         await asyncio.sleep(5)
-        loop.block(30)
+        loop.virtual_clock.block(30)
         await asyncio.sleep(allowed_s * 3 + 0.5)
 
         begun = [35 + number * allowed_s for number in range(3)]
@@ -789,7 +789,7 @@ async def test_a_shielded_caught_up_run_takes_the_time_it_needs(scheduler: Sched
     task = scheduler.schedule_task(body, 10, missed=Missed.ALL, policy=ExecPolicy.SHIELD, max_timeout_s=3)
     async with scheduler:
         await asyncio.sleep(5)
-        loop.block(20)
+        loop.virtual_clock.block(20)
         await asyncio.sleep(50)
 
         assert book(task) == [
@@ -802,11 +802,11 @@ async def test_a_shielded_caught_up_run_takes_the_time_it_needs(scheduler: Sched
 
 
 async def test_all_runs_a_thousand_at_most(loop: VirtualLoop) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=1_200)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1_200)
     task = scheduler.schedule_task(job, 1, missed=Missed.ALL)
     async with scheduler:
         await asyncio.sleep(0.5)
-        loop.block(6_000)
+        loop.virtual_clock.block(6_000)
         await asyncio.sleep(0.25)
 
         first, skipped, *caught_up = book(task)
@@ -818,7 +818,7 @@ async def test_all_runs_a_thousand_at_most(loop: VirtualLoop) -> None:
 
 async def test_a_backlog_that_grows_keeps_the_latest_thousand(loop: VirtualLoop) -> None:
     """Live ticks queue behind a backlog, but a long run must not let them pile up without limit."""
-    scheduler = Scheduler(clock=loop.clock, history=1_200)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1_200)
     lengths = iter([0.0, 1_500])
 
     async def body() -> None:
@@ -827,7 +827,7 @@ async def test_a_backlog_that_grows_keeps_the_latest_thousand(loop: VirtualLoop)
     task = scheduler.schedule_task(body, 1, missed=Missed.ALL, policy=ExecPolicy.SHIELD)
     async with scheduler:
         await asyncio.sleep(0.5)
-        loop.block(3)  # Until 3.5: ticks 1 to 3.
+        loop.virtual_clock.block(3)  # Until 3.5: ticks 1 to 3.
         await asyncio.sleep(1_500.4)
 
         first, skipped, long, *caught_up = book(task)
@@ -852,7 +852,7 @@ async def test_all_runs_nothing_older_than_catchup(
     task = scheduler.schedule_task(job, 10, missed=Missed.ALL, catchup_s=catchup_s)
     async with scheduler:
         await asyncio.sleep(5)
-        loop.block(40)
+        loop.virtual_clock.block(40)
         await asyncio.sleep(1)
 
         assert book(task) == [("SUCCEEDED", 0, 0), *expected]
@@ -907,13 +907,13 @@ async def test_ticks_missed_while_suspended_follow_the_rule_at_resume(
 async def test_a_suspension_of_a_century_is_one_record(
     loop: VirtualLoop, missed: Missed, skipped: tuple[str, int], runs: int
 ) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=50)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=50)
     task = scheduler.schedule_task(job, HOUR, missed=missed)
     async with scheduler:
         await asyncio.sleep(1)
         async with task.suspend():
             await asyncio.sleep(HOUR + 1)
-            loop.block(36_524 * DAY - HOUR + 400)
+            loop.virtual_clock.block(36_524 * DAY - HOUR + 400)
             await asyncio.sleep(0)
         await asyncio.sleep(1)
 
@@ -948,7 +948,7 @@ async def test_ticks_while_disabled_never_run_and_are_one_record(
         await asyncio.sleep(5)
         task.disable()
         await asyncio.sleep(20)
-        loop.block(DAY)
+        loop.virtual_clock.block(DAY)
         await asyncio.sleep(0)
         task.enable()
         await asyncio.sleep(10)
@@ -1006,11 +1006,11 @@ DECADE = 10 * 365 * DAY
 async def test_ten_years_of_downtime_at_ten_milliseconds_are_one_record(
     loop: VirtualLoop, missed: Missed, expected: tuple[Any, ...]
 ) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=2_000)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=2_000)
     task = scheduler.schedule_task(job, 0.01, missed=missed)
     async with scheduler:
         await asyncio.sleep(0.005)
-        loop.block(DECADE - 0.005)
+        loop.virtual_clock.block(DECADE - 0.005)
         await turns(5_000)
 
         _, skipped, *caught_up = book(task)
@@ -1032,7 +1032,7 @@ async def test_an_interval_of_a_century(scheduler: Scheduler, loop: VirtualLoop,
         assert starts(task) == [0]
         assert task.next_run_at == ZERO + century
         assert task.json_repr()["interval_s"] == century.total_seconds()
-        loop.block(century.total_seconds() - 201)
+        loop.virtual_clock.block(century.total_seconds() - 201)
         await asyncio.sleep(2)
 
         assert starts(task) == [0, century.total_seconds()]
@@ -1066,7 +1066,7 @@ async def test_no_number_of_blocked_hours_stops_a_task(scheduler: Scheduler, loo
     task = scheduler.schedule_task(job, 10, missed=missed, catchup_s=30)
     async with scheduler:
         for _ in range(500):
-            loop.block(HOUR)
+            loop.virtual_clock.block(HOUR)
             await asyncio.sleep(0.5)
         await asyncio.sleep(21)
 
@@ -1108,7 +1108,7 @@ async def test_a_step_that_is_noticed_at_a_registration_leaves_the_agenda_in_ord
     scheduler: Scheduler, loop: VirtualLoop
 ) -> None:
     async with scheduler:
-        loop.set_the_clock(100)
+        loop.virtual_clock.step_wall(100)
         task = scheduler.schedule_task(job, trigger=Every(10, ZERO))
         agenda = scheduler._engine.queue
         assert [(item[2].name, item[1]) for item in agenda.heap] == [(task.name, task._entry.seq)]
@@ -1131,12 +1131,12 @@ async def test_a_listener_that_registers_a_task_while_all_are_planned_anew(
     scheduler.subscribe(listen)
     async with scheduler:
         await asyncio.sleep(2500)  # One runs, one waits.
-        loop.set_the_clock(-20_000)
+        loop.virtual_clock.step_wall(-20_000)
         await asyncio.sleep(60)
 
         assert endings(task.history()) == [("SKIPPED", "clock set back", 1)]
         assert task.next_run_at == added[0].next_run_at == after(-17_000)
-        assert utc(loop.wall_us()) == after(2560 - 20_000)
+        assert utc(loop.virtual_clock.wall()) == after(2560 - 20_000)
         await asyncio.sleep(500)
         assert starts(added[0]) == [-17_000]
 
@@ -1183,7 +1183,7 @@ async def test_a_moment_that_was_reached_does_not_come_again_after_enable(
     task = scheduler.schedule_task(job, trigger=At(after(1000)))
     async with scheduler:
         await asyncio.sleep(1500)
-        loop.set_the_clock(-1000)
+        loop.virtual_clock.step_wall(-1000)
         scheduler.schedule_task(job, 10)  # So that the step is noticed.
         task.disable()
         task.enable()

@@ -139,7 +139,7 @@ async def test_every_part_of_a_run_finds_its_loop(loop: VirtualLoop, scope: Scop
         await asyncio.to_thread(look)
         await asyncio.create_task(asyncio.to_thread(look))
 
-    scheduler = Scheduler(MemoryStore(loop.wall_us), clock=loop.clock)
+    scheduler = Scheduler(MemoryStore(loop.virtual_clock.wall), clock=loop.virtual_clock)
     tasks = [
         scheduler.schedule_task(in_the_loop, 1000, name="a", scope=scope),
         scheduler.schedule_task(look, 1000, name="b", scope=scope, overlap_on_loss=scope is Scope.CLUSTER),

@@ -172,7 +172,7 @@ async def test_coroutines_that_run_elsewhere_are_left_alone(scheduler: Scheduler
 
 
 async def test_a_shared_task_fails_likewise(loop: VirtualLoop) -> None:
-    scheduler = Scheduler(MemoryStore(loop.wall_us), clock=loop.clock)
+    scheduler = Scheduler(MemoryStore(loop.virtual_clock.wall), clock=loop.virtual_clock)
     task = scheduler.schedule_task(lambda: generate(), 1000, name="x", scope=Scope.CLUSTER, overlap_on_loss=True)
     async with scheduler:
         await wait_until(lambda: task.last_run, 0.1)

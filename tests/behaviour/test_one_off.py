@@ -59,7 +59,7 @@ def s(seconds: float) -> timedelta:
 async def test_a_moment_that_has_just_passed_runs(
     loop: VirtualLoop, given: dict[str, Any], scope: Scope, when: str
 ) -> None:
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     if when == "before start":
         task = scheduler.schedule_task(nothing, name="once", scope=scope, **given)
     async with scheduler:
@@ -94,7 +94,7 @@ async def test_a_moment_between_registration_and_start_counts_from_the_start(
     scheduler: Scheduler, loop: VirtualLoop
 ) -> None:
     soon, late = (scheduler.schedule_task(nothing, trigger=At(ZERO + s(each))) for each in (9.5, 8.5))
-    loop.block(10)
+    loop.virtual_clock.block(10)
     async with scheduler:
         await asyncio.sleep(100)
 
@@ -105,7 +105,7 @@ async def test_a_moment_between_registration_and_start_counts_from_the_start(
     "rule", [Cron("* * * * * *"), Except(Cron("* * * * * *"), At(ZERO)), AnyOf(Cron("* * * * * *"))], ids=str
 )
 async def test_a_rule_that_repeats_does_not_look_back(scheduler: Scheduler, rule: Trigger, loop: VirtualLoop) -> None:
-    loop.block(0.3)
+    loop.virtual_clock.block(0.3)
     task = scheduler.schedule_task(nothing, trigger=rule)
     async with scheduler:
         await asyncio.sleep(1)
@@ -189,7 +189,7 @@ async def test_nor_after_the_clock_was_set_back(scheduler: Scheduler, loop: Virt
     task = scheduler.schedule_task(nothing, trigger=At(moment("Fri 09:00")))
     async with scheduler:
         await sleep_until(loop, "Fri 14:00")
-        loop.set_the_clock(-5 * 3600 + 0.2)
+        loop.virtual_clock.step_wall(-5 * 3600 + 0.2)
         await asyncio.sleep(7200)
 
         assert [entry[0] for entry in history_of(task)] == ["SUCCEEDED"]
@@ -272,7 +272,7 @@ async def test_one_that_is_held_stays_until_it_has_run(scheduler: Scheduler) -> 
 async def test_one_that_is_skipped_leaves_too(scheduler: Scheduler, loop: VirtualLoop, reported: list[Run]) -> None:
     scheduler.schedule_task(nothing, trigger=At(ZERO + s(1)), missed=Missed.SKIP, remove_when_over=True)
     async with scheduler:
-        loop.block(60)
+        loop.virtual_clock.block(60)
         await asyncio.sleep(1)
 
         assert len(scheduler.tasks) == 0

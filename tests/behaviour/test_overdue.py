@@ -196,9 +196,9 @@ async def test_the_application_is_not_healthy_then(scheduler: Scheduler) -> None
 
 
 async def test_the_success_of_another_instance_counts(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
-    store = MemoryStore(loop.wall_us)
+    store = MemoryStore(loop.virtual_clock.wall)
     flaky = Flaky()
-    instances = [Scheduler(store, clock=loop.clock) for _ in range(2)]
+    instances = [Scheduler(store, clock=loop.virtual_clock) for _ in range(2)]
     tasks: list[ScheduledTask[Any]] = [
         each.schedule_task(flaky, 10, name="purge", scope=Scope.CLUSTER, expect_success_within_s=60)
         for each in instances
@@ -221,10 +221,10 @@ async def test_the_success_of_another_instance_counts(loop: VirtualLoop, caplog:
 
 
 async def test_the_last_success_before_the_start_counts(loop: VirtualLoop) -> None:
-    store = MemoryStore(loop.wall_us)
+    store = MemoryStore(loop.virtual_clock.wall)
     flaky = Flaky()
     for _ in range(2):
-        scheduler = Scheduler(store, clock=loop.clock)
+        scheduler = Scheduler(store, clock=loop.virtual_clock)
         task = scheduler.schedule_task(flaky, 3600, name="purge", scope=Scope.CLUSTER, expect_success_within_s=2 * 3600)
         async with scheduler:
             await asyncio.sleep(10)
@@ -240,8 +240,8 @@ async def test_the_last_success_before_the_start_counts(loop: VirtualLoop) -> No
 async def test_a_store_that_is_away_is_a_problem_and_nothing_is_overdue_by_guess(
     loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = MemoryStore(loop.wall_us)
-    scheduler = Scheduler(store, clock=loop.clock)
+    store = MemoryStore(loop.virtual_clock.wall)
+    scheduler = Scheduler(store, clock=loop.virtual_clock)
     task = scheduler.schedule_task(nothing, 10, name="purge", scope=Scope.CLUSTER, expect_success_within_s=30)
 
     async def away(*_: Any, **__: Any) -> Any:
@@ -282,9 +282,9 @@ async def test_a_scheduler_that_is_not_started_or_makes_no_progress_is_not_healt
     async with scheduler:
         await asyncio.sleep(20)
         assert scheduler.health().healthy
-        loop.block(14)  # Of which 10 are after the next tick and less than a second.
+        loop.virtual_clock.block(14)  # Of which 10 are after the next tick and less than a second.
         assert scheduler.health().healthy
-        loop.block(2)
+        loop.virtual_clock.block(2)
         (problem,) = scheduler.health().problems
         assert problem.kind is ProblemKind.STUCK
         assert problem.text.startswith("the scheduler makes no progress: what was due 11 s ago was not looked at. ")

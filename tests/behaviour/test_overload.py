@@ -19,7 +19,7 @@ from support.virtual import VirtualLoop, close_loop
 
 def run_in_new_loop(main: Callable[[VirtualLoop, Scheduler], Awaitable[None]]) -> None:
     loop = VirtualLoop()
-    loop.run_until_complete(main(loop, Scheduler(clock=loop.clock, history=3)))
+    loop.run_until_complete(main(loop, Scheduler(clock=loop.virtual_clock, history=3)))
     close_loop(loop)
 
 
@@ -36,7 +36,7 @@ def covered(task: ScheduledTask[None]) -> int:
 
 async def test_what_is_overtaken_is_counted_in_one_record(scheduler: Scheduler, loop: VirtualLoop) -> None:
     async def work() -> None:
-        loop.block(0.35)
+        loop.virtual_clock.block(0.35)
 
     task = scheduler.schedule_task(work, 0.1, name="busy")
     async with scheduler:
@@ -61,7 +61,7 @@ async def test_it_runs_although_the_next_tick_is_near(scheduler: Scheduler, loop
     """After a stall it would give way to the next one."""
 
     async def work() -> None:
-        loop.block(0.19)
+        loop.virtual_clock.block(0.19)
 
     task = scheduler.schedule_task(work, 0.1, first_run=FirstRun.NEXT)
     async with scheduler:
@@ -76,7 +76,7 @@ async def test_after_a_stall_the_latest_missed_tick_gives_way_to_the_next_one_if
     tasks = [scheduler.schedule_task(nothing, 2), scheduler.schedule_task(nothing, 1.6)]
     async with scheduler:
         await asyncio.sleep(1)
-        loop.block(3.5)
+        loop.virtual_clock.block(3.5)
         await asyncio.sleep(0.2)
 
         assert endings(tasks[0].history()) == [("SUCCEEDED", None, 1), ("SKIPPED", "missed", 1), ("SUCCEEDED", None, 1)]
@@ -98,11 +98,11 @@ def test_every_tick_is_counted_and_heard_of_once(
 
     async def main(loop: VirtualLoop, scheduler: Scheduler) -> None:
         async def work() -> None:
-            loop.block(cost_s)
+            loop.virtual_clock.block(cost_s)
 
         scheduler.subscribe(heard.append)
         tasks = [scheduler.schedule_task(work, gap, jitter_s=jitter_s) for gap in gaps]
-        started = loop.now_us
+        started = loop.virtual_clock.steady()
         async with scheduler:
             for _ in range(seconds):
                 await asyncio.sleep(1)
@@ -111,7 +111,7 @@ def test_every_tick_is_counted_and_heard_of_once(
                 elif reading == "stop":
                     assert [task.json_repr() for task in tasks]
         for task, gap in zip(tasks, gaps, strict=True):
-            ticks = (loop.now_us - started) // round(gap * 1e6) + 1
+            ticks = (loop.virtual_clock.steady() - started) // round(gap * 1e6) + 1
             closed = [run for run in heard if run.task == task.name and run.finished_at is not None]
             waiting = next((run for run in task.history()[-1:] if run.finished_at is None), None)
             assert ticks - 1 <= covered(task) <= ticks  # The last one may have its jitter ahead.
@@ -125,7 +125,7 @@ async def test_listeners_hear_of_overtaken_ticks_at_first_and_after_a_minute(
     scheduler: Scheduler, loop: VirtualLoop, reported: list[Run]
 ) -> None:
     async def work() -> None:
-        loop.block(0.15)
+        loop.virtual_clock.block(0.15)
 
     task = scheduler.schedule_task(work, 0.1)
     async with scheduler:
@@ -147,7 +147,7 @@ async def test_an_overload_is_logged_once_a_minute(
     scheduler: Scheduler, loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
-        loop.block(0.15)
+        loop.virtual_clock.block(0.15)
 
     for _ in range(3):
         scheduler.schedule_task(work, 0.1)
@@ -161,7 +161,7 @@ async def test_an_overload_is_logged_once_a_minute(
 
 async def test_a_query_of_the_ledger_finds_the_open_record(scheduler: Scheduler, loop: VirtualLoop) -> None:
     async def work() -> None:
-        loop.block(0.15)
+        loop.virtual_clock.block(0.15)
 
     task = scheduler.schedule_task(work, 0.1)
     async with scheduler:
@@ -177,7 +177,7 @@ async def test_a_task_that_is_removed_in_an_overload_is_heard_of_to_the_end(
     scheduler: Scheduler, loop: VirtualLoop, reported: list[Run]
 ) -> None:
     async def work() -> None:
-        loop.block(0.15)
+        loop.virtual_clock.block(0.15)
 
     task = scheduler.schedule_task(work, 0.1)
     async with scheduler:
@@ -194,17 +194,17 @@ async def test_no_policy_loses_a_tick(
     scheduler: Scheduler, loop: VirtualLoop, missed: Missed, policy: ExecPolicy
 ) -> None:
     async def work() -> None:
-        loop.block(0.03)
+        loop.virtual_clock.block(0.03)
         await asyncio.sleep(0.12)
 
     tasks = [
         scheduler.schedule_task(work, trigger=Cron("* * * * * *"), missed=missed, policy=policy),
         *(scheduler.schedule_task(work, 0.1, missed=missed, policy=policy, first_run=FirstRun.NOW) for _ in range(5)),
     ]
-    started = loop.now_us
+    started = loop.virtual_clock.steady()
     async with scheduler:
         await asyncio.sleep(10)
-        stopped = loop.now_us
+        stopped = loop.virtual_clock.steady()
 
     assert covered(tasks[0]) == (stopped - started) // 1_000_000
     assert {covered(task) for task in tasks[1:]} == {(stopped - started) // 100_000 + 1}
@@ -223,7 +223,7 @@ def test_equal_tasks_get_equal_shares_of_an_overload(costs_ms: list[int], gap: f
     async def main(loop: VirtualLoop, scheduler: Scheduler) -> None:
         async def work(number: int, cost_s: float) -> None:
             runs[number] += 1
-            loop.block(cost_s)
+            loop.virtual_clock.block(cost_s)
 
         for number, cost in enumerate(costs_ms):
             scheduler.schedule_task(work, gap, (number, cost / 1000 * factor))
@@ -241,7 +241,7 @@ def test_short_intervals_do_not_starve_long_ones(gaps: list[float], cost_ms: int
 
     async def main(loop: VirtualLoop, scheduler: Scheduler) -> None:
         async def work() -> None:
-            loop.block(cost_ms / 1000)
+            loop.virtual_clock.block(cost_ms / 1000)
 
         for gap in gaps:
             scheduler.schedule_task(work, gap)
@@ -265,12 +265,12 @@ TASKS = 200
 
 async def a_block(loop: CostlyLoop, add: Callable[[], None]) -> None:
     await a_slow_start(loop, add)
-    loop.block(1)
+    loop.virtual_clock.block(1)
 
 
 async def a_sleep_of_the_machine(loop: CostlyLoop, add: Callable[[], None]) -> None:
     await a_slow_start(loop, add)
-    loop.close_the_lid(10)
+    loop.virtual_clock.sleep_machine(10)
 
 
 async def a_burst_of_registrations(loop: CostlyLoop, add: Callable[[], None]) -> None:
@@ -292,7 +292,7 @@ def share_of_runs(call_us: int, disturb: Callable[[CostlyLoop, Callable[[], None
         call_us: Microseconds that each call of a function takes.
     """
     loop = CostlyLoop()
-    scheduler = Scheduler(clock=loop.clock)
+    scheduler = Scheduler(clock=loop.virtual_clock)
     logging.getLogger("kaiju_app.scheduler").setLevel(logging.ERROR)  # Writing to the log takes calls as well.
     runs = 0
 
@@ -308,9 +308,9 @@ def share_of_runs(call_us: int, disturb: Callable[[CostlyLoop, Callable[[], None
             with loop.each_call_takes(call_us):
                 await disturb(loop, add)
                 await asyncio.sleep(2)
-                before, since = runs, loop.now_us
+                before, since = runs, loop.virtual_clock.steady()
                 await asyncio.sleep(1)
-                return (runs - before) / (TASKS * 10 * (loop.now_us - since) / 1e6)
+                return (runs - before) / (TASKS * 10 * (loop.virtual_clock.steady() - since) / 1e6)
 
     try:
         return loop.run_until_complete(main())

@@ -107,7 +107,7 @@ async def test_cancel_spares_a_run_that_began_late(scheduler: Scheduler) -> None
 
     async def blocks() -> None:
         if next(late, False):
-            loop.block(7)  # type: ignore[attr-defined]
+            loop.virtual_clock.block(7)  # type: ignore[attr-defined]
 
     scheduler.schedule_task(blocks, 1000, name="blocks")
     task = scheduler.schedule_task(body, 10)

@@ -108,7 +108,7 @@ class Promises(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.scheduler = Scheduler(clock=self.loop.clock, history=3)
+        self.scheduler = Scheduler(clock=self.loop.virtual_clock, history=3)
         self.engine: Engine = self.scheduler._engine
         self.subjects: dict[str, Subject] = {}
         self.all_holders = 0
@@ -321,26 +321,26 @@ class Promises(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 0.6, 2.1, 30.0, 300.0]))
     def block_the_loop(self, seconds: float) -> None:
-        self.loop.block(seconds)
+        self.loop.virtual_clock.block(seconds)
         self.run(asyncio.sleep(0))
 
     @rule(seconds=st.sampled_from([2.1, 300.0]))
     def close_the_lid(self, seconds: float) -> None:
-        self.loop.close_the_lid(seconds)
+        self.loop.virtual_clock.sleep_machine(seconds)
         self.run(asyncio.sleep(60))  # Noticed within a minute. From now on every tick is on time again.
 
     @rule(seconds=st.sampled_from([0.7, -0.7, 30.0, -30.0, 600.0, -600.0, -7_000.0, -40_000.0]))
     def set_the_clock(self, seconds: float) -> None:
         """Set the wall clock. The loop notices the step when it wakes, unless an opposite step comes first."""
-        self.loop.set_the_clock(seconds)
+        self.loop.virtual_clock.step_wall(seconds)
         if self.scheduler.started:
             self.run(self.call(self.notice))
 
     def notice(self) -> None:
         """Check the clocks, as the timer does once a minute. If the grid is planned anew, times may come again."""
         before = self.engine.offset
-        now = self.loop.now_us
-        step = self.loop.wall_us() - now - before
+        now = self.loop.virtual_clock.steady()
+        step = self.loop.virtual_clock.wall() - now - before
         reached = max(self.reached, now + before)
         anew = reached - (now + before + step) > THREE_HOURS
         self.reached = now + before + step if anew else reached
@@ -397,7 +397,8 @@ class Promises(RuleBasedStateMachine):
         async def change() -> None:
             due = []
             if self.scheduler.started and entry.name in self.planned:
-                due = subject.ticks(self.planned[entry.name], self.key(entry, self.loop.now_us - entry.spec.jitter) + 1)
+                now = self.loop.virtual_clock.steady()
+                due = subject.ticks(self.planned[entry.name], self.key(entry, now - entry.spec.jitter) + 1)
             book = self.book.setdefault(entry.name, Counter())
             if entry.run is not None and entry.run.kind is not Kind.MANUAL:
                 book = book + Counter([self.key(entry, entry.run.tick)])
@@ -471,8 +472,8 @@ class Promises(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        self.loop.now_us += 1  # Ticks are identified by their instant: no two starts may share one.
-        self.reached = self.loop.wall_us()
+        self.loop.virtual_clock.block(1e-6)  # Ticks are identified by their instant: no two starts may share one.
+        self.reached = self.loop.virtual_clock.wall()
 
         async def plan() -> None:
             await self.scheduler.start()

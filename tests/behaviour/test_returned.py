@@ -193,7 +193,7 @@ async def test_an_awaitable_that_a_cut_plain_function_returns_is_not_begun(
 
 
 async def test_a_shared_run_that_returns_at_shutdown_ends_its_tick(loop: VirtualLoop) -> None:
-    store = MemoryStore(loop.wall_us)
+    store = MemoryStore(loop.virtual_clock.wall)
     reported: list[Run] = []
 
     async def stubborn() -> int:
@@ -203,12 +203,12 @@ async def test_a_shared_run_that_returns_at_shutdown_ends_its_tick(loop: Virtual
             return 42
         return 0
 
-    first = Scheduler(store, clock=loop.clock)
+    first = Scheduler(store, clock=loop.virtual_clock)
     first.subscribe(reported.append)
     first.schedule_task(stubborn, 1000, name="shared", scope=Scope.CLUSTER)
     async with first:
         await asyncio.sleep(10)
-    second = Scheduler(store, clock=loop.clock)
+    second = Scheduler(store, clock=loop.virtual_clock)
     async with second:
         rows = await second.history("shared")
 

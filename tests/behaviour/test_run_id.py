@@ -26,7 +26,7 @@ async def test_a_run_has_one_identity_for_all_who_hear_of_it(
     async def work() -> None:
         inside.append((current_run().run_id, current_run().attempt))
         await asyncio.sleep(1)
-        loop.set_the_clock(-600)
+        loop.virtual_clock.step_wall(-600)
         inside.append((current_run().run_id, current_run().attempt))
         raise OSError("no")
 
@@ -94,7 +94,7 @@ async def test_a_shared_run_has_the_same_one_in_the_store(loop: VirtualLoop, on_
         await asyncio.sleep(3)
         inside.append(current_run().run_id)
 
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     task: ScheduledTask[None] = scheduler.schedule_task(work, 20, name="w", scope=Scope.CLUSTER, on_lost=on_lost)
     for _ in range(2):  # The second life of the scheduler is another instance for the store.
         async with scheduler:

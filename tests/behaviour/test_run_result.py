@@ -179,7 +179,7 @@ async def test_the_exception_is_freed_with_the_run(scheduler: Scheduler) -> None
 @pytest.mark.usefixtures("no_collector")
 async def test_the_exception_of_a_shared_run_is_freed_with_the_run(loop: VirtualLoop) -> None:
     seen: list[weakref.ref[BaseException]] = []
-    scheduler = Scheduler(MemoryStore(loop.wall_us), clock=loop.clock)
+    scheduler = Scheduler(MemoryStore(loop.virtual_clock.wall), clock=loop.virtual_clock)
     scheduler.subscribe(lambda run: seen.append(weakref.ref(run.exception or Raised())))
     task = scheduler.schedule_task(raises, 1e6, name="shared", scope=Scope.CLUSTER)
     async with scheduler:

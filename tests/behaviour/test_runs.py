@@ -104,7 +104,7 @@ async def test_ticks_that_a_clock_that_was_set_back_repeats_are_all_there(schedu
     scheduler.schedule_task(job, 600, name="a")
     async with scheduler:
         await asyncio.sleep(1)
-        loop.set_the_clock(-600)
+        loop.virtual_clock.step_wall(-600)
         await asyncio.sleep(600)
         found, cursor = [], None
         for _ in range(2):
@@ -126,17 +126,17 @@ async def test_there_may_be_nothing_yet(scheduler: Scheduler) -> None:
 
 async def test_the_loop_gets_its_turns_while_many_tasks_are_looked_at(loop: VirtualLoop) -> None:
     def slow() -> int:
-        loop.now_us += 200  # Each look at the clock takes some time.
-        return loop.now_us
+        loop.virtual_clock.block(200e-6)  # Each look at the clock takes some time.
+        return loop.virtual_clock.steady()
 
-    scheduler = Scheduler(clock=Clock(steady=slow, wall=loop.wall_us))
+    scheduler = Scheduler(clock=Clock(steady=slow, wall=loop.virtual_clock.wall))
     for number in range(50):
         scheduler.schedule_task(job, 100, name=f"task {number:02}")
     turns: list[int] = []
 
     async def turn() -> None:
         while True:
-            turns.append(loop.now_us)
+            turns.append(loop.virtual_clock.steady())
             await asyncio.sleep(0)
 
     async with scheduler:

@@ -62,7 +62,7 @@ def test_a_scheduler_shows_the_address_of_its_store_without_secrets() -> None:
 
 
 async def test_a_task_shows_its_rule_its_state_and_its_next_tick(scheduler: Scheduler, loop: VirtualLoop) -> None:
-    loop.set_the_clock((EIGHT - utc(loop.wall_us())).total_seconds())
+    loop.virtual_clock.step_wall((EIGHT - utc(loop.virtual_clock.wall())).total_seconds())
     poll = scheduler.schedule_task(slow, name="poll", trigger=Every(5))
     daily = scheduler.schedule_task(nothing, name="daily", trigger=Cron("0 6 * * mon-fri", tz="Europe/Berlin"))
     often = scheduler.schedule_task(nothing, 0.25, name="often", policy=ExecPolicy.SKIP)
@@ -172,7 +172,7 @@ def test_help_explains_every_member(kind: type[Enum]) -> None:
 
 
 async def test_instants_are_told_as_text_beside_seconds_of_the_loop(scheduler: Scheduler, loop: VirtualLoop) -> None:
-    loop.set_the_clock((EIGHT - utc(loop.wall_us())).total_seconds())
+    loop.virtual_clock.step_wall((EIGHT - utc(loop.virtual_clock.wall())).total_seconds())
     task = scheduler.schedule_task(nothing, 60)
     assert (task.json_repr()["called_at"], task.json_repr()["called_at_utc"]) == (None, None)
     async with scheduler:

@@ -110,7 +110,7 @@ async def test_an_extra_run_that_had_to_wait_knows_it_as_well(scheduler: Schedul
 
 
 async def test_shared_tasks_are_told_too(loop: VirtualLoop) -> None:
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     told: list[tuple[str, int | None]] = []
     scheduler.subscribe_starts(lambda run: told.append((run.task, run.fence)))
     scheduler.schedule_task(nothing, 10, name="a", scope=Scope.CLUSTER)

@@ -56,7 +56,7 @@ async def test_json_repr_of_a_task_keeps_the_keys_of_the_original(scheduler: Sch
 
 async def test_json_repr_tells_when_the_function_was_called_last_whatever_was_skipped_since(loop: VirtualLoop) -> None:
     """This holds however few records are kept."""
-    scheduler = Scheduler(clock=loop.clock, history=1)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1)
     task = scheduler.schedule_task(job, 10)
     async with scheduler:
         await asyncio.sleep(5)

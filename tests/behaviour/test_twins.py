@@ -371,7 +371,7 @@ async def test_a_cluster_task_is_replaced_when_it_is_idle(loop: VirtualLoop, bef
     if Scope.CLUSTER not in (before, after):
         return
     options = {"overlap_on_loss": True} if before is Scope.CLUSTER else {}
-    async with Scheduler("memory://", clock=loop.clock) as scheduler:
+    async with Scheduler("memory://", clock=loop.virtual_clock) as scheduler:
         old = await busy(scheduler, scope=before, **options)
         with pytest.raises(InvalidArgument, match=r"^replace is refused while a run of task 'a' is .*wait"):
             scheduler.schedule_task(job, 10, name="a", scope=after, replace=True)

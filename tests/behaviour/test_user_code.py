@@ -240,7 +240,7 @@ async def test_a_body_that_blocks_the_loop_for_several_gaps(scheduler: Scheduler
     """Nothing can interrupt it. Afterwards the latest tick runs, and those before it were missed."""
 
     async def body() -> None:
-        asyncio.get_running_loop().block(25)  # type: ignore[attr-defined]
+        asyncio.get_running_loop().virtual_clock.block(25)  # type: ignore[attr-defined]
 
     task = scheduler.schedule_task(body, 10)
     async with scheduler:
@@ -260,7 +260,7 @@ async def test_a_body_that_blocks_the_loop_for_several_gaps(scheduler: Scheduler
 
 async def test_a_body_that_blocks_past_its_deadline_and_then_awaits_is_cut_there(scheduler: Scheduler) -> None:
     async def body() -> None:
-        asyncio.get_running_loop().block(4)  # type: ignore[attr-defined]
+        asyncio.get_running_loop().virtual_clock.block(4)  # type: ignore[attr-defined]
         await asyncio.sleep(3)
 
     task = scheduler.schedule_task(body, 10, max_timeout_s=2)
@@ -873,7 +873,7 @@ async def test_check_raises_nothing_before_the_deadline_and_run_cut_after_it(
 
 
 async def test_functions_cut_in_the_queue_of_the_pool_are_never_called() -> None:
-    scheduler = Scheduler(threads=2, clock=asyncio.get_running_loop().clock)  # type: ignore[attr-defined]
+    scheduler = Scheduler(threads=2, clock=asyncio.get_running_loop().virtual_clock)  # type: ignore[attr-defined]
     gate = threading.Event()
     calls = Calls()
 

@@ -77,8 +77,8 @@ class Started:
 
     def __init__(self, scope: Scope) -> None:
         self.loop = VirtualLoop()
-        store = MemoryStore(self.loop.wall_us) if scope is Scope.CLUSTER else None
-        self.scheduler = Scheduler(store, clock=self.loop.clock)
+        store = MemoryStore(self.loop.virtual_clock.wall) if scope is Scope.CLUSTER else None
+        self.scheduler = Scheduler(store, clock=self.loop.virtual_clock)
         self.task = self.scheduler.schedule_task(hour_long, 7200, name="feed", scope=scope, policy=ExecPolicy.WAIT)
         self.loop.run_until_complete(self.scheduler.start())
         self.loop.run_until_complete(asyncio.sleep(30))

@@ -16,7 +16,6 @@ PACKAGE = ROOT / "src" / "kaiju_app"
 PAGE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 NAMED = sorted(set(re.findall(r"`([^`\n]+)`", PAGE)))
 
-PLANNED = {"observability/", "testing/"}
 METHODS_OF_A_KIND = {"after()", "at_or_before()", "next_at", "run()"}  # Of triggers and of duties.
 
 
@@ -40,7 +39,7 @@ def is_command(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [each for each in NAMED if "/" in each or each.endswith((".py", ".md"))])
 def test_every_file_and_folder_that_it_names_is_there(name: str) -> None:
-    if name not in PLANNED and not is_command(name):
+    if not is_command(name):
         assert (ROOT / name).exists() or (PACKAGE / name).exists(), name
 
 

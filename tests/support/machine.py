@@ -21,7 +21,7 @@ def idle_year_s(*, debug: bool = False) -> float:
     def measure() -> None:
         loop = VirtualLoop()
         loop.set_debug(debug)
-        scheduler = Scheduler(clock=loop.clock)
+        scheduler = Scheduler(clock=loop.virtual_clock)
         scheduler.schedule_task(nothing, 365 * 86_400, first_run=FirstRun.NEXT)
         loop.run_until_complete(scheduler.start())
         begun = time.thread_time()

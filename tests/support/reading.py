@@ -62,7 +62,7 @@ def shown(moment: datetime | None) -> str | None:
 
 def wall(loop: VirtualLoop) -> datetime:
     """Return what the wall clock shows."""
-    return utc(loop.wall_us())
+    return utc(loop.virtual_clock.wall())
 
 
 async def sleep_until(loop: VirtualLoop, text: str) -> None:
@@ -126,17 +126,17 @@ class SuccessiveLoops:
         self.scheduler = Scheduler(clock=Clock(steady=self._now, wall=lambda: EPOCH_US + self._now()))
 
     def _now(self) -> int:
-        return self.now_us if self.loop is None else self.loop.now_us
+        return self.now_us if self.loop is None else self.loop.virtual_clock.steady()
 
     @contextlib.contextmanager
     def life(self) -> Iterator[VirtualLoop]:
         self.loop = loop = VirtualLoop()
-        loop.now_us = self.now_us
+        loop.virtual_clock.jump(self.now_us)
         try:
             yield loop
         finally:
             if not loop.is_closed():
                 close_loop(loop)
-            self.now_us = loop.now_us
+            self.now_us = loop.virtual_clock.steady()
             self.loop = None
             assert [] == loop.complaints

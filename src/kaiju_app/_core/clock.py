@@ -1,4 +1,8 @@
-"""The only module that reads a clock. Time is integer microseconds; datetimes are made here, for the public API."""
+"""The only module that reads a clock. Time is integer microseconds; datetimes are made here, for the public API.
+
+Programs make their schedulers without a clock, often when they are imported. So that they can be tested as they are,
+``substitute()`` lets this module read other clocks than those of the machine; ``kaiju_app.testing`` does so.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from kaiju_app.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import asyncio
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEVER = 1 << 62  # The time of a tick that does not exist, and the gap to it: 146,000 years.
@@ -23,6 +31,9 @@ _STEADY: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 
 
 
 _read: Callable[[int], int] = getattr(time, "clock_gettime_ns", _monotonic)
+_read_wall: Callable[[], int] = time.time_ns
+_read_awake: Callable[[], int] = time.monotonic_ns
+_substitute: Clock | None = None
 
 
 def steady_us() -> int:
@@ -32,15 +43,33 @@ def steady_us() -> int:
 
 def wall_us() -> int:
     """Return microseconds since the Unix epoch; this clock may step in either direction."""
-    return time.time_ns() // 1000
+    return _read_wall() // 1000
 
 
 def awake_us() -> int:
     """Return microseconds on the clock of event loops, which on most systems stops while the machine sleeps."""
-    return time.monotonic_ns() // 1000
+    return _read_awake() // 1000
 
 
-@dataclass(frozen=True, slots=True)
+def substitute(clock: Clock | None) -> None:
+    """Read *clock* instead of the clocks of the machine, in the whole process; None: read these again."""
+    global _substitute, _read, _read_wall, _read_awake
+    _substitute = clock
+    if clock is None:
+        _read = getattr(time, "clock_gettime_ns", _monotonic)
+        _read_wall, _read_awake = time.time_ns, time.monotonic_ns
+        return
+    steady, wall, awake = clock.steady, clock.wall, clock.awake or clock.steady
+    _read = lambda _: steady() * 1000  # noqa: E731
+    _read_wall, _read_awake = (lambda: wall() * 1000), (lambda: awake() * 1000)
+
+
+def substituted() -> Clock | None:
+    """Return the clock that is read instead of those of the machine; None if there is none."""
+    return _substitute
+
+
+@dataclass(frozen=True)
 class Clock:
     """The clocks of a scheduler; tests replace them.
 
@@ -62,6 +91,14 @@ class Clock:
             clock = getattr(self, name)
             if not callable(clock) and (clock is not None or name != "awake"):
                 raise InvalidArgument(name, clock, "must be callable, and return microseconds")
+
+    def _join(self, loop: asyncio.AbstractEventLoop, identity: str) -> str:
+        """Let a scheduler with this clock start in *loop*; return its identity, which a test may replace.
+
+        Raises:
+            VirtualTimeError: Time does not pass by this clock in *loop*.
+        """
+        return identity if self is not REAL or _substitute is None else _substitute._join(loop, identity)
 
 
 REAL = Clock(awake=awake_us)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -109,6 +110,15 @@ class Workers:
         if self._closed or not self._caller.is_alive():
             return False
         return looks < MOST_LOOKS if threading.main_thread().is_alive() else not self._caller.daemon
+
+
+def awaitable(job: Future[T]) -> asyncio.Future[T]:
+    """Return ``asyncio.wrap_future(job)``; a loop in virtual time stands still until both have ended."""
+    over = asyncio.wrap_future(job)
+    watch = getattr(over.get_loop(), "watch_job", None)
+    if watch is not None:
+        watch(job, over)
+    return over
 
 
 def why_no_thread(exc: RuntimeError) -> str:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable, Mapping
 from itertools import islice
 
+from kaiju_app._core.clock import substituted
+
 from .blocks import Place, place_in
 from .clock_monitor import MIN_NOTICED as PATIENCE
 from .entry import TaskEntry
@@ -48,7 +50,7 @@ class LoopWatch:
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch *loop*, in whose thread this is called."""
-        if not self._enabled:
+        if not self._enabled or substituted() is not None:  # No thread can sleep by a clock that jumps.
             return
         self._stopping, self._roused = threading.Event(), threading.Event()
         self._alive, self._seen = self._now(), None

@@ -12,7 +12,7 @@ from typing import Any
 
 from kaiju_app._core.exceptions import chain, is_a
 from kaiju_app._core.model import Reason
-from kaiju_app._core.workers import Workers
+from kaiju_app._core.workers import Workers, awaitable
 from kaiju_app.errors import WrongThread
 
 from .entry import ActiveRun
@@ -54,7 +54,7 @@ class Threads:
         if self._pool is None:
             self._pool = Workers(self._count, "kaiju_app")
         job = self._pool.submit(partial(run.context.run, _returned_or_raised, entry.func, entry.args, entry.kws))
-        over = asyncio.wrap_future(job)
+        over = awaitable(job)
         run.job = job
         try:
             while not over.done():

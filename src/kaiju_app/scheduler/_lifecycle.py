@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-from kaiju_app._core.clock import utc
+from kaiju_app._core.clock import REAL, Clock, utc
 from kaiju_app._core.model import ExecPolicy, Reason
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.entry import ActiveRun
@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 class Lifecycle:
     """Starts and stops the engine and the cluster of one scheduler, one call after the other.
 
+    Args:
+        clock: The clocks of the scheduler.
+
     Attributes:
         cluster: What the scheduler shares with other instances; None if nothing.
         reminder: Says at the end that the scheduler was never started, unless it was, or was not meant to be.
     """
 
-    def __init__(self, engine: Engine, cluster: Cluster | None = None) -> None:
+    def __init__(self, engine: Engine, cluster: Cluster | None, clock: Clock) -> None:
         self.cluster = cluster
+        self._clock = clock
         self.reminder = Reminder(engine.entries)
         self._engine = engine
         self._starting: asyncio.Future[None] | None = None
@@ -51,6 +55,7 @@ class Lifecycle:
         if self._stops and own_run is not None:
             raise SelfWait(own_run.entry.name, "start() during a stop()")
         loop = asyncio.get_running_loop()
+        self._engine.notifier.instance = self._clock._join(loop, self._engine.instance)
         self._starting = starting = self._starting or loop.create_future()
         try:
             while self._stops:
@@ -186,6 +191,15 @@ def _log_left(engine: Engine, run: ActiveRun) -> None:
 
 
 _lifecycles: WeakSet[Lifecycle] = WeakSet()
+
+
+def running_outside() -> list[str]:
+    """Return the names of tasks of a scheduler that is running by the clock of the machine; none if there is none."""
+    for lifecycle in list(_lifecycles):
+        engine = lifecycle._engine
+        if lifecycle._clock is REAL and engine.started and engine.loop is not None and not engine.loop.is_closed():
+            return list(engine.entries)[:3] or ["(none)"]
+    return []
 
 
 def _after_fork() -> None:

@@ -82,9 +82,10 @@ class Scheduler(TaskScheduling, SchedulerReports):
         clock: Clock | None = None,
     ) -> None:
         settings = settings_of(history, cancel_grace_s, threads, wait_task_timeout_safe_mod, tz, watch_loop)
-        self._engine = engine = Engine(clock_of(clock), settings)
+        clock = clock_of(clock)
+        self._engine = engine = Engine(clock, settings)
         cluster = cluster_of(engine, store, app, lease, version, store_history, store_history_age_s)
-        self._lifecycle = Lifecycle(engine, cluster)
+        self._lifecycle = Lifecycle(engine, cluster, clock)
         self._registry = TaskRegistry(engine, self._lifecycle)
 
     def __repr__(self) -> str:

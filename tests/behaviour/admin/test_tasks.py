@@ -429,7 +429,7 @@ async def test_a_task_that_has_not_succeeded_in_time_is_shown_and_makes_the_proc
 
 async def test_how_long_the_loop_was_blocked_is_told(loop: VirtualLoop, scheduler: Scheduler) -> None:
     async def block() -> None:
-        loop.block(3)
+        loop.virtual_clock.block(3)
 
     scheduler.schedule_task(block, 20, name="blocks")
     scheduler.schedule_task(nothing, 1, name="often")

@@ -409,7 +409,7 @@ class World:
         self.app = Application(
             "shop",
             self.probes,
-            scheduler=Scheduler(clock=self.loop.clock),
+            scheduler=Scheduler(clock=self.loop.virtual_clock),
             service_start_timeout_s=START_S,
             service_close_timeout_s=CLOSE_S,
             post_init_timeout_s=POST_S,
@@ -709,7 +709,7 @@ def test_services_start_in_the_order_of_their_needs_or_none_of_them_starts(graph
     inits: list[str] = []
     loop = VirtualLoop()
     services = [made(place, edges, Quiet)(inits, name=name_of(place)) for place, edges in enumerate(graph)]
-    app = Application("shop", services, scheduler=Scheduler(clock=loop.clock))
+    app = Application("shop", services, scheduler=Scheduler(clock=loop.virtual_clock))
     missing = [
         (place, number)
         for place, edges in enumerate(graph)

@@ -102,7 +102,7 @@ def test_an_application_whose_loop_was_closed_under_it_is_stopped_in_the_next_an
 
 def test_start_and_stop_in_a_second_loop_are_refused_and_disturb_nothing(journal: list[str]) -> None:
     first, second = VirtualLoop(), VirtualLoop()
-    app = Application("shop", [Actor(journal, name="a")], scheduler=Scheduler(clock=first.clock))
+    app = Application("shop", [Actor(journal, name="a")], scheduler=Scheduler(clock=first.virtual_clock))
     first.run_until_complete(app.start())
     with pytest.raises(WrongState, match="READY"):
         second.run_until_complete(app.start())

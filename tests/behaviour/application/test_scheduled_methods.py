@@ -32,7 +32,7 @@ class Cache(Service):
 
 
 async def test_each_service_has_tasks_of_its_own_while_the_application_is_ready(loop: VirtualLoop) -> None:
-    scheduler = Scheduler(tz="Europe/Berlin", clock=loop.clock)
+    scheduler = Scheduler(tz="Europe/Berlin", clock=loop.virtual_clock)
     one, other = Cache(), Cache()
     app = Application("shop", [one, other], scheduler=scheduler)
     assert list(scheduler.tasks) == []
@@ -76,7 +76,7 @@ async def test_a_shared_method_needs_no_name_as_its_default_is_the_same_in_all_p
         @kaiju_app.every(60, scope=Scope.CLUSTER)
         async def send(self) -> None: ...
 
-    scheduler = Scheduler(MemoryStore(loop.clock.wall), clock=loop.clock)
+    scheduler = Scheduler(MemoryStore(loop.virtual_clock.wall), clock=loop.virtual_clock)
     async with Application("shop", [Report()], scheduler=scheduler):
         assert scheduler.tasks["Report.send"].scope is Scope.CLUSTER
 

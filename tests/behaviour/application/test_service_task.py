@@ -229,7 +229,7 @@ async def test_no_tick_that_is_due_while_the_stop_begins_starts_a_run(scheduler:
         stopping = asyncio.create_task(app.stop())
         for _ in range(turns):
             await asyncio.sleep(0)
-        asyncio.get_running_loop().block(0.001)  # type: ignore[attr-defined]  # Whatever there is to do takes time.
+        asyncio.get_running_loop().virtual_clock.block(0.001)  # type: ignore[attr-defined]  # Whatever there is to do takes time.
         await stopping
     assert starts[1:] in ([], [READY]), "it may still come before the stop has begun"
     assert CLOSING not in starts

@@ -21,7 +21,7 @@ class Fragile(MemoryStore):
     """A store that can be unavailable to some of its users."""
 
     def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__(loop.wall_us)
+        super().__init__(loop.virtual_clock.wall)
         self.is_away = False
         self.is_full = False
 

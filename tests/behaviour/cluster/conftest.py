@@ -14,7 +14,7 @@ from support.virtual import VirtualLoop
 
 @pytest.fixture
 def store(loop: VirtualLoop) -> MemoryStore:
-    return MemoryStore(loop.wall_us)
+    return MemoryStore(loop.virtual_clock.wall)
 
 
 @pytest.fixture
@@ -22,6 +22,6 @@ def made(loop: VirtualLoop, store: MemoryStore) -> Made:
     """Makes schedulers that share the store."""
 
     def make(**options: Any) -> Scheduler:
-        return Scheduler(options.pop("store", store), clock=loop.clock, **options)
+        return Scheduler(options.pop("store", store), clock=loop.virtual_clock, **options)
 
     return make

@@ -111,7 +111,7 @@ async def test_nothing_runs_behind_its_until_and_another_rule_begins_anew(
 
 
 async def test_alone_with_a_store_in_memory_it_runs_here(loop: VirtualLoop) -> None:
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     journal = Journal()
     task = share(scheduler, journal.body("alone"))
     async with scheduler:

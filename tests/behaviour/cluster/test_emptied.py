@@ -76,7 +76,7 @@ class Locking(MemoryStore):
 
 
 async def test_a_registration_waits_for_a_locked_record_without_haste(made: Made, loop: VirtualLoop) -> None:
-    store, journal = Locking(loop.wall_us), Journal(0.5)
+    store, journal = Locking(loop.virtual_clock.wall), Journal(0.5)
     store.locked = frozenset({"job"})
     a = made(store=store)
     share(a, journal.body("a"), 10)
@@ -94,7 +94,7 @@ async def test_a_tick_that_was_lost_during_an_hourly_registration_is_not_forgott
     made: Made, loop: VirtualLoop
 ) -> None:
     """The record is lost while it waits to be registered again, because another client had locked it."""
-    store, journal = Locking(loop.wall_us), Journal(0.5)
+    store, journal = Locking(loop.virtual_clock.wall), Journal(0.5)
     a = made(store=store)
     share(a, journal.body("a"), 10)
     async with a:
@@ -111,7 +111,7 @@ async def test_a_tick_that_was_lost_during_an_hourly_registration_is_not_forgott
 
 
 async def test_the_holds_of_many_tasks_are_put_back_together(made: Made, loop: VirtualLoop) -> None:
-    store = Locking(loop.wall_us)
+    store = Locking(loop.virtual_clock.wall)
     a = made(store=store)
     starts: list[float] = []
 
@@ -286,7 +286,7 @@ async def test_an_older_copy_leaves_a_run_its_claim(made: Made, store: MemorySto
 
 async def test_fences_grow_though_the_clock_of_the_store_was_set_back(made: Made, loop: Any) -> None:
     behind = [0]
-    store = MemoryStore(lambda: loop.wall_us() - behind[0])
+    store = MemoryStore(lambda: loop.virtual_clock.wall() - behind[0])
     fences: list[int] = []
     from kaiju_app.scheduler import current_run
 

@@ -115,7 +115,7 @@ async def test_it_ran_late_because_no_instance_was_there(made: Made) -> None:
 
 async def test_the_store_was_away(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    scheduler = Scheduler(store, clock=loop.clock)
+    scheduler = Scheduler(store, clock=loop.virtual_clock)
     share(scheduler, nothing, missed=Missed.SKIP)
     async with scheduler:
         await asyncio.sleep(12)
@@ -159,7 +159,7 @@ async def test_any_instance_tells_that_the_loop_of_another_one_was_blocked(made:
     share(a, nothing, missed=Missed.SKIP)
     async with started(a, b):
         await asyncio.sleep(8)
-        loop.block(17)
+        loop.virtual_clock.block(17)
         await asyncio.sleep(5)
     c = made()
     async with c:
@@ -173,7 +173,7 @@ async def test_any_instance_tells_that_the_loop_of_another_one_was_blocked(made:
 
 async def test_any_instance_tells_that_the_store_did_not_answer_another_one(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    a, c = (Scheduler(store, clock=loop.clock) for _ in range(2))
+    a, c = (Scheduler(store, clock=loop.virtual_clock) for _ in range(2))
     share(a, nothing, missed=Missed.SKIP)
     async with a:
         await asyncio.sleep(12)
@@ -280,7 +280,7 @@ async def explained(
         await asyncio.sleep(takes)
 
     store = Fragile(loop)
-    a, b = (Scheduler(store, clock=loop.clock) for _ in range(2))
+    a, b = (Scheduler(store, clock=loop.virtual_clock) for _ in range(2))
     tasks = [share(each, body, policy=policy, missed=missed) for each in (a, b)]
     await a.start()
     await b.start()
@@ -299,7 +299,7 @@ async def explained(
                 each.disable()
         elif what in ("block", "sleep of the machine"):
             await asyncio.sleep(0.3)  # Not between a tick and the first step of its run, where no timer is late.
-            (loop.block if what == "block" else loop.close_the_lid)(seconds + 1)
+            (loop.virtual_clock.block if what == "block" else loop.virtual_clock.sleep_machine)(seconds + 1)
         if what == "suspend":
             async with tasks[1].suspend("why"):
                 await asyncio.sleep(seconds)
@@ -312,11 +312,11 @@ async def explained(
                 await each.start()
         await asyncio.sleep(25)  # Until all is as it was: leases are taken over, and the store is asked again.
     await asyncio.sleep(0.5)
-    newcomer = Scheduler(store, clock=loop.clock)
+    newcomer = Scheduler(store, clock=loop.virtual_clock)
     await newcomer.start()
     # Of a hold that is over only skipped ticks tell, and of a block only what was late by at least a second.
     is_told = {what for what, _ in steps}.isdisjoint(("pause", "suspend", "block", "sleep of the machine"))
-    last = (loop.wall_us() - EPOCH_US) // 1_000_000 - 5
+    last = (loop.virtual_clock.wall() - EPOCH_US) // 1_000_000 - 5
     for second in range(0, last + 20, 10):
         found = await b.explain("job", moment(second))
         assert found.tick == moment(second), found

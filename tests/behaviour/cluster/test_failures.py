@@ -131,7 +131,7 @@ class SlowHistory(MemoryStore):
 
 
 async def test_the_claim_is_kept_until_the_pause_stands(loop: VirtualLoop, made: Made) -> None:
-    store = SlowHistory(loop.wall_us)
+    store = SlowHistory(loop.virtual_clock.wall)
     attempts = Attempts()
     a, b = made(store=store), made(store=store)
     share_all(attempts, a, b, every_s=0.2, pause_after_failures=1)

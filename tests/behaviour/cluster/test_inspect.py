@@ -152,7 +152,7 @@ async def test_a_record_that_nobody_knows_is_cleared_away(loop: VirtualLoop, mad
     async with a:
         await asyncio.sleep(10)
     week = timedelta(days=8)
-    loop.set_the_clock(week.total_seconds())
+    loop.virtual_clock.step_wall(week.total_seconds())
     async with b:
         await asyncio.sleep(700)
         names = {each["name"] for each in (await b.inspect())["tasks"]}  # type: ignore[attr-defined]

@@ -93,7 +93,7 @@ async def test_stop_gives_back_what_was_claimed_ahead(made: Made, store: MemoryS
 
 async def test_a_lease_that_cannot_be_renewed_cuts_the_run(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     lost: list[tuple[float, bool, str]] = []
 
     async def body() -> None:
@@ -129,7 +129,7 @@ def journal_of(found: list[Any]) -> list[Any]:
 
 async def test_a_shielded_run_goes_on_without_its_lease(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     seen: list[tuple[float, bool]] = []
 
     async def body() -> None:
@@ -155,7 +155,7 @@ async def test_a_shielded_run_goes_on_without_its_lease(loop: VirtualLoop, caplo
 
 async def test_a_stop_after_an_outage_does_not_wait_for_the_next_try(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     share(a, Journal(100).body("a"), 1000)
     await a.start()
     await asyncio.sleep(1)
@@ -174,7 +174,7 @@ async def test_a_store_that_can_be_read_and_not_written_is_told_once(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     share(a, nothing, 1)
     async with a:
         await asyncio.sleep(1.5)
@@ -193,7 +193,7 @@ async def test_a_store_that_can_be_read_and_not_written_is_told_once(
 async def test_local_tasks_do_not_notice_that_the_store_is_away(loop: VirtualLoop) -> None:
     store = Fragile(loop)
     store.is_away = True
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     local: list[float] = []
 
     async def here() -> None:

@@ -26,7 +26,7 @@ class Picky(MemoryStore):
     """A store that refuses some endings, and with them the whole statement."""
 
     def __init__(self, loop: VirtualLoop, refuses: Callable[[FinishRequest], bool]) -> None:
-        super().__init__(loop.wall_us)
+        super().__init__(loop.virtual_clock.wall)
         self.refuses = refuses
         self.calls = 0
 
@@ -152,7 +152,7 @@ async def test_a_lost_run_that_the_store_does_not_accept_keeps_no_other_from_bei
     async def hour_long() -> None:
         await asyncio.sleep(3600)
 
-    store = NoRows(loop.wall_us)
+    store = NoRows(loop.virtual_clock.wall)
     a = made(store=store)
     for name in ("a", "bad", "z"):
         share(a, hour_long, every_s=7200, name=name)

@@ -72,8 +72,8 @@ def test_what_is_missing_first_is_the_store() -> None:
 
 async def test_a_store_in_memory_is_for_one_process_on_purpose(loop: VirtualLoop) -> None:
     journal = Journal()
-    alone = Scheduler("memory://", app="shop", clock=loop.clock)
-    other = Scheduler(store="memory://", clock=loop.clock)
+    alone = Scheduler("memory://", app="shop", clock=loop.virtual_clock)
+    other = Scheduler(store="memory://", clock=loop.virtual_clock)
     share(alone, journal.body("alone"))
     async with started(alone, other):
         await asyncio.sleep(25)

@@ -42,7 +42,7 @@ async def test_any_instance_tells_of_its_own_tasks_and_of_all_shared_ones(made: 
 
 async def test_half_an_answer_is_none(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    scheduler = Scheduler(store, clock=loop.clock)
+    scheduler = Scheduler(store, clock=loop.virtual_clock)
     share(scheduler, nothing)
     own = scheduler.schedule_task(nothing, 15, name="own")
     with pytest.raises(WrongState, match="not started"):
@@ -57,7 +57,9 @@ async def test_half_an_answer_is_none(loop: VirtualLoop) -> None:
 
 @pytest.mark.volume
 async def test_the_store_keeps_as_many_rows_for_as_long_as_is_asked_for(loop: VirtualLoop) -> None:
-    scheduler = Scheduler("memory://", store_history=150, store_history_age_s=timedelta(hours=2), clock=loop.clock)
+    scheduler = Scheduler(
+        "memory://", store_history=150, store_history_age_s=timedelta(hours=2), clock=loop.virtual_clock
+    )
     share(scheduler, nothing, 30)
     share(scheduler, nothing, 3600, "rare")
     async with scheduler:

@@ -100,7 +100,7 @@ async def test_a_scheduler_that_is_stopped_at_once_leaves_nothing_behind(
     loop: VirtualLoop, seconds: float, timeout_s: float | None
 ) -> None:
     store = Opened(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     share(a, nothing)
     for _ in range(2):
         await a.start()
@@ -117,7 +117,7 @@ async def test_what_a_store_cannot_be_told_in_time_is_given_up(
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Opened(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     share(a, Journal().body("a"))
     await a.start()
     await asyncio.sleep(10.5)
@@ -309,21 +309,21 @@ async def test_a_coordinator_with_a_bug_goes_on_and_its_leases_are_looked_at_mea
 
 async def test_a_lease_that_ended_while_the_machine_slept_is_over_when_it_wakes(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     acts: list[float] = []
 
     async def body() -> None:
         while True:
             await asyncio.sleep(0.1)
-            acts.append(loop.now_us / 1e6)
+            acts.append(loop.virtual_clock.steady() / 1e6)
 
     share(a, body, 10_000)
     async with a:
         await asyncio.sleep(30)
         store.is_away = True
 
-        loop.close_the_lid(3_600)
-        woke = loop.now_us / 1e6
+        loop.virtual_clock.sleep_machine(3_600)
+        woke = loop.virtual_clock.steady() / 1e6
         await asyncio.sleep(30)
 
     assert acts[-1] < woke + 0.6

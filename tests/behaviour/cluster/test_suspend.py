@@ -188,7 +188,7 @@ async def test_suspending_all_holds_what_is_registered_after_another_start_too(m
 
 async def test_a_lost_hold_cancels_whoever_is_inside(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     task = share(a, nothing)
     left: list[str] = []
 
@@ -214,7 +214,7 @@ async def test_a_lost_hold_cancels_whoever_is_inside(loop: VirtualLoop) -> None:
 
 async def test_a_suspension_that_cannot_be_told_to_the_store_is_refused(loop: VirtualLoop) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     task = share(a, nothing)
     async with a:
         await asyncio.sleep(1)
@@ -313,7 +313,7 @@ async def test_a_lost_suspension_that_another_task_entered_is_told_when_it_is_le
     loop: VirtualLoop, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Fragile(loop)
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     task = share(a, nothing)
     async with a:
         await asyncio.sleep(2)
@@ -332,7 +332,7 @@ async def test_a_lost_suspension_that_another_task_entered_is_told_when_it_is_le
 async def test_what_waits_for_a_claim_to_be_given_back_does_not_wait_for_ever(loop: VirtualLoop, what: str) -> None:
     store = Fragile(loop)
     journal = Journal()
-    a = Scheduler(store, clock=loop.clock)
+    a = Scheduler(store, clock=loop.virtual_clock)
     task = share(a, journal.body("a"))
     async with a:
         await asyncio.sleep(9.95)  # The next tick is claimed.

@@ -47,13 +47,13 @@ class Instance:
 
     def __post_init__(self) -> None:
         self.coordinator = Coordinator(
-            self.store, self.name, self, self, self.timing, lambda: self.loop.now_us, Neighbours("", "", {}, {}),
-            Notes(UpsetLog(), {}, self.loop.wall_us),
+            self.store, self.name, self, self, self.timing, self.loop.virtual_clock.steady, Neighbours("", "", {}, {}),
+            Notes(UpsetLog(), {}, self.loop.virtual_clock.wall),
         )  # fmt: skip
         self.task = self.loop.create_task(self.coordinator.run())
 
     def note(self, what: str, record: TaskRecord) -> None:
-        second = (self.loop.now_us - 5 * SECOND) / SECOND
+        second = (self.loop.virtual_clock.steady() - 5 * SECOND) / SECOND
         self.journal.append((round(second, 1), what, record.name, (record.tick - ZERO) / SECOND))
 
     # --- the host interface of a coordinator ---
@@ -113,7 +113,7 @@ class Instance:
 
     def ending(self, claim: Claim, spec: str) -> FinishRequest:
         record = claim.record
-        now = self.loop.wall_us()
+        now = self.loop.virtual_clock.wall()
         row = LedgerRow(
             record.name, record.tick, record.delivery, record.tick, 1, "SUCCEEDED", None, now, manual=record.manual
         )
@@ -158,7 +158,7 @@ async def register(store: MemoryStore, *names: str, every_s: int = 10, first: in
 
 @pytest.fixture
 def store(loop: VirtualLoop) -> MemoryStore:
-    return MemoryStore(loop.wall_us)
+    return MemoryStore(loop.virtual_clock.wall)
 
 
 def begun(*instances: Instance) -> list[tuple[str, float]]:
@@ -199,10 +199,12 @@ async def test_a_run_begins_when_its_tick_is_due_and_not_when_it_is_claimed(
 async def test_a_claim_and_its_ending_take_as_many_steps_whatever_else_is_in_hand(loop: VirtualLoop) -> None:
     steps = {}
     for number in (2, 400):
-        store = MemoryStore(loop.wall_us)
-        start = loop.now_us - 5 * SECOND
-        await register(store, *(f"long {each}" for each in range(number)), every_s=10**6, first=loop.wall_us())
-        await register(store, "short", every_s=10**6, first=loop.wall_us() + 11 * SECOND)
+        store = MemoryStore(loop.virtual_clock.wall)
+        start = loop.virtual_clock.steady() - 5 * SECOND
+        await register(
+            store, *(f"long {each}" for each in range(number)), every_s=10**6, first=loop.virtual_clock.wall()
+        )
+        await register(store, "short", every_s=10**6, first=loop.virtual_clock.wall() + 11 * SECOND)
         one = Instance(loop, store, "one", takes_s=10**5)
         await asyncio.sleep(10.2)
         assert len(one.coordinator.own.claims) == number
@@ -278,7 +280,7 @@ async def test_many_claims_are_given_back_with_few_questions(loop: VirtualLoop) 
             self.asked += 1
             return await super().scan(names, only_active=only_active)
 
-    store = Counted(loop.wall_us)
+    store = Counted(loop.virtual_clock.wall)
     names = [f"t{number}" for number in range(200)]
     await register(store, *names, first=ZERO + 7 * SECOND)
     one = Instance(loop, store, "one")
@@ -403,7 +405,7 @@ class Locked(MemoryStore):
 
 
 async def test_a_run_whose_record_is_locked_is_neither_renewed_nor_lost(loop: VirtualLoop) -> None:
-    store = Locked(loop.wall_us)
+    store = Locked(loop.virtual_clock.wall)
     await register(store, "a", every_s=100)
     one = Instance(loop, store, "one", takes_s=60)
     await asyncio.sleep(1)
@@ -423,7 +425,7 @@ async def test_a_run_whose_record_is_locked_is_neither_renewed_nor_lost(loop: Vi
 
 
 async def test_an_ending_whose_record_is_locked_is_sent_again(loop: VirtualLoop) -> None:
-    store = Locked(loop.wall_us)
+    store = Locked(loop.virtual_clock.wall)
     await register(store, "a", "b")
     one = Instance(loop, store, "one")
     await asyncio.sleep(2)
@@ -446,7 +448,7 @@ async def test_a_claim_that_the_store_knows_and_the_instance_does_not_is_handed_
     ((held, _),) = await one.coordinator.hold(["b"], "somebody", None)  # So that it renews the hold.
     await asyncio.sleep(1)
     (orphan, _) = (await store.scan()).records
-    lease = loop.wall_us() + 10 * SECOND
+    lease = loop.virtual_clock.wall() + 10 * SECOND
     claimed = replace(orphan, rev=orphan.rev + 1, owner="one", fence=orphan.rev + 1, lease_until=lease, claims=1)
     assert await store.swap(orphan, claimed)
     await asyncio.sleep(TIMING.renew_s + 0.1)

@@ -117,7 +117,7 @@ async def test_lateness_is_from_due_to_start_and_a_run_in_time_has_none(
     task = scheduler.schedule_task(job, 10)
     async with scheduler:
         await asyncio.sleep(9)
-        loop.block(4)
+        loop.virtual_clock.block(4)
         await asyncio.sleep(1)
 
         assert [run.lateness_s for run in task.history()] == [0, 3]
@@ -126,7 +126,7 @@ async def test_lateness_is_from_due_to_start_and_a_run_in_time_has_none(
 
 async def test_every_instance_has_a_name_of_its_own(loop: VirtualLoop) -> None:
     names = []
-    for scheduler in (Scheduler(clock=loop.clock), Scheduler(clock=loop.clock)):
+    for scheduler in (Scheduler(clock=loop.virtual_clock), Scheduler(clock=loop.virtual_clock)):
         tasks = [scheduler.schedule_task(job, 10) for _ in range(2)]
         async with scheduler:
             await asyncio.sleep(1)
@@ -289,7 +289,7 @@ async def test_ten_years_of_downtime_are_one_record(scheduler: Scheduler, loop: 
     task = scheduler.schedule_task(job, 60)
     async with scheduler:
         await asyncio.sleep(1)
-        loop.block(10 * 365 * 86_400)
+        loop.virtual_clock.block(10 * 365 * 86_400)
         await asyncio.sleep(1)
 
         assert endings(task.history()) == [
@@ -356,7 +356,7 @@ async def test_a_record_of_skips_is_closed_by_skips_for_another_cause(
 
 @pytest.mark.parametrize("history", [1, 2, 3, 20])
 async def test_a_task_keeps_its_last_records(loop: VirtualLoop, history: int) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=history)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=history)
     task = scheduler.schedule_task(job, 10)
     async with scheduler:
         await asyncio.sleep(241)
@@ -401,7 +401,7 @@ async def test_the_list_of_records_is_the_callers_own(scheduler: Scheduler) -> N
 
 
 async def test_endings_are_counted_by_tick_also_those_no_longer_kept(loop: VirtualLoop) -> None:
-    scheduler = Scheduler(clock=loop.clock, history=1)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=1)
     plan = iter([job, job, fail, job, asyncio.sleep])
 
     async def body() -> None:
@@ -441,7 +441,7 @@ async def test_skips_before_and_after_a_tick_that_runs_are_two_records(scheduler
 def test_what_is_heard_counted_and_kept_agree(steps: list[tuple[str, int]], history: int) -> None:
     """Whatever happens, each tick is in one record, and a listener can compute the counts from its calls."""
     loop = VirtualLoop()
-    scheduler = Scheduler(clock=loop.clock, history=history)
+    scheduler = Scheduler(clock=loop.virtual_clock, history=history)
     reported: list[Run] = []
     scheduler.subscribe(reported.append)
     bad = False

@@ -374,7 +374,7 @@ class QueueOfAnEngine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.scheduler = Scheduler(clock=self.loop.clock, cancel_grace_s=0.7)
+        self.scheduler = Scheduler(clock=self.loop.virtual_clock, cancel_grace_s=0.7)
         self.engine: Engine = self.scheduler._engine
         self.tasks: list[ScheduledTask[Any]] = []
         self.loop.run_until_complete(self.scheduler.start())

@@ -168,7 +168,7 @@ def points(reader: InMemoryMetricReader) -> dict[tuple[str, ...], Any]:
 
 async def test_metrics_have_the_names_that_prometheus_knows(loop: VirtualLoop) -> None:
     reader = InMemoryMetricReader()
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     SchedulerTelemetry(scheduler, meter_provider=MeterProvider([reader]), max_tasks=2)
     scheduler.schedule_task(asyncio.sleep, 10, (0.25,), name="a", expect_success_within_s=100)
     scheduler.schedule_task(asyncio.sleep, 10, (25,), name="b", policy=ExecPolicy.SKIP)

@@ -89,7 +89,7 @@ async def test_durations_and_lateness_are_histograms(scheduler: Scheduler, loop:
     scheduler.schedule_task(asyncio.sleep, 100, (0.25,), name="a", first_run=FirstRun.NEXT)
     async with scheduler:
         await asyncio.sleep(250)
-        loop.block(50.5)
+        loop.virtual_clock.block(50.5)
         await asyncio.sleep(1)
         found = scrape()
 
@@ -182,7 +182,7 @@ async def test_tasks_that_live_for_one_run_are_counted(scheduler: Scheduler) -> 
 
 
 async def test_the_loop_and_the_store_have_metrics_of_their_own(loop: VirtualLoop) -> None:
-    scheduler = Scheduler("memory://", clock=loop.clock)
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     scrape = Scrape(scheduler)
     assert {key for key in scrape() if not key[0].startswith("overdue")} >= {
         ("lateness_seconds_count", OTHERS),
@@ -190,7 +190,7 @@ async def test_the_loop_and_the_store_have_metrics_of_their_own(loop: VirtualLoo
     scheduler.schedule_task(nothing, 1)
     async with scheduler:
         await asyncio.sleep(20.5)
-        loop.block(2)
+        loop.virtual_clock.block(2)
         await asyncio.sleep(1)
         found = scrape("kaiju_loop_lag_seconds", "kaiju_store_up")
 

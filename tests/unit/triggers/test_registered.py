@@ -191,12 +191,12 @@ def test_a_trigger_that_other_instances_could_not_read_is_refused_with_the_way_o
 
 async def test_instances_share_a_registered_trigger_and_each_tick_runs_once(loop: VirtualLoop) -> None:
     register_trigger("beat", Beat)
-    store, ticks = MemoryStore(loop.clock.wall), []
+    store, ticks = MemoryStore(loop.virtual_clock.wall), []
 
     async def beat() -> None:
-        ticks.append(loop.clock.wall())
+        ticks.append(loop.virtual_clock.wall())
 
-    async with Scheduler(store, clock=loop.clock) as one, Scheduler(store, clock=loop.clock) as other:
+    async with Scheduler(store, clock=loop.virtual_clock) as one, Scheduler(store, clock=loop.virtual_clock) as other:
         for each in (one, other):
             each.schedule_task(beat, trigger=Beat(7), name="beat", scope=Scope.CLUSTER)
         await asyncio.sleep(600)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from kaiju_app._core.workers import NoThread, Workers
+from kaiju_app._core.workers import NoThread, Workers, awaitable
 from kaiju_app.errors import StoreRefused, StoreUnavailable
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Worker:
             raise StoreUnavailable(self._name, str(exc)) from exc
 
     async def _answer(self, begun: Future[T]) -> T:
-        future = asyncio.wrap_future(begun)
+        future = awaitable(begun)
         future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # Mark it as retrieved.
         await asyncio.wait([future], timeout=self._timeout_s)
         if not future.done():

@@ -1,0 +1,50 @@
+"""The clock that a test has put in place of those of the machine, for the whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from kaiju_app._core.clock import Clock, substitute, substituted
+from kaiju_app.errors import VirtualTimeError
+from kaiju_app.scheduler._lifecycle import running_outside
+
+_sleep = time.sleep
+
+
+def put_in_place(clock: Clock) -> None:
+    """Give the time of *clock* to every scheduler without a clock of its own, and refuse ``time.sleep()`` in its loop.
+
+    Raises:
+        VirtualTimeError: Another clock is in place, or a scheduler is running already.
+    """
+    global _sleep
+    if substituted() is not None:
+        raise VirtualTimeError(
+            f"there are two clocks: {substituted()!r} is in use already. A test has one: pass it on, or leave its "
+            "`with` block first"
+        )
+    outside = running_outside()
+    if outside:
+        raise VirtualTimeError(
+            f"a scheduler is running already, in real time, with the task(s) {', '.join(map(repr, outside))}: stop it, "
+            "and start it inside the test, after the clock"
+        )
+    _sleep, time.sleep = time.sleep, _sleep_outside  # type: ignore[assignment]
+    substitute(clock)
+
+
+def put_back() -> None:
+    """Read the clocks of the machine again."""
+    substitute(None)
+    time.sleep = _sleep
+
+
+def _sleep_outside(seconds: float, /) -> None:
+    """Sleep really, but for in a loop in virtual time."""
+    if hasattr(asyncio._get_running_loop(), "virtual_clock"):
+        raise VirtualTimeError(
+            f"time.sleep({seconds!r}) in virtual time would really wait, and no time would pass. Write `await "
+            "asyncio.sleep()`; clock.block() stands for code that blocks the loop"
+        )
+    _sleep(seconds)
