@@ -19,7 +19,7 @@ from kaiju_app.triggers import Calendar, Cron
 from ._ids import Ids, remote_id
 from ._problems import Refused
 from ._seen import Record, Seen, Store
-from ._states import State, state_of_record
+from ._states import State, has_pause, state_of_record
 from ._text import harmless
 
 SLICE_S = 0.0005  # Seconds after which a search gives the loop back: no task may be late for it.
@@ -157,7 +157,8 @@ class Tasks:
         task = self.known(key, seen)
         moment = task.next_run_at
         next_at = None if moment is None else epoch_us(moment)
-        return Glance(task.state, task.scope is Scope.CLUSTER, next_at, None, None)
+        is_paused = task.record is not None and has_pause(task.record)
+        return Glance(task.state, task.scope is Scope.CLUSTER, next_at, None, None, is_paused)
 
     def known(self, key: tuple[str, str], seen: Seen) -> Known:
         """Return the task of a key."""

@@ -215,6 +215,8 @@ class SchedulerItem(Answer):
     states: dict[State, int]
     outcomes: dict[Outcome, int] = Field(description="Tasks by the outcome of their last run.")
     loop_lag: Lag | None = Field(description="Null if nothing was due in the last minute.")
+    controlled_here: int = Field(description="Tasks that can be acted on here: not the local ones of other instances.")
+    paused: int = Field(description="Of these, tasks that are paused; a run that began before may go on.")
     may: list[Right] = Field(description="What the caller may do.")
     partial: str | None = Field(description="Why this may not be complete; null if it is.")
 

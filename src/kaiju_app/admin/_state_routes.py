@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -35,17 +36,27 @@ def version_of_package() -> str:
         return "unknown"
 
 
+class Counted(NamedTuple):
+    """How many tasks there are: in all, without the local ones of other instances, paused, by state and by outcome."""
+
+    tasks: int
+    controlled_here: int
+    paused: int
+    states: Counter[State]
+    outcomes: Counter[Outcome]
+
+
 class Counts:
     """How many tasks there are, by state and by the outcome of their last run."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._found: tuple[int, Counter[State], Counter[Outcome]] = 0, Counter(), Counter()
+        self._found = Counted(0, 0, 0, Counter(), Counter())
         self._good_until = 0.0
         self._counting = asyncio.Lock()
 
-    async def read(self, seen: Seen) -> tuple[int, Counter[State], Counter[Outcome]]:
-        """Return the number of tasks, and the counts."""
+    async def read(self, seen: Seen) -> Counted:
+        """Return the counts."""
         async with self._counting:
             time = asyncio.get_running_loop().time
             if time() >= self._good_until:
@@ -54,17 +65,18 @@ class Counts:
                 self._good_until = began + max(LEAST_AGE_S, SHARE * (time() - began))
             return self._found
 
-    async def _count(self, seen: Seen) -> tuple[int, Counter[State], Counter[Outcome]]:
+    async def _count(self, seen: Seen) -> Counted:
         states: Counter[State] = Counter()
         outcomes: Counter[Outcome] = Counter()
         tasks, slices = self._api.tasks, Slices()
-        shared = []
+        shared, paused = [], 0
         tasks.glances.begin()
         keys = tasks.keys(seen)
         for key in keys:
             await slices.breathe()
             glance = tasks.glance(key, seen)
             states[State(glance.state)] += 1
+            paused += glance.is_paused
             if glance.is_shared:
                 shared.append(tasks.known(key, seen))
             elif glance.outcome is not None:
@@ -75,7 +87,7 @@ class Counts:
             outcome, _ = tasks.last_outcome(task, histories)
             if outcome is not None:
                 outcomes[outcome] += 1
-        return len(keys), states, outcomes
+        return Counted(len(keys), sum(not home for _, home in keys), paused, states, outcomes)
 
 
 def state_routes(api: Api) -> APIRouter:
@@ -87,7 +99,7 @@ def state_routes(api: Api) -> APIRouter:
     async def scheduler(request: Request) -> SchedulerItem:
         """Return the state of the scheduler that answers, and the sum of what it knows."""
         seen = await api.store.seen()
-        number, states, outcomes = await counts.read(seen)
+        found = await counts.read(seen)
         state = api.state
         store = state["store"]
         return SchedulerItem(
@@ -101,9 +113,11 @@ def state_routes(api: Api) -> APIRouter:
             instances=len(seen.instances),
             health=_health(api, tuple(ProblemKind)),
             holds=[harmless(each) for each in state["holds"]],
-            tasks=number,
-            states=dict(states),
-            outcomes=dict(outcomes),
+            tasks=found.tasks,
+            controlled_here=found.controlled_here,
+            paused=found.paused,
+            states=dict(found.states),
+            outcomes=dict(found.outcomes),
             loop_lag=_lag(api),
             may=caller_of(request).rights,
             partial=seen.partial,

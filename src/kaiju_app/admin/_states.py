@@ -26,8 +26,13 @@ def state_of_record(record: Mapping[str, Any]) -> State:
     """Return the state of a cluster task from what ``inspect()`` says of it."""
     if record["runs_on"] is not None:
         return State.RUNNING
-    if any(not each["leased"] for each in record["holds"]):
+    if has_pause(record):
         return State.PAUSED
     if record["holds"]:
         return State.SUSPENDED
     return State.OVER if record["next_run_at"] is None else State.WAITING
+
+
+def has_pause(record: Mapping[str, Any]) -> bool:
+    """Return whether a cluster task is paused, from what ``inspect()`` says of it."""
+    return any(not each["leased"] for each in record["holds"])

@@ -65,13 +65,15 @@ class ClusterTask(ScheduledTask[T]):
     @property
     def state(self) -> str:
         """The first that applies of: hung, running, disabled, paused, suspended, stopped, over, waiting."""
+        record, paused, suspended = self._cluster_entry.last_record, self._is_paused, self.suspended
+        over = record is not None and record.next_tick >= NEVER
+        return state_of(self._engine, self._entry, running=self.running, paused=paused, suspended=suspended, over=over)
+
+    @property
+    def _is_paused(self) -> bool:
         record = self._cluster_entry.last_record
         holds = {} if record is None else true_holds(record.holds)
-        paused = any(not hold.leased for key, hold in holds.items() if key != RESTORED)
-        over = record is not None and record.next_tick >= NEVER
-        return state_of(
-            self._engine, self._entry, running=self.running, paused=paused, suspended=self.suspended, over=over
-        )
+        return any(not hold.leased for key, hold in holds.items() if key != RESTORED)
 
     def _upcoming(self, n: int) -> list[datetime]:
         engine, entry, record = self._engine, self._cluster_entry, self._cluster_entry.last_record

@@ -25,6 +25,7 @@ class Glance(NamedTuple):
     Attributes:
         next_at: When the next tick is due; None if none is planned.
         ran_at: The tick of the last record, which ended with *outcome*; None if there is none.
+        is_paused: Whether an operator's hold keeps it from running, also while a run that began before goes on.
     """
 
     state: str
@@ -32,6 +33,7 @@ class Glance(NamedTuple):
     next_at: int | None
     outcome: Outcome | None
     ran_at: int | None
+    is_paused: bool
 
 
 class Glances:
@@ -100,6 +102,7 @@ class Glances:
             next_at,
             None if last is None else last.outcome,
             None if last is None else last.first + last.offset,
+            face._is_paused,
         )
 
 

@@ -77,8 +77,12 @@ class ScheduledTask(TaskParameters, Generic[T]):
     def state(self) -> str:
         """First that applies of: hung, running, disabled, paused, suspended, stopped, over (no more ticks), waiting."""
         entry, suspended = self._entry, self.suspended  # This ends a pause whose time is over.
-        paused, over = entry.pause is not None, entry.is_over
+        paused, over = self._is_paused, entry.is_over
         return state_of(self._engine, entry, running=self.running, paused=paused, suspended=suspended, over=over)
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._entry.pause is not None
 
     @property
     def next_run_at(self) -> datetime | None:

@@ -13,7 +13,7 @@ from behaviour.cluster.common import Journal, Made, share, started
 from kaiju_app.admin import Access
 from kaiju_app.admin._actions import MOST_WAITING
 from kaiju_app.errors import TaskSuspended
-from kaiju_app.scheduler import ExecPolicy, Scheduler
+from kaiju_app.scheduler import ExecPolicy, Scheduler, Scope
 from support.reading import nothing
 
 
@@ -151,11 +151,27 @@ async def test_all_tasks_are_paused_and_resumed_at_once(scheduler: Scheduler) ->
     async with scheduler, client_of(scheduler) as client:
         paused = await client.post("/api/pause", {"reason": "move"})
         states = {task.state for task in scheduler.tasks.values()}
+        await asyncio.sleep(1)
+        concerned = await client.get("/api/scheduler")
         resumed = await client.post("/api/resume")
         after = {task.state for task in scheduler.tasks.values()}
 
     assert (paused, states) == ({"tasks": 40, "elsewhere": [], "failed": []}, {"paused"})
     assert (resumed["tasks"], after) == (40, {"waiting"})
+    assert (concerned["controlled_here"], concerned["paused"]) == (40, 40)
+
+
+@pytest.mark.parametrize("scope", Scope)
+async def test_a_paused_task_counts_as_paused_while_its_last_run_goes_on(scope: Scope) -> None:
+    scheduler = Scheduler("memory://")
+    scheduler.schedule_task(long, 3600, name="long", scope=scope)
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(5)
+        await client.post("/api/pause", {"reason": "move"})
+        await asyncio.sleep(5)
+        found = await client.get("/api/scheduler")
+
+    assert (found["states"], found["paused"]) == ({"running": 1}, 1)
 
 
 async def test_only_so_many_requested_runs_are_waited_for(scheduler: Scheduler) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from processes.admin.browser import Server, Tabs, expect
+from processes.admin.browser import Server, Tabs, expect, served_page
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(180)]
 
@@ -149,3 +150,32 @@ def test_events_appear_as_they_come(page_server: Server, tabs: Tabs) -> None:
     page.get_by_role("link", name="Instances").click()
     expect(page.get_by_text("answers here")).to_be_visible()
     assert number >= 1
+
+
+def test_all_tasks_are_paused_and_resumed_at_the_same_place(tmp_path: Path, tabs: Tabs) -> None:
+    with served_page(tmp_path) as server:
+        page = tabs.open(f"{server.base}#/tasks")
+        page.get_by_role("button", name="Resume all").click()  # One task was paused when the program began.
+        expect(page.get_by_role("dialog", name="Resume all tasks")).to_contain_text("ends the pauses of 1 task,")
+        page.keyboard.press("Escape")
+
+        page.get_by_role("button", name="Pause all").click()
+        dialog = page.get_by_role("dialog", name="Pause all tasks")
+        expect(dialog).to_contain_text("This pauses 9 tasks")
+        dialog.get_by_role("button", name="Pause 9 tasks").click()
+        expect(dialog).to_be_visible()  # The reason is missing.
+        assert server.task("disk")["holds"] == []
+        dialog.get_by_label("Reason").fill("the database moves")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-notice]")).to_contain_text("Paused 9 tasks")
+        assert server.task("long")["holds"][0]["reason"] == "the database moves", "although it runs"
+        expect(row_of(page, "disk")).to_contain_text("held: the database moves")
+
+        page.get_by_role("link", name="Overview").click()
+        page.get_by_role("button", name="Resume all").click()
+        dialog = page.get_by_role("dialog", name="Resume all tasks")
+        dialog.get_by_role("button", name="Resume 9 tasks").click()
+        expect(page.locator("[data-notice]")).to_contain_text("Resumed 9 tasks")
+        expect(page.get_by_role("button", name="Resume all")).to_have_count(0)
+        assert server.task("newsletter")["holds"] == []
+        tabs.close()

@@ -169,12 +169,39 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(tmp_path: Path, tabs: Tabs) -
         row = page.locator("[role=row][data-row]").filter(has_text="nightly")
         expect(row).to_be_visible()
         page.reload()
-        row.get_by_role("button", name="Run now: nightly").click()
-        expect(page.locator("[data-notice]")).to_contain_text("You may read and not operate")
+        expect(row).to_be_visible()
         page.get_by_role("link", name="Events").click()
         expect(page.locator(".event").first).to_be_visible()  # The stream takes the token, too.
         other = tabs.watch(page.context.new_page(), server.base)
         expect(other.get_by_label("Token")).to_be_visible()
+        tabs.close()
+    tabs.forgive("status of 40")
+
+
+def test_who_may_only_read_is_shown_no_actions(tmp_path: Path, tabs: Tabs) -> None:
+    acts = re.compile("^(Run|Pause|Resume|Cancel)")
+    with served_page(tmp_path, TOKEN="operate-01") as server:
+        for token, number in (("operate-01-read", 0), ("operate-01", 1)):
+            page = tabs.open(f"{server.base}#/tasks")
+            page.get_by_label("Token").fill(token)
+            page.keyboard.press("Enter")
+            row = page.locator("[role=row][data-row]").filter(has_text="nightly")
+            expect(page.get_by_text("read only")).to_have_count(1 - number)
+            expect(page.get_by_role("columnheader", name="Actions")).to_have_count(number)
+            expect(row.get_by_role("button", name="Run now: nightly")).to_have_count(number)
+            assert bool(page.get_by_role("button", name=acts).count()) == bool(number)
+            row.get_by_role("link").focus()
+            page.keyboard.press("p")
+            expect(page.get_by_role("dialog")).to_have_count(number)
+            page.keyboard.press("Escape")
+            page.keyboard.press("?")
+            expect(page.get_by_text("pause or resume the task")).to_have_count(number)
+            page.keyboard.press("Escape")
+            row.get_by_role("link").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("nightly")
+            expect(page.get_by_text("It has not run yet")).to_be_visible()
+            expect(page.get_by_role("button", name="Cancel run")).to_have_count(number)
+            assert bool(page.get_by_role("button", name=acts).count()) == bool(number)
         tabs.close()
     tabs.forgive("status of 40")
 

@@ -1,8 +1,8 @@
 // What an operator does with a task; what became of it is said in the live region, and all views look again.
 import { emit, post } from "./api.js";
-import { dialog, notice, readOnly } from "./state.js";
+import { dialog, may, notice } from "./state.js";
 import { labelOf } from "./outcomes.js";
-import { duration } from "./format.js";
+import { duration, plural } from "./format.js";
 
 const WAIT_S = 3;
 
@@ -10,13 +10,14 @@ const say = (text, isError = false) => notice.set({ text, isError, key: Math.ran
 
 async function attempt(task, what, request) {
   try {
-    const told = await request();
-    emit("task", { task_id: task.id });
-    say(told);
+    say(await request());
     return true;
   } catch (error) {
-    say(`${what} ${task.name}: ${error.message}`, true);
+    say(`${what} ${task ? task.name : "all tasks"}: ${error.message}`, true);
     return false;
+  } finally {
+    if (task) emit("task", { task_id: task.id });
+    else emit("reload", {});
   }
 }
 
@@ -49,14 +50,31 @@ export const cancel = (task, reason) =>
     return `The run of ${task.name} was asked to end`;
   });
 
+/** What became of all tasks: of how many, and which are as they were. */
+function ofAll(what, { tasks, elsewhere, failed }) {
+  const left = elsewhere.length ? `. The local tasks of ${elsewhere.join(", ")} are left as they are: only the endpoint of that process can act on them` : "";
+  if (failed.length) throw new Error(`${what.toLowerCase()} ${plural(tasks, "task")}, and not these: ${failed.join("; ")}${left}`);
+  return `${what} ${plural(tasks, "task")}${left}`;
+}
+
+export const pauseAll = (reason, for_s) =>
+  attempt(null, "Could not pause", async () => ofAll("Paused", (await post("api/pause", for_s ? { reason, for_s } : { reason })).body));
+
+export const resumeAll = () => attempt(null, "Could not resume", async () => ofAll("Resumed", (await post("api/resume", {})).body));
+
+export const askPauseAll = (scheduler) => dialog.set({ kind: "pause all", scheduler });
+export const askResumeAll = (scheduler) => dialog.set({ kind: "resume all", scheduler });
 export const askPause = (task) => dialog.set({ kind: "pause", task });
 export const askCancel = (task) => dialog.set({ kind: "cancel", task });
 export const isPaused = (task) => task.state === "paused" || (task.holds || []).length > 0;
 export const pauseOrResume = (task) => (isPaused(task) ? resume(task) : askPause(task));
 
+/** Whether the caller may do anything but look: to others no actions are shown. */
+export const mayOperate = () => Boolean(may.value?.includes("operate"));
+
 /** Why the buttons of a task cannot be used; null if they can. */
 export function whyNot(task) {
-  if (readOnly.value) return "You may read and not operate";
+  if (!mayOperate()) return "You may read and not operate";
   if (!task.controlled_here) return task.note || "Only the process that has this task can act on it";
   return null;
 }

@@ -1,6 +1,6 @@
 // The one place that talks to the endpoint. All addresses are relative to the page, so that it works under any prefix.
 import { useCallback, useEffect, useRef, useState } from "./vendor/preact.js";
-import { link, now, readOnly, setLink, setServerTime } from "./state.js";
+import { link, may, now, setLink, setServerTime } from "./state.js";
 
 const TOKEN = "kaiju.token";
 const QUIET_MS = 40_000; // The server says something every 15 s.
@@ -66,7 +66,7 @@ async function ask(url, options) {
     Number(answer.headers.get("Retry-After") || 0),
   );
   if (answer.status === 401) setLink("token", token ? "The token was not accepted." : "");
-  else if (answer.status === 403 && told.title === "Read only") readOnly.set(true);
+  else if (answer.status === 403 && told.title === "Read only") setMay(["read"]);
   else if (options.method !== "POST" && (answer.status === 403 || answer.status === 421)) setLink("denied", problem.message);
   else if ([502, 504].includes(answer.status)) setLink("down");
   throw problem;
@@ -76,8 +76,15 @@ export async function get(path, parameters, signal) {
   const answer = await ask(address(path, parameters), { signal });
   const found = await answer.json();
   if (link.value.state !== "up") setLink("up");
-  if (found && found.loop_lag !== undefined) setServerTime(found.time);
+  if (found && found.may) {
+    setServerTime(found.time);
+    setMay(found.may);
+  }
   return found;
+}
+
+function setMay(rights) {
+  if (String(may.value) !== String(rights)) may.set(rights);
 }
 
 export async function post(path, body) {

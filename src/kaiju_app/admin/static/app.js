@@ -1,7 +1,7 @@
 // The page: its frame, and which view is shown.
 import { html, render, useEffect, useRef } from "./vendor/preact.js";
-import { follow } from "./api.js";
-import { dialog, link, notice, theme, useCell, zone } from "./state.js";
+import { follow, get, useLive } from "./api.js";
+import { dialog, link, may, notice, theme, useCell, zone } from "./state.js";
 import { localZone } from "./format.js";
 import { useRoute } from "./router.js";
 import { Denied, Dialogs, Token } from "./dialogs.js";
@@ -20,6 +20,7 @@ const NOTICE_MS = 8_000;
 function Bar({ view }) {
   const shownTheme = useCell(theme);
   const where = useCell(zone);
+  const rights = useCell(may);
   const [next, label] = THEMES[shownTheme] || THEMES.auto;
   return html`<header class="bar">
     <button type="button" class="skip" onClick=${() => document.querySelector("#main").focus()}>Skip to the content</button>
@@ -27,6 +28,7 @@ function Bar({ view }) {
     <nav aria-label="Views">${NAMES.map(([name, href, text]) => html`<a href=${href}
       aria-current=${name === view || (name === "tasks" && view === "task") ? "page" : null}>${text}</a>`)}</nav>
     <div class="tools">
+      ${rights && !rights.includes("operate") ? html`<span class="chip" title="You may see everything here, and run, pause and cancel nothing">read only</span>` : null}
       <button type="button" class="quiet" title=${where === "utc" ? "Times are in UTC" : `Times are in ${localZone()}`}
         onClick=${() => zone.set(where === "utc" ? "local" : "utc")}>${where === "utc" ? "UTC" : "Local"}<span class="visually-hidden"> time: switch</span></button>
       <button type="button" class="quiet" aria-label=${label} title=${label} onClick=${() => theme.set(next)}>${{ auto: "Auto", dark: "Dark", light: "Light" }[shownTheme] || "Auto"}</button>
@@ -55,6 +57,7 @@ function Notice() {
 function Page() {
   const route = useRoute();
   const { state, detail } = useCell(link);
+  const { data: scheduler } = useLive((signal) => get("api/scheduler", {}, signal), "scheduler", { everyMs: 5_000 });
   const main = useRef(null);
   const place = `${route.view}/${route.id}`;
   const isFirst = useRef(true);
@@ -77,7 +80,7 @@ function Page() {
   if (state === "denied") return html`<main id="main" tabindex="-1"><${Denied} detail=${detail} /></main>`;
   const View = VIEWS[route.view] || Missing;
   return html`<${Bar} view=${route.view} /><${Banner} />
-    <main id="main" tabindex="-1" ref=${main}><${View} key=${place} id=${route.id} parameters=${route.parameters} /></main>
+    <main id="main" tabindex="-1" ref=${main}><${View} key=${place} id=${route.id} parameters=${route.parameters} scheduler=${scheduler} /></main>
     <${Notice} /><${Dialogs} />`;
 }
 

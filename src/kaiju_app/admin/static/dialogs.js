@@ -1,16 +1,18 @@
-// The dialogs: pause, cancel, token and help. The browser keeps the focus inside and closes them with Escape.
+// The dialogs: pause, resume all, cancel, token and help. The browser keeps the focus inside and closes them with Escape.
 import { html, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
-import { dialog, link, shortcuts, useCell } from "./state.js";
+import { dialog, link, may, shortcuts, useCell } from "./state.js";
 import { setToken } from "./api.js";
-import { cancel, pause } from "./actions.js";
+import { cancel, mayOperate, pause, pauseAll, resumeAll } from "./actions.js";
+import { plural } from "./format.js";
 
 const close = () => dialog.set(null);
 
 const LENGTHS = [["", "until it is resumed"], ["900", "15 minutes"], ["3600", "1 hour"], ["28800", "8 hours"], ["86400", "1 day"], ["604800", "1 week"]];
 
+/** Keys and what they do; true: only for those who may act. */
 export const KEYS = [
-  ["/", "search the tasks"], ["j  k", "next, previous row"], ["Enter", "open the row"], ["r", "run the task now"],
-  ["p", "pause or resume the task"], ["c", "cancel the run in progress"], ["1 – 4", "overview, tasks, instances, events"],
+  ["/", "search the tasks"], ["j  k", "next, previous row"], ["Enter", "open the row"], ["r", "run the task now", true],
+  ["p", "pause or resume the task", true], ["c", "cancel the run in progress", true], ["1 – 4", "overview, tasks, instances, events"],
   ["← →", "on the timeline: the run before, after"], ["↑ ↓", "on the timeline: another task"],
   ["+ −", "on the timeline: zoom"], ["End", "on the timeline: follow the present"], ["Enter", "on the timeline: explain"],
   ["Escape", "close a dialog or an explanation"], ["?", "this help"],
@@ -32,24 +34,45 @@ function Modal({ label, onClose = close, children }) {
     <div class="dialog-body"><h2 id="dialog-title">${label}</h2>${children}</div></dialog>`;
 }
 
-function Pause({ task }) {
+/** Of one task, or of all. */
+function Pause({ task, scheduler }) {
   const [reason, setReason] = useState("");
   const [length, setLength] = useState("");
   const [isBusy, setBusy] = useState(false);
+  const number = scheduler && plural(scheduler.controlled_here, "task");
   const submit = async (event) => {
     event.preventDefault();
     setBusy(true);
-    if (await pause(task, reason.trim(), length ? Number(length) : null)) close();
+    const for_s = length ? Number(length) : null;
+    if (await (task ? pause(task, reason.trim(), for_s) : pauseAll(reason.trim(), for_s))) close();
     else setBusy(false);
   };
-  return html`<${Modal} label=${`Pause ${task.name}`}><form onSubmit=${submit}>
+  return html`<${Modal} label=${task ? `Pause ${task.name}` : "Pause all tasks"}><form onSubmit=${submit}>
+    ${task ? null : html`<p><strong>This pauses ${number}</strong>: those of ${scheduler.process}, and all that instances share.</p>
+      ${scheduler.tasks > scheduler.controlled_here ? html`<p class="muted">${plural(scheduler.tasks - scheduler.controlled_here, "local task")} of other instances ${scheduler.tasks - scheduler.controlled_here === 1 ? "goes" : "go"} on.</p>` : null}`}
     <p class="muted">No new run starts until the pause ends, on any instance that shares the task. A run in progress goes on.</p>
-    <label>Reason, for whoever wonders why it does not run
+    <label>Reason, for whoever wonders why ${task ? "it does" : "they do"} not run
       <input name="reason" required maxlength="1000" pattern=".*\\S.*" autocomplete="off" autofocus value=${reason} onInput=${(event) => setReason(event.target.value)} /></label>
     <label>For how long
       <select name="length" value=${length} onChange=${(event) => setLength(event.target.value)}>
         ${LENGTHS.map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>
-    <div class="buttons end"><button type="button" onClick=${close}>Back</button><button class="primary" disabled=${isBusy}>Pause</button></div>
+    <div class="buttons end"><button type="button" onClick=${close}>Back</button><button class=${task ? "primary" : "danger"} disabled=${isBusy}>Pause${task ? "" : ` ${number}`}</button></div>
+  </form><//>`;
+}
+
+function ResumeAll({ scheduler }) {
+  const [isBusy, setBusy] = useState(false);
+  const number = plural(scheduler.paused, "task");
+  const submit = async (event) => {
+    event.preventDefault();
+    setBusy(true);
+    if (await resumeAll()) close();
+    else setBusy(false);
+  };
+  return html`<${Modal} label="Resume all tasks"><form onSubmit=${submit}>
+    <p><strong>This ends the pauses of ${number}</strong>, whoever made them.</p>
+    <p class="muted">What the code of the application suspends stays suspended. Of the ticks that were missed, each task runs as many as its rule for missed ticks says.</p>
+    <div class="buttons end"><button type="button" onClick=${close}>Back</button><button class="primary" autofocus disabled=${isBusy}>Resume ${number}</button></div>
   </form><//>`;
 }
 
@@ -86,8 +109,9 @@ export const Denied = ({ detail }) => html`<div class="gate"><div class="dialog-
 
 function Help() {
   const value = useCell(shortcuts);
+  useCell(may);
   return html`<${Modal} label="Keyboard"><dl class="keys">
-    ${KEYS.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
+    ${KEYS.filter(([, , acts]) => !acts || mayOperate()).map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
     <label class="check"><input type="checkbox" checked=${value === "on"} onChange=${(event) => shortcuts.set(event.target.checked ? "on" : "off")} /> Single letters are shortcuts</label>
     <div class="buttons end"><button type="button" class="primary" autofocus onClick=${close}>Close</button></div><//>`;
 }
@@ -95,7 +119,8 @@ function Help() {
 export function Dialogs() {
   const open = useCell(dialog);
   if (!open || link.value.state === "token") return null;
-  if (open.kind === "pause") return html`<${Pause} task=${open.task} />`;
+  if (open.kind === "pause" || open.kind === "pause all") return html`<${Pause} task=${open.task} scheduler=${open.scheduler} />`;
+  if (open.kind === "resume all") return html`<${ResumeAll} scheduler=${open.scheduler} />`;
   if (open.kind === "cancel") return html`<${Cancel} task=${open.task} />`;
   return html`<${Help} />`;
 }

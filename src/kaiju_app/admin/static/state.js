@@ -64,11 +64,11 @@ shortcuts.listeners.add((value) => keep("shortcuts", value));
 
 /** The connection: "new", "up", "down", "token" (one is needed) or "denied"; with a sentence. */
 export const link = new Cell({ state: "new", detail: "" });
-/** Whether an action was refused because one may only read. */
-export const readOnly = new Cell(false);
+/** What the caller may do, as the endpoint says: ["read", "operate"]; null until that is known. */
+export const may = new Cell(null);
 /** What was done, for eyes and for screen readers: {text, isError}. */
 export const notice = new Cell(null);
-/** The dialog that is open: {kind, task} or null. */
+/** The dialog that is open: {kind, task or scheduler} or null. */
 export const dialog = new Cell(null);
 
 export function setLink(state, detail = "") {

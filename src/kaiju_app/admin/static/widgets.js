@@ -1,8 +1,8 @@
 // Small parts that several views use.
 import { html } from "./vendor/preact.js";
-import { useClock } from "./state.js";
+import { may, useCell, useClock } from "./state.js";
 import { duration, full, ms, relative, short } from "./format.js";
-import { askCancel, isPaused, pauseOrResume, runNow, whyNot } from "./actions.js";
+import { askCancel, askPauseAll, askResumeAll, isPaused, mayOperate, pauseOrResume, runNow, whyNot } from "./actions.js";
 import { hrefOf } from "./router.js";
 
 /** An instant: in full when one points at it. */
@@ -37,6 +37,8 @@ export function Holds({ holds }) {
 }
 
 export function Buttons({ task, isSmall = false }) {
+  useCell(may);
+  if (!mayOperate()) return null;
   const why = whyNot(task);
   const kind = isSmall ? "small" : "";
   const name = (what) => `${what} ${task.name}`;
@@ -45,6 +47,15 @@ export function Buttons({ task, isSmall = false }) {
     <button type="button" class=${kind} disabled=${!!why} title=${why || "p"} aria-label=${name(isPaused(task) ? "Resume:" : "Pause:")} onClick=${() => pauseOrResume(task)}>${isPaused(task) ? "Resume" : "Pause"}</button>
     ${isSmall ? null : html`<button type="button" class="danger" disabled=${!!why || !task.running} title=${why || (task.running ? "End the run in progress (c)" : "Nothing is running")} onClick=${() => askCancel(task)}>Cancel run</button>`}
   </div>`;
+}
+
+/** To pause all tasks, and at the same place to undo it. */
+export function AllButtons({ scheduler }) {
+  useCell(may);
+  if (!scheduler || !mayOperate() || !scheduler.controlled_here) return null;
+  return html`<div class="buttons" role="group" aria-label="All tasks">
+    <button type="button" class="small" onClick=${() => askPauseAll(scheduler)}>Pause all …</button>
+    ${scheduler.paused ? html`<button type="button" class="small" onClick=${() => askResumeAll(scheduler)}>Resume all …</button>` : null}</div>`;
 }
 
 export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p><p>${children}</p></div>`;

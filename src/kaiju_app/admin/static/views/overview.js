@@ -1,7 +1,7 @@
 // Is all well? What runs, what fails, what comes, and what became of everything lately.
 import { html, useEffect } from "../vendor/preact.js";
 import { get, useLive } from "../api.js";
-import { Empty, Failure, Loading, Moment, Panel, State, TaskLink } from "../widgets.js";
+import { AllButtons, Empty, Failure, Loading, Moment, Panel, State, TaskLink } from "../widgets.js";
 import { BAD, OutcomeText } from "../outcomes.js";
 import { duration, ms, plural } from "../format.js";
 import { useNow } from "../state.js";
@@ -12,17 +12,16 @@ import { Timeline } from "../timeline.js";
 const MOST = 4;
 const HOUR_MS = 3_600_000;
 
-export function Overview({ parameters }) {
+export function Overview({ parameters, scheduler }) {
   useEffect(() => {
     document.title = "Scheduler";
   }, []);
-  const scheduler = useLive((signal) => get("api/scheduler", {}, signal), "scheduler", { everyMs: 5_000 });
   const found = useLive(load, "overview");
   if (found.error && !found.data) return html`<h1 class="visually-hidden">Overview</h1><${Failure} error=${found.error} again=${found.reload} />`;
   drawn.clear();
   for (const each of [...(found.data?.bad || []), ...(found.data?.running || []), ...(found.data?.next || [])]) drawn.set(each.id, each);
   return html`<h1 class="visually-hidden">Overview</h1>
-    <${HealthLine} scheduler=${scheduler.data} />
+    <${HealthLine} scheduler=${scheduler} />
     <div class="columns">
       <${Attention} items=${found.data?.bad} />
       <${Running} items=${found.data?.running} />
@@ -60,6 +59,7 @@ function HealthLine({ scheduler }) {
   return html`<section class=${`health ${state.healthy ? "is-well" : "is-ill"}`} aria-label="Health">
     <p class="health-word"><span class="dot" aria-hidden="true"></span><strong>${!scheduler.started ? "Not started" : state.healthy ? "All is well" : "Not well"}</strong>
     ${state.reasons.length ? html`<span class="health-reason">${state.reasons.join(" · ")}</span>` : null}</p>
+    <${AllButtons} scheduler=${scheduler} />
     <ul class="facts">${facts.map((each) => html`<li>${each}</li>`)}</ul>
     ${scheduler.holds.length ? html`<p class="hold"><strong>All tasks are held</strong>: ${scheduler.holds.join("; ")}</p>` : null}
     ${scheduler.loop_lag?.cause && scheduler.loop_lag.max_s > 0.5 ? html`<p class="remark">The loop was blocked for ${duration(scheduler.loop_lag.max_s)} by ${scheduler.loop_lag.cause}</p>` : null}

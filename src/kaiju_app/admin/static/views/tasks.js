@@ -1,10 +1,11 @@
 // All tasks. There may be ten thousand: pages are loaded as one scrolls, and only the rows that can be seen are drawn.
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
-import { get, useEvents, useLive } from "../api.js";
-import { Buttons, Empty, Failure, Loading, Moment, Scope, State, TaskLink } from "../widgets.js";
+import { get, useEvents } from "../api.js";
+import { AllButtons, Buttons, Empty, Failure, Loading, Moment, Scope, State, TaskLink } from "../widgets.js";
 import { BAD, OutcomeText, Sparkline, STATES } from "../outcomes.js";
 import { go, hrefOf } from "../router.js";
 import { drawn } from "../keyboard.js";
+import { may, useCell } from "../state.js";
 import { plural } from "../format.js";
 
 const PAGE = 100;
@@ -14,7 +15,7 @@ const LOOK_MS = 15_000;
 const narrow = matchMedia("(max-width: 760px)");
 const rowHeight = () => (narrow.matches ? 108 : 56); // As --row in style.css.
 
-const COLUMNS = [["state", "State"], ["name", "Task"], ["last_run_at", "Last run"], [null, "Last 30"], ["next_run_at", "Next run"], [null, "Actions"]];
+const COLUMNS = [["state", "State"], ["name", "Task"], ["last_run_at", "Last run"], [null, "Last 30"], ["next_run_at", "Next run"]];
 
 function filtersOf(parameters) {
   return {
@@ -95,13 +96,12 @@ function usePages(filters) {
   return { pages: isOld ? [] : found.pages, error: isOld ? null : found.error, isLoading: isOld, see, again: () => load(0) };
 }
 
-export function Tasks({ parameters }) {
+export function Tasks({ parameters, scheduler }) {
   const filters = filtersOf(parameters);
   const { pages, error, isLoading, see, again } = usePages(filters);
   const known = new Set();
   const items = pages.flatMap((page) => page.items).filter((each) => !known.has(each.id) && known.add(each.id));
   const hasMore = Boolean(pages.at(-1)?.next);
-  const { data: scheduler } = useLive((signal) => get("api/scheduler", {}, signal), "scheduler");
   useEffect(() => {
     document.title = "Tasks · Scheduler";
   }, []);
@@ -109,7 +109,7 @@ export function Tasks({ parameters }) {
   const isFiltered = Boolean(filters.q || filters.state.length || filters.outcome.length || filters.scope.length || filters.overdue);
   const total = scheduler ? ` of ${scheduler.tasks.toLocaleString("en")}` : "";
   return html`<div class="head"><h1>Tasks</h1><p class="muted" aria-live="polite">${isLoading ? "Loading …"
-      : isFiltered ? `${items.length.toLocaleString("en")}${hasMore ? "+" : ""}${total}` : scheduler ? plural(scheduler.tasks, "task") : ""}</p></div>
+      : isFiltered ? `${items.length.toLocaleString("en")}${hasMore ? "+" : ""}${total}` : scheduler ? plural(scheduler.tasks, "task") : ""}</p><${AllButtons} scheduler=${scheduler} /></div>
     <${Filters} filters=${filters} />
     ${partial ? html`<p class="remark">${partial}</p>` : null}
     ${error && !items.length ? html`<${Failure} error=${error} again=${again} />`
@@ -150,6 +150,8 @@ const Select = ({ label, value, options, onChange }) => html`<select aria-label=
 
 function Table({ items, filters, hasMore, see }) {
   const body = useRef(null);
+  const rights = useCell(may);
+  const acts = !rights || rights.includes("operate"); // As long as it is not known, the place for actions is empty.
   const [[first, last], setRange] = useState([0, 40]);
   const look = () => {
     if (!body.current) return;
@@ -183,8 +185,8 @@ function Table({ items, filters, hasMore, see }) {
   drawn.clear();
   for (const each of shown) drawn.set(each.id, each);
   const height = rowHeight();
-  return html`<div class="panel grid" role="table" aria-label="Tasks" aria-rowcount=${hasMore ? -1 : items.length + 1}>
-    <div role="rowgroup" class="grid-head"><div role="row" class="grid-row" aria-rowindex="1">${COLUMNS.map(([by, text]) => html`<${Column} by=${by} text=${text} filters=${filters} />`)}</div></div>
+  return html`<div class=${`panel grid ${acts ? "" : "is-read-only"}`} role="table" aria-label="Tasks" aria-rowcount=${hasMore ? -1 : items.length + 1}>
+    <div role="rowgroup" class="grid-head"><div role="row" class="grid-row" aria-rowindex="1">${COLUMNS.map(([by, text]) => html`<${Column} by=${by} text=${text} filters=${filters} />`)}${acts ? html`<div role="columnheader">Actions</div>` : null}</div></div>
     <div role="rowgroup" ref=${body} class="grid-body" style=${`height:${items.length * height}px`}>
       ${shown.map((task, i) => rowOf(task, first + i, height))}</div>
     ${hasMore ? html`<p class="muted loading">More are loaded as you scroll …</p>` : null}</div>`;
@@ -210,6 +212,11 @@ function Column({ by, text, filters }) {
     <button type="button" class="sort" onClick=${() => change({ sort: next })}>${text}<span aria-hidden="true">${isBy ? (isDown ? " ↓" : " ↑") : ""}</span></button></div>`;
 }
 
+function Actions({ task }) {
+  const rights = useCell(may);
+  return rights && !rights.includes("operate") ? null : html`<div role="cell" class="c-act"><${Buttons} task=${task} isSmall=${true} /></div>`;
+}
+
 function Row({ task, index, top }) {
   const run = task.last_run;
   const hold = task.holds[0];
@@ -221,6 +228,6 @@ function Row({ task, index, top }) {
     <div role="cell" class="c-spark"><${Sparkline} outcomes=${task.recent} /></div>
     <div role="cell" class="c-next">${hold && task.state !== "running" ? html`<span class="sub hold-text">held: ${hold.reason || hold.holder}</span>`
       : html`<${Moment} at=${task.next_run_at} />${task.next_run_at ? html`<span class="sub"><${Moment} at=${task.next_run_at} kind="next" /></span>` : null}`}</div>
-    <div role="cell" class="c-act"><${Buttons} task=${task} isSmall=${true} /></div>
+    <${Actions} task=${task} />
   </div>`;
 }
