@@ -53,8 +53,8 @@ class UpsetLog:
         found = [upset for kind in UpsetKind for upset in (*self._over[kind], *self._open(kind, task))]
         return [upset for upset in found if upset.task in (None, task)]
 
-    def latest(self, kinds: Collection[UpsetKind], most: int) -> list[Upset]:
-        """Return the latest *most* of these kinds, of all tasks, in the order of their ends: what goes on is last."""
+    def latest(self, kinds: Collection[UpsetKind], most: int = 0) -> list[Upset]:
+        """Return the latest *most* of these kinds, 0 for all, in the order of their ends: what goes on is last."""
         found = [upset for kind in kinds for upset in self._over[kind]]
         over = sorted(found, key=lambda upset: upset.until or 0)
         return [*over, *(each for each in self._going_on.values() if each.kind in kinds)][-most:]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from heapq import nlargest, nsmallest
 
 from kaiju_app._core.clock import NEVER, epoch_us
 from kaiju_app.scheduler import Outcome, Scope
@@ -19,6 +18,7 @@ from ._states import State
 from ._text import name_of
 
 CHUNK = 128  # Tasks that are looked at in one piece.
+ROOM = 512  # Places that are kept before they are sorted.
 
 Key = tuple[str, str]
 """The name of a task, and its home."""
@@ -164,19 +164,51 @@ async def _add_runs(tasks: Tasks, seen: Seen, keys: Sequence[Key], glances: list
 async def _first_places(
     query: Query, after: Place | None, keys: Sequence[Key], glances: Sequence[Glance]
 ) -> list[Place]:
-    slices, found = Slices(step=1), list[Place]()
-    first_of = nlargest if query.sort.down else nsmallest
+    slices, firsts = Slices(step=1), Firsts(query.limit + 1, down=query.sort.down)
     for first in range(0, len(keys), CHUNK):
         await slices.breathe()
         some = slice(first, first + CHUNK)
-        found += (
+        firsts.add(
             place
             for key, glance in zip(keys[some], glances[some], strict=True)
             if (not query.outcomes or glance.outcome in query.outcomes)
             and _is_after(place := (query.sort.key(glance), *key), after, query)
         )
-        found = first_of(query.limit + 1, found)
-    return found
+    return firsts.found()
+
+
+class Firsts:
+    """Keeps the first of many places. Most that come are behind those that are kept: each costs one comparison.
+
+    Args:
+        number: How many are wanted.
+        down: Whether the largest ones are the first.
+    """
+
+    def __init__(self, number: int, *, down: bool) -> None:
+        self._number = number
+        self._down = down
+        self._room = max(ROOM, 3 * number)
+        self._kept: list[Place] = []
+        self._last: Place | None = None
+
+    def add(self, places: Iterable[Place]) -> None:
+        """Look at more places."""
+        last = self._last
+        if last is None:
+            self._kept += places
+        elif self._down:
+            self._kept += (each for each in places if each > last)
+        else:
+            self._kept += (each for each in places if each < last)
+        if len(self._kept) >= self._room:
+            self._last = self.found()[-1]
+
+    def found(self) -> list[Place]:
+        """Return the first ones, in order."""
+        self._kept.sort(reverse=self._down)
+        del self._kept[self._number :]
+        return self._kept
 
 
 def _has_name(name: str, query: Query) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from starlette.responses import Response
 
 from kaiju_app._core.clock import epoch_us, utc
-from kaiju_app._core.upset import UpsetKind
+from kaiju_app._core.upset import Upset, UpsetKind
 from kaiju_app.errors import StoreUnavailable, WrongState
 from kaiju_app.scheduler import Outcome
 from kaiju_app.scheduler import _hosting as hosting
@@ -83,12 +83,12 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
     slices = Slices(step=1)
     drawings = [await _here(api, task, span, slices) for task in tasks]
     partial = [seen.partial, await _add_stored(endings, tasks, drawings, span)]
-    upcoming = []
+    upcoming, kept_off = [], window.bands_of(api.scheduler)
     for task, drawing in zip(tasks, drawings, strict=True):
         await slices.breathe()
         upcoming.append(_upcoming(task, max(since, now), until) if span.now <= span.until else [])
         drawing.drawn.size = _size(task, len(upcoming[-1]))
-        drawing.drawn.bands = _bands(api, task, span)
+        drawing.drawn.bands = _bands(task, span, kept_off)
     upsets, lives = window.upsets_of(api.scheduler, ""), await _lives(api, seen)
     lines = await lines_of(span.since, span.until, upsets, lives, _zones(tasks))
     written_lines = [each.model_dump_json() for each in lines]
@@ -166,7 +166,7 @@ def _zones(tasks: Sequence[Known]) -> set[ZoneInfo]:
     return {zone for task in tasks if task.face is not None for zone in window.zones_of_task(task.face)}
 
 
-def _bands(api: Api, task: Known, span: Window) -> list[Band]:
+def _bands(task: Known, span: Window, kept_off: Mapping[str | None, Sequence[Upset]]) -> list[Band]:
     here = [] if task.face is None else hosting.holds_of(task.face)
     stored = [] if task.record is None else task.record["holds"]
     bands = [
@@ -179,7 +179,7 @@ def _bands(api: Api, task: Known, span: Window) -> list[Band]:
         )
         for each in (*here, *stored)
     ]
-    for upset in window.upsets_of(api.scheduler, task.name) if task.face is not None else ():
+    for upset in (*kept_off.get(None, ()), *kept_off.get(task.name, ())) if task.face is not None else ():
         if upset.kind is UpsetKind.DISABLED or (upset.kind is UpsetKind.HELD and upset.until is not None):
             kind = BandKind.DISABLED if upset.kind is UpsetKind.DISABLED else BandKind.HELD
             bands.append(Band(upset.since, upset.until, kind, _short(upset.who or "unknown"), None))
@@ -202,16 +202,10 @@ def _us(text: object) -> int | None:
 
 def _upcoming(task: Known, since: datetime, until: datetime) -> list[datetime]:
     """Return those of the next ticks of *task* that are due from *since* to *until*."""
+    if task.face is not None:
+        return [each for each in window.ticks_until(task.face, epoch_us(until), MOST_UPCOMING) if each >= since]
     first = task.next_run_at
-    if first is None or first > until:
-        return []
-    if task.face is None:
-        return [first] if first >= since else []
-    for number in (4, MOST_UPCOMING):
-        found = task.face.upcoming(number)
-        if len(found) < number or found[-1] > until:
-            break
-    return [each for each in found if since <= each <= until]
+    return [] if first is None or not since <= first <= until else [first]
 
 
 # --- the answer ---

@@ -11,7 +11,7 @@ from kaiju_app._cluster.cluster import Cluster
 from kaiju_app._cluster.ledger_rows import run_of
 from kaiju_app._cluster.task import ClusterEntry
 from kaiju_app._core.calls import explain_calls
-from kaiju_app._core.clock import NEVER, utc
+from kaiju_app._core.clock import END, NEVER, utc
 from kaiju_app._core.model import Run
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.runner import enclosing_run_of
@@ -75,7 +75,7 @@ class ClusterTask(ScheduledTask[T]):
         holds = {} if record is None else true_holds(record.holds)
         return any(not hold.leased for key, hold in holds.items() if key != RESTORED)
 
-    def _upcoming(self, n: int) -> list[datetime]:
+    def _upcoming(self, n: int, until: int = END) -> list[datetime]:
         engine, entry, record = self._engine, self._cluster_entry, self._cluster_entry.last_record
         if record is None or not engine.started or not self.enabled or self.suspended or not engine.has(entry.entry):
             return []
@@ -88,8 +88,10 @@ class ClusterTask(ScheduledTask[T]):
         if tick < NEVER and timeline.due(tick) <= now:  # Another instance has run it since, and reports no single run.
             tick = timeline.due_ticks(tick, now).next.tick
         found: list[datetime] = []
-        while len(found) < n and tick < NEVER:
-            found.append(utc(timeline.due(tick)))
+        while len(found) < n and tick < NEVER and (due := timeline.due(tick)) <= until:
+            found.append(utc(due))
+            if len(found) == n:
+                break
             tick = timeline.next_after(tick).tick
         return found
 

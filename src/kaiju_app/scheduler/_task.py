@@ -9,6 +9,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from kaiju_app._core.calls import explain_calls
+from kaiju_app._core.clock import END
 from kaiju_app._core.model import Outcome, Run
 from kaiju_app._core.text import shortened
 from kaiju_app._core.validate import integer
@@ -98,8 +99,8 @@ class ScheduledTask(TaskParameters, Generic[T]):
         self._engine.check_loop("task.upcoming")
         return self._upcoming(integer("n", n, at_least=0))
 
-    def _upcoming(self, n: int) -> list[datetime]:
-        return next_ticks(self._engine, self._entry, n)
+    def _upcoming(self, n: int, until: int = END) -> list[datetime]:
+        return next_ticks(self._engine, self._entry, n, until)
 
     @property
     def result(self) -> T | None:

@@ -32,18 +32,34 @@ def state_of(engine: Engine, entry: TaskEntry, *, running: bool, suspended: bool
     return next((state for state, applies in states.items() if applies), "waiting")
 
 
-def next_ticks(engine: Engine, entry: TaskEntry, n: int) -> list[datetime]:
-    """Return when the next *n* ticks of a local task are due, aware UTC; none if none is planned."""
-    if not engine.started or entry.flags & DISABLED or engine.controls.is_held(entry) or not engine.has(entry):
+def next_ticks(engine: Engine, entry: TaskEntry, n: int, until: int = END) -> list[datetime]:
+    """Return when the next *n* ticks of a local task are due up to *until*, aware UTC; none if none is planned."""
+    is_off = not engine.started or entry.flags & DISABLED or engine.controls.is_held(entry) or not engine.has(entry)
+    if is_off or not n:
         return []
-    timeline = entry.host.timeline(entry, entry.spec)
-    tick = entry.due
+    spec, tick = entry.spec, entry.due
+    if spec.trigger is None and not spec.computed_ticks and not entry.flags & EXTRA_FIRST_TICK:
+        return _even_ticks(tick + engine.offset, spec.gap, n, until) if tick < NEVER else []
+    timeline = entry.host.timeline(entry, spec)
     found: list[datetime] = []
-    while len(found) < n and tick < NEVER:
-        found.append(utc(min(END, timeline.due(tick) + engine.offset)))  # The wall clock may have been set meanwhile.
+    while tick < NEVER:
+        due = timeline.due(tick) + engine.offset
+        if due > until and until < END:
+            break
+        found.append(utc(min(END, due)))  # The wall clock may have been set meanwhile.
+        if len(found) == n:  # The next tick of a calendar takes a while to find.
+            break
         is_extra = entry.flags & EXTRA_FIRST_TICK and len(found) == 1
         tick = (timeline.next_after(tick) if is_extra else timeline.next_after_tick(tick)).tick
     return found
+
+
+def _even_ticks(first: int, gap: int, n: int, until: int) -> list[datetime]:
+    """Return the first *n* ticks of a grid up to *until*: a page shows ten thousand of them."""
+    if first > until:
+        return []
+    begin, step = utc(first), timedelta(microseconds=gap)
+    return [begin + number * step for number in range(min(n, (until - first) // gap + 1))]
 
 
 def runs_of(engine: Engine, entry: TaskEntry) -> list[Run]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,7 @@ from kaiju_app._core.clock import epoch_us, utc
 from kaiju_app._core.ledger_query import LedgerQuery, Place
 from kaiju_app._core.model import Outcome, Reason
 from kaiju_app._core.run_id import run_id
-from kaiju_app._core.upset import Upset
+from kaiju_app._core.upset import Upset, UpsetKind
 from kaiju_app._engine.ledger import PACKED, UNSET, RunRecord, read, record_of_overtaken
 from kaiju_app.errors import WrongState
 from kaiju_app.triggers._lint_dst import changes
@@ -112,6 +112,19 @@ def begun(task: ScheduledTask[Any]) -> Begun | None:
         return None
     fence = None if run.claim is None else run.claim.fence
     return Begun(run.started + engine.offset, run.tick + engine.offset, (engine.instance, run.started, fence))
+
+
+def ticks_until(task: ScheduledTask[Any], until: int, most: int) -> list[datetime]:
+    """Return when the next ticks of *task* are due, up to *until* and at most so many."""
+    return task._upcoming(most, until)
+
+
+def bands_of(scheduler: Scheduler) -> dict[str | None, list[Upset]]:
+    """Return what has kept each task from running, by its name, in one look at all of it; None: all tasks."""
+    found: dict[str | None, list[Upset]] = {}
+    for upset in scheduler._engine.upsets.latest((UpsetKind.HELD, UpsetKind.DISABLED)):
+        found.setdefault(upset.task, []).append(upset)
+    return found
 
 
 def upsets_of(scheduler: Scheduler, task: str) -> list[Upset]:

@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from behaviour.admin.common import Client, client_of
 from behaviour.admin.test_tasks import fail
 from behaviour.cluster.common import Made, share, started
+from kaiju_app._engine.upsets import UpsetLog
 from kaiju_app.admin._states import State
-from kaiju_app.admin._timeline_models import TimelineTask
+from kaiju_app.admin._timeline_models import MOST_UPCOMING, TimelineTask
 from kaiju_app.admin._written import written
-from kaiju_app.scheduler import Scheduler
+from kaiju_app.scheduler import Cron, Scheduler
+from kaiju_app.scheduler._glance import Glances
+from kaiju_app.triggers._timeline import EvenTimeline, SearchedTimeline
 from support.reading import nothing
 
 SORTS = ["next_run_at", "-next_run_at", "last_run_at", "-last_run_at", "state", "-state"]
@@ -118,3 +123,58 @@ def test_an_answer_that_is_written_in_pieces_is_the_same() -> None:
     pieces = bytes(written(task, bars=["1", "[2]"]).body)
 
     assert pieces.replace(b'"bars":[1,[2]]', b'"bars":[]') == task.model_dump_json().encode()
+
+
+class Counted:
+    """Counts the calls of a method."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kind: type, method: str) -> None:
+        self.calls = 0
+        real = getattr(kind, method)
+
+        def counting(*args: Any, **options: Any) -> Any:
+            self.calls += 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(kind, method, counting)
+
+
+async def test_lists_and_timelines_compute_no_tick_that_they_do_not_show(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        scheduler.schedule_task(nothing, 10, name=f"even {number}")
+        scheduler.schedule_task(nothing, 10, name=f"spread {number}", jitter_s=5)
+        scheduler.schedule_task(nothing, trigger=Cron("*/5 * * * *"), name=f"cron {number}")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(100)
+        for path, computed in {
+            "/api/tasks?limit=500": 0,
+            "/api/tasks?limit=500&sort=last_run_at": 0,
+            "/api/tasks?limit=500&outcome=SUCCEEDED": 0,
+            "/api/timeline?limit=500": 30 * (MOST_UPCOMING - 1) + 30 * 3,  # Three five minutes are in the window.
+        }.items():
+            await client.get(path)
+            with monkeypatch.context() as patch:
+                ticks = [Counted(patch, kind, "next_after_tick") for kind in (EvenTimeline, SearchedTimeline)]
+                looks = [Counted(patch, UpsetLog, each) for each in ("of", "latest")]
+                await client.get(path)
+            assert sum(each.calls for each in ticks) <= computed, path
+            assert sum(each.calls for each in looks) <= 2, path
+
+
+async def test_lists_describe_no_task_again_that_has_not_changed(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        scheduler.schedule_task(nothing, 1000 + number, name=f"some {number}")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(100)
+        await client.get("/api/tasks?sort=state")
+        scheduler.tasks["some 7"].disable()
+        described = Counted(monkeypatch, Glances, "_looked_at")
+        for sort in SORTS:
+            await client.get(f"/api/tasks?sort={sort}")
+        await client.get("/api/tasks?outcome=FAILED")
+
+    assert described.calls == 1
