@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +45,7 @@ from kaiju_app.stores.postgres._listener import pause_of
 from support.engines import change_one, claim_any, shared_database
 from support.pgbouncer import PgBouncer, find_pgbouncer
 from support.postgres_server import ExternalServer, Server, find_programs, found_or_skip, shared_server
+from support.records import replace
 from support.tcp_proxy import Proxy
 
 pytestmark = pytest.mark.realtime

@@ -16,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +50,7 @@ from kaiju_app.stores.sqlite._records import SQL
 from kaiju_app.stores.sqlite._store import AT_ONCE, TIMEOUT_S
 from support.engines import change_one, claim_any
 from support.program import WatchedProcess
+from support.records import replace
 
 pytestmark = pytest.mark.realtime
 
@@ -86,7 +86,6 @@ def store(opened: Open, loop: asyncio.AbstractEventLoop) -> SqliteStore:
 
 PRELUDE = """
 import asyncio, os, signal, sys, time
-from dataclasses import replace
 from kaiju_app.stores import SqliteStore
 from kaiju_app.stores._record import LedgerRow, NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._answers import FinishRequest

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from kaiju_app.stores._transitions import (
     unhold,
 )
 from support.engines import ENGINES, Make, change_one, claim_any, store_factories
+from support.records import replace
 
 T0 = 1_800_000_000_000_000
 S = 1_000_000

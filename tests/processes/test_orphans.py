@@ -7,7 +7,6 @@ import sqlite3
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -45,7 +44,7 @@ class Timed:
 
 
 Fill = Callable[[str, int], Coroutine[Any, Any, None]]
-OTHERS = ", ".join(field.name for field in fields(TaskRecord) if field.name not in ("name", "owner"))
+OTHERS = ", ".join(name for name in TaskRecord._fields if name not in ("name", "owner"))
 COPIES = (
     f"INSERT INTO kaiju_task (app, name, partition_hash, {OTHERS}) SELECT app, 'orphan ' || number, number, {OTHERS}"
 )

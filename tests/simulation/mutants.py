@@ -82,7 +82,7 @@ SIMULATED = [
         "an expired lease is taken over without a challenge or a grace",
         TAKEOVER,
         "new = expire(old, over) or challenge(old, now, grace) or old",
-        "new = expire(replace(old, challenged=True), over) or old",
+        "new = expire(old._replace(challenged=True), over) or old",
         scenes("cut off"),
     ),
     mutant(
@@ -90,7 +90,7 @@ SIMULATED = [
         "a lease is taken over once it has been expired for the grace, without a challenge",
         TAKEOVER,
         "new = expire(old, over) or challenge(old, now, grace) or old",
-        "new = expire(replace(old, challenged=True, lease_until=(old.lease_until or now) + grace), over) or old",
+        "new = expire(old._replace(challenged=True, lease_until=(old.lease_until or now) + grace), over) or old",
         scenes("late orders", "set again"),
     ),
     mutant(
@@ -106,8 +106,8 @@ SIMULATED = [
         "a hold with an expired lease is removed without a challenge",
         TAKEOVER,
         "new = expire_hold(new, over, key) or challenge_hold(new, now, key, grace) or new",
-        "held = {**new.holds, key: replace(new.holds[key], challenged=True)}\n"
-        "                new = expire_hold(replace(new, holds=held), over, key) or new",
+        "held = {**new.holds, key: new.holds[key]._replace(challenged=True)}\n"
+        "                new = expire_hold(new._replace(holds=held), over, key) or new",
         scenes("cut off inside"),
     ),
     mutant(

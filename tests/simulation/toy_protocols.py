@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kaiju_app._cluster.store_clock import StoreClock
@@ -32,6 +32,7 @@ from kaiju_app.stores._transitions import (
 )
 from simulation import Ask, AskHook, BootHook, Instance
 from support.engines import change_one
+from support.records import replace
 
 T = TypeVar("T")
 

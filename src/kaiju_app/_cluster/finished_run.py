@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kaiju_app._engine.spec import Kind, TaskSpec
 from kaiju_app.stores._answers import FinishRequest
@@ -14,8 +14,7 @@ from .policy import SkippedTicks, next_tick, on_finish
 from .task import ClusterEntry
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRun:
+class FinishedRun(NamedTuple):
     """A run that is over, with everything that decides what follows it; times are the store's.
 
     Attributes:

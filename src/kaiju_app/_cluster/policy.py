@@ -8,7 +8,6 @@ clock.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from kaiju_app._core.clock import NEVER, utc
@@ -219,6 +218,6 @@ def take_over(
         for key, held in new.holds.items():
             if not held.leased or (calm and not key.startswith(f"{me}#")):
                 new = expire_hold(new, over, key) or challenge_hold(new, now, key, grace) or new
-        return None if new is old else (replace(new, rev=max(old.rev + 1, now)), rows)
+        return None if new is old else (new._replace(rev=max(old.rev + 1, now)), rows)
 
     return transition

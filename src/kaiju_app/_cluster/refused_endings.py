@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kaiju_app._core.logs import facts
 from kaiju_app._core.text import shortened
 from kaiju_app._engine.events import log
@@ -23,11 +21,11 @@ def without_texts(ending: FinishRequest, why: str) -> FinishRequest | None:
         return None
     error = shortened(NOT_KEPT + why, SHOWN)
     rows = tuple(
-        row if row.error is None and row.result is None else replace(row, error=error, result=None)
+        row if row.error is None and row.result is None else row._replace(error=error, result=None)
         for row in ending.rows
     )
     is_lean = rows == ending.rows or any((row.error or "").startswith(NOT_KEPT) for row in ending.rows)
-    return replace(ending, rows=() if is_lean else rows)
+    return ending._replace(rows=() if is_lean else rows)
 
 
 def tell(store: str, ending: FinishRequest, lean: FinishRequest | None, why: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from kaiju_app._core.clock import utc
@@ -136,7 +135,7 @@ class ClusterRuns:
         task = self._tasks.get(held.name)
         if task is not None and task.last_record is not None:
             holds = {key: each for key, each in task.last_record.holds.items() if key != held.key}
-            task.last_record = replace(task.last_record, holds=holds)
+            task.last_record = task.last_record._replace(holds=holds)
 
     def on_hold_lost(self, held: OwnedHold) -> None:
         """Learn that a hold has expired: the task may run from now on."""

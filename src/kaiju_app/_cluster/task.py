@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from kaiju_app._core.clock import NEVER
@@ -112,7 +111,7 @@ class ClusterEntry:
         """The record as it was last read, with the ending since then; None if it was never read."""
         if self._ended is not None and self._last_record is not None:
             me, ending = self._ended
-            old = replace(self._last_record, schedule=ending.schedule)
+            old = self._last_record._replace(schedule=ending.schedule)
             new = finish(old, old.rev, me, ending.fence, ending.tick, ending.schedule, ending.following)
             self.last_record = new if isinstance(new, TaskRecord) else old
         return self._last_record

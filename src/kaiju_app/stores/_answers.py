@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ._record import LedgerRow, NextTick, TaskRecord
 
@@ -90,8 +91,7 @@ class Renewed:
     unwanted: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class FinishRequest:
+class FinishRequest(NamedTuple):
     """How the tick of a claim ends.
 
     Attributes:

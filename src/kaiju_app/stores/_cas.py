@@ -6,7 +6,6 @@ The default of every engine, and memory and SQLite, are made of these; PostgreSQ
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from zlib import crc32
 
 from ._answers import FinishRequest, Renewed
@@ -64,7 +63,7 @@ def prolonging(me: str, fence: int | None, keys: Collection[str], ttl: int) -> T
         for key in sorted(keys):
             new = renew_hold(new, now, key, ttl) or new
         # One write, however many leases it extends.
-        return None if new is old else replace(new, rev=max(old.rev + 1, now))
+        return None if new is old else new._replace(rev=max(old.rev + 1, now))
 
     return simply(prolonged)
 

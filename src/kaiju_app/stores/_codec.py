@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
 from functools import cache
-from operator import attrgetter
 from typing import Any, Protocol
 
 from kaiju_app._core.text import shortened
@@ -14,9 +12,7 @@ from kaiju_app._core.text import shortened
 from ._record import LedgerRow, StoredHold, TaskRecord
 from ._selection import partition_hash
 
-RECORD = tuple(field.name for field in fields(TaskRecord))
-ROW = tuple(field.name for field in fields(LedgerRow))
-values_of_record, values_of_row = attrgetter(*RECORD), attrgetter(*ROW)
+RECORD, ROW = TaskRecord._fields, LedgerRow._fields
 FLAGS = frozenset({"manual", "challenged", "next_unknown", "more"})  # Some databases store them as numbers.
 RECORD_FLAGS = [place for place, name in enumerate(RECORD) if name in FLAGS]
 VERSION, HOLDS = RECORD.index("version"), RECORD.index("holds")
@@ -40,7 +36,7 @@ def _with_flags(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
 
 
 def _values(record: TaskRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in RECORD} | {"partition_hash": partition_hash(record.name)}
+    return record._asdict() | {"partition_hash": partition_hash(record.name)}
 
 
 # --- JSON, in one parameter of a statement ---
@@ -48,13 +44,13 @@ def _values(record: TaskRecord) -> dict[str, Any]:
 
 def record_to_json_values(record: TaskRecord, app: str) -> dict[str, Any]:
     """Return the values of a record by column, for JSON."""
-    holds = {key: asdict(storable_hold(hold)) for key, hold in record.holds.items()}
+    holds = {key: storable_hold(hold)._asdict() for key, hold in record.holds.items()}
     return _values(record) | {"app": app, "holds": holds}
 
 
 def rows_to_json_values(rows: Sequence[LedgerRow]) -> list[dict[str, Any]]:
     """Return the values of rows by column, for JSON."""
-    return [dict(zip(ROW, values_of_row(storable_row(row)), strict=True)) for row in rows]
+    return [storable_row(row)._asdict() for row in rows]
 
 
 def records_from_json(text: str | None) -> list[TaskRecord]:
@@ -81,12 +77,12 @@ def records_from_arrays(arrays: Arrays) -> list[TaskRecord]:
     columns = {name: arrays[name] or () for name in RECORD}
     columns["version"] = [_version(text) for text in columns["version"]]
     columns["holds"] = [_holds(text) for text in columns["holds"]]
-    return [TaskRecord(*values) for values in zip(*columns.values(), strict=True)]
+    return list(map(TaskRecord._make, zip(*columns.values(), strict=True)))
 
 
 def rows_to_arrays(rows: Sequence[LedgerRow]) -> dict[str, Sequence[Any]]:
     """Return the values of rows in an array for each column; its name begins with ``row_``."""
-    columns = list(zip(*(values_of_row(storable_row(row)) for row in rows), strict=True)) or [()] * len(ROW)
+    columns = list(zip(*map(storable_row, rows), strict=True)) or [()] * len(ROW)
     return {f"row_{name}": column for name, column in zip(ROW, columns, strict=True)}
 
 
@@ -104,14 +100,14 @@ def _holds(text: str) -> dict[str, StoredHold]:
 
 def record_to_array(record: TaskRecord) -> list[Any]:
     """Return the hash for partitions and the values of a record, version and holds as JSON texts."""
-    values = list(values_of_record(record))
+    values: list[Any] = list(record)
     values[VERSION], values[HOLDS] = json.dumps(record.version), _holds_to_text(record.holds)
     return [partition_hash(record.name), *values]
 
 
 def row_to_array(row: LedgerRow) -> tuple[Any, ...]:
     """Return the values of a ledger row."""
-    return values_of_row(storable_row(row))
+    return storable_row(row)
 
 
 def arrays_to_text(arrays: Sequence[Sequence[Any]]) -> str:
@@ -140,14 +136,14 @@ def record_from_columns(columns: Mapping[str, Any]) -> TaskRecord:
         raise ValueError(f"the record of task {columns['name']!r} cannot be read: {exc}") from exc
     for place in RECORD_FLAGS:
         values[place] = bool(values[place])
-    return TaskRecord(*values)
+    return TaskRecord._make(values)
 
 
 def _holds_to_text(holds: Mapping[str, StoredHold]) -> str:
     """Return holds as JSON. No holds are ``{}``, to which queries compare."""
     if not holds:
         return "{}"
-    return json.dumps({key: asdict(storable_hold(hold)) for key, hold in holds.items()}, sort_keys=True)
+    return json.dumps({key: storable_hold(hold)._asdict() for key, hold in holds.items()}, sort_keys=True)
 
 
 # --- text ---
@@ -158,13 +154,13 @@ def storable_row(row: LedgerRow) -> LedgerRow:
     error = row.error and storable(shortened(row.error))
     result = row.result and storable(row.result)  # JSON remains JSON, and has a limit of its own.
     is_storable = (error, result) == (row.error, row.result)
-    return row if is_storable else replace(row, error=error, result=result)
+    return row if is_storable else row._replace(error=error, result=result)
 
 
 def storable_hold(hold: StoredHold) -> StoredHold:
     """Return *hold* with texts that any database can store, ``shortened()``."""
     reason = hold.reason and storable(shortened(hold.reason))
-    return replace(hold, holder=storable(shortened(hold.holder)), reason=reason)
+    return hold._replace(holder=storable(shortened(hold.holder)), reason=reason)
 
 
 def storable(text: str) -> str:

@@ -8,7 +8,7 @@ grace of a lease, in which whoever ran or held its task puts that back: until th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ._answers import FinishRequest
 from ._record import NextTick, StoredHold, TaskRecord
@@ -57,11 +57,11 @@ def put_back(old: TaskRecord | None, now: int, known: Known, grace: int) -> Task
         )
     if old.rev >= known.rev and old.last_done >= known.done:
         return None
-    new = replace(old, rev=max(old.rev + 1, now, known.rev + 1), holds=_held(old.holds, now, grace))
+    new = old._replace(rev=max(old.rev + 1, now, known.rev + 1), holds=_held(old.holds, now, grace))
     if old.owner is not None or old.next_tick > known.done:
         return new
-    return replace(
-        new, next_tick=coming.tick, next_due=coming.due, next_unknown=coming.unknown, last_done=known.done, claims=0
+    return new._replace(
+        next_tick=coming.tick, next_due=coming.due, next_unknown=coming.unknown, last_done=known.done, claims=0
     )
 
 
@@ -83,8 +83,7 @@ def take_back(old: TaskRecord | None, now: int, claimed: TaskRecord, ttl: int, g
     if not is_lost(old, claimed):
         return None
     base = claimed if old is None else old
-    return replace(
-        claimed,
+    return claimed._replace(
         rev=max(now, base.rev + 1, claimed.rev + 1),
         schedule=base.schedule,
         version=base.version,

@@ -10,7 +10,7 @@ A transition that returns None is refused, and nothing changes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from kaiju_app._core.clock import NEVER
@@ -24,7 +24,7 @@ WORDS = 200  # Characters kept of who held a task: a reason may be arbitrarily l
 
 def stamped(old: TaskRecord, now: int, **changes: object) -> TaskRecord:
     """Return *old* with *changes*, and a rev larger than any before, even if the record was lost in between."""
-    return replace(old, rev=max(old.rev + 1, now), **changes)  # type: ignore[arg-type]
+    return old._replace(rev=max(old.rev + 1, now), **changes)  # type: ignore[arg-type]
 
 
 # --- the schedule ---
@@ -70,7 +70,7 @@ def define(old: TaskRecord | None, now: int, new: Definition, *, again: bool = F
         # Claims of a tick that is dropped do not count for another one.
         claims = old.claims if tick == old.next_tick else 0
         due, unknown = max(new.by_rule.due, tick), new.by_rule.unknown
-        old = replace(old, next_tick=tick, next_due=due, next_unknown=unknown, claims=claims)
+        old = old._replace(next_tick=tick, next_due=due, next_unknown=unknown, claims=claims)
     return stamped(old, now, schedule=new.schedule, version=new.version, known_at=now)
 
 
@@ -123,8 +123,7 @@ def claim(old: TaskRecord, now: int, me: str, ttl: int, ahead: int = 0, *, extra
         return None
     manual = extra or old.next_due > now + ahead
     fence = max(old.rev + 1, now)
-    return replace(
-        old,
+    return old._replace(
         rev=fence,
         fence=fence,
         owner=me,
@@ -275,7 +274,7 @@ def renew_hold(old: TaskRecord, now: int, key: str, ttl: int) -> TaskRecord | No
     held = old.holds.get(key)
     if held is None:
         return None
-    return stamped(old, now, holds={**old.holds, key: replace(held, until=now + ttl, challenged=False)})
+    return stamped(old, now, holds={**old.holds, key: held._replace(until=now + ttl, challenged=False)})
 
 
 def unhold(old: TaskRecord, now: int, key: str) -> TaskRecord | None:
@@ -303,7 +302,7 @@ def challenge_hold(old: TaskRecord, now: int, key: str, grace: int) -> TaskRecor
     held = old.holds.get(key)
     if held is None or not held.leased or held.challenged or held.until is None or held.until >= now:
         return None
-    return stamped(old, now, holds={**old.holds, key: replace(held, until=now + grace, challenged=True)})
+    return stamped(old, now, holds={**old.holds, key: held._replace(until=now + grace, challenged=True)})
 
 
 def expire_hold(old: TaskRecord, now: int, key: str) -> TaskRecord | None:

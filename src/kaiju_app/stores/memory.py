@@ -81,7 +81,7 @@ class MemoryStore(Store):
             if new is None:
                 del self._records[name]
             else:
-                self._records[name] = new if not new.holds else replace(new, holds=_storable(new.holds))
+                self._records[name] = new if not new.holds else new._replace(holds=_storable(new.holds))
             for row in rows:
                 self._keep(row)
             waiting, self._waiting = self._waiting, {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -11,6 +10,7 @@ from behaviour.cluster.common import Journal, Made, nothing, share
 from kaiju_app.errors import InvalidArgument, UnknownTask, WrongState
 from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import MemoryStore
+from support.records import replace
 
 WEEK_S = 7 * 86_400
 

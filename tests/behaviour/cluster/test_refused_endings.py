@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -17,6 +16,7 @@ from kaiju_app.stores._answers import ChangeResult, FinishRequest
 from kaiju_app.stores._cas import Transition
 from kaiju_app.stores._record import LedgerRow
 from kaiju_app.stores._transitions import Refusal
+from support.records import replace
 from support.virtual import VirtualLoop
 
 OTHERS = [f"other {number}" for number in range(40)]

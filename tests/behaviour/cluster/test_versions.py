@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,7 @@ from behaviour.cluster.common import Journal, Made, nothing, now, share, started
 from kaiju_app.scheduler import LeaseTiming, Missed
 from kaiju_app.stores import MemoryStore
 from support.reading import ZERO, at
+from support.records import replace
 
 
 async def test_a_new_release_changes_the_rule_and_an_old_one_follows(

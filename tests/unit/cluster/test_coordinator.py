@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -24,6 +24,7 @@ from kaiju_app.stores._record import LedgerRow, NextTick, TaskRecord
 from kaiju_app.stores._transitions import Definition, Refusal, define
 from kaiju_app.stores.memory import MemoryStore
 from support.engines import change_one
+from support.records import replace
 from support.virtual import EPOCH_US, VirtualLoop
 
 SECOND = 1_000_000

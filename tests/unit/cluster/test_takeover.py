@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from kaiju_app._cluster.policy import take_over
 from kaiju_app.stores._record import StoredHold, TaskRecord
+from support.records import replace
 from unit.stores.test_transitions import CLAIMED, GRACE, HELD, NOW, TTL
 
 pytestmark = pytest.mark.pure

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from kaiju_app.stores._answers import FinishRequest
 from kaiju_app.stores._record import NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._recovery import RESTORED, Known, end_lost, hold_again, is_lost, put_back, take_back
 from kaiju_app.stores._transitions import claim, expire, finish, is_due
+from support.records import replace
 
 NOW, TTL, GRACE = 1_000_000, 10_000, 4_500
 BASE = TaskRecord("task", NOW - 900, "{}", (1,), NOW - 10, NOW - 10, NOW - 100, NOW - 900)

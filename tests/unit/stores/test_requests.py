@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from kaiju_app.stores._record import NextTick, StoredHold, TaskRecord, end_key, true_holds
 from kaiju_app.stores._requests import ask_for_end
 from kaiju_app.stores._transitions import expire, finish, release, remove_dead, return_unstarted
+from support.records import replace
 
 NOW = 1_000_000
 TTL = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -39,6 +38,7 @@ from kaiju_app.stores._transitions import (
     return_unstarted,
     unhold,
 )
+from support.records import replace
 
 NOW = 1_000_000
 TTL = 100
@@ -58,7 +58,7 @@ def changed(old: TaskRecord, new: TaskRecord | None) -> dict[str, Any]:
     """Return the fields that differ, except the rev, which must have grown."""
     assert new is not None
     assert new.rev > old.rev
-    names = [field.name for field in fields(TaskRecord)]
+    names = TaskRecord._fields
     return {name: getattr(new, name) for name in names if name != "rev" and getattr(old, name) != getattr(new, name)}
 
 
