@@ -21,7 +21,9 @@ from .claims import BATCH_DELAY, Claims
 from .part import Part
 from .refused_endings import tell, without_texts
 from .starter import Starter
-from .store_client import MAX_PER_CALL, REFUSED_RETRY
+from .store_client import REFUSED_RETRY
+
+MOST_AT_ONCE = 2_000  # Endings in one call. All that wait go together, or the next ticks of their tasks would be late.
 
 
 @dataclass(eq=False, repr=False)
@@ -40,7 +42,7 @@ class Endings(Part):
     _wake: Callable[[], None]
     pending: dict[Key, FinishRequest] = field(default_factory=dict)
     _send_at: int = 0
-    _most: int = MAX_PER_CALL
+    _most: int = MOST_AT_ONCE
     _not_before: dict[Key, int] = field(default_factory=dict)
     """Steady times before which endings that the store does not accept are not sent again."""
 
@@ -91,7 +93,7 @@ class Endings(Part):
             self._most = max(1, len(endings) // 2)
             self._put_last(endings)
             return
-        self._most = min(2 * self._most, MAX_PER_CALL)
+        self._most = min(2 * self._most, MOST_AT_ONCE)
         for ending, refusal in zip(endings, refusals, strict=True):
             claim = self._own.claims.get(ending.name)
             if refusal is Refusal.BUSY:

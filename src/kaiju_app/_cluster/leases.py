@@ -24,6 +24,7 @@ from .registration import Registration
 from .starter import Starter
 
 AGAIN = 100_000  # A hold is put back as soon as there is a record again.
+NEW = 4  # A lease newer than this part of the time between renewals is left to the next one: most runs are short.
 MAX_WATCH_DELAY = 500_000  # The loop's timers stop while the machine sleeps; expired leases are seen this soon after.
 
 
@@ -45,9 +46,10 @@ class Leases(Part):
     """No deadline comes before it, and most come later: the true one is found when it has come."""
 
     async def run(self) -> None:
-        """Renew everything. With nothing to renew, too: the answer names claims whose own answer was lost."""
+        """Renew what is not new. With nothing to renew, too: the answer names claims whose own answer was lost."""
         client = self._client
-        runs = {name: claim.fence for name, claim in self._own.claims.items()}
+        old = client.steady() + client.lease.ttl - client.lease.renew // NEW
+        runs = {name: claim.fence for name, claim in self._own.claims.items() if claim.deadline <= old}
         keys: dict[str, set[str]] = {}
         for held in self._own.holds.values():
             keys.setdefault(held.name, set()).add(held.key)

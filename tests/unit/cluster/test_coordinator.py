@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -19,8 +20,9 @@ from kaiju_app._cluster.neighbours import Neighbours
 from kaiju_app._cluster.notes import Notes
 from kaiju_app._cluster.timing import LeaseTiming
 from kaiju_app._engine.upsets import UpsetLog
-from kaiju_app.stores._answers import FinishRequest, Renewed, Snapshot
+from kaiju_app.stores._answers import Claimed, FinishRequest, Renewed, Snapshot
 from kaiju_app.stores._record import LedgerRow, NextTick, TaskRecord
+from kaiju_app.stores._selection import ClaimQuery
 from kaiju_app.stores._transitions import Definition, Refusal, define
 from kaiju_app.stores.memory import MemoryStore
 from support.engines import change_one
@@ -293,6 +295,52 @@ async def test_many_claims_are_given_back_with_few_questions(loop: VirtualLoop) 
 
     assert store.asked - before < 10
     assert {(each.owner, each.claims) for each in (await store.scan()).records} == {(None, 0)}
+
+
+async def test_all_endings_that_wait_are_told_together(loop: VirtualLoop) -> None:
+    class Counted(MemoryStore):
+        told: ClassVar[list[int]] = []
+
+        async def finish(self, me: str, endings: Sequence[FinishRequest]) -> list[Refusal | None]:
+            self.told.append(len(endings))
+            return await super().finish(me, endings)
+
+    store = Counted(loop.virtual_clock.wall)
+    await register(store, *(f"t{number}" for number in range(1_200)), first=ZERO + 7 * SECOND)
+    one = Instance(loop, store, "one")
+    await asyncio.sleep(11)
+
+    assert store.told == [1_200]
+    await one.stop()
+
+
+async def test_a_lease_is_renewed_unless_it_is_new(loop: VirtualLoop) -> None:
+    class Watched(MemoryStore):
+        leased: ClassVar[dict[str, list[int]]] = {}
+
+        async def claim(self, query: ClaimQuery) -> Claimed:
+            claimed = await super().claim(query)
+            self.leased |= {record.name: [loop.virtual_clock.steady()] for record in claimed.records}
+            return claimed
+
+        async def renew(self, me: str, runs: Mapping[str, int], *rest: Any) -> Renewed:
+            for name in runs:
+                self.leased[name].append(loop.virtual_clock.steady())
+            return await super().renew(me, runs, *rest)
+
+    store = Watched(loop.virtual_clock.wall)
+    for number in range(40):
+        await register(store, f"t{number}", every_s=1_000, first=ZERO + 7 * SECOND + number * SECOND // 10)
+    one = Instance(loop, store, "one", takes_s=30)
+    await asyncio.sleep(20)
+
+    ages = [(later - earlier) / SECOND for each in store.leased.values() for earlier, later in pairwise(each)]
+    first = [(each[1] - each[0]) / SECOND for each in store.leased.values()]
+    assert len(first) == 40
+    assert 0.5 <= min(first) < 1
+    assert 2 < max(first) < 2.6
+    assert max(ages) < 2.6
+    await one.stop()
 
 
 @pytest.mark.parametrize("timing", [TIMING, LeaseTiming.for_failover(5), LeaseTiming.for_failover(60)], ids=str)
