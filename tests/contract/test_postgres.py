@@ -40,7 +40,7 @@ from kaiju_app.stores._record import NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery
 from kaiju_app.stores._transitions import Refusal, hold, request_run, unhold
 from kaiju_app.stores.postgres import PostgresStore, _connection, _hosts, _schema
-from kaiju_app.stores.postgres._columns import ending_columns
+from kaiju_app.stores.postgres._columns import ending_columns, numbers, texts
 from kaiju_app.stores.postgres._listener import pause_of
 from support.engines import change_one, claim_any, shared_database
 from support.pgbouncer import PgBouncer, find_pgbouncer
@@ -562,8 +562,8 @@ async def test_claims_find_what_is_due_without_looking_at_every_record(database:
         some = {each.name: lambda old, now, each=each: (each, ()) for each in records[start : start + 500]}
         assert all(each.done for each in (await store.change_each(some)).values())
     values = {"app": store.app, "me": ME, "ttl": TTL, "limit": 50, "ahead": S, "lead": S // 10,
-              "not_ahead": ["y"], "count": 3, "index": 1, "patience": S,
-              "names": names[:100]}  # fmt: skip
+              "not_ahead": texts(["y"]), "count": 3, "index": 1, "patience": S,
+              "names": texts(names[:100]), "number": 100}  # fmt: skip
     async with connected(database) as connection:
         await connection.execute("ANALYZE")
         for name in ("claim", "renew", "finish"):
@@ -571,7 +571,7 @@ async def test_claims_find_what_is_due_without_looking_at_every_record(database:
             async with connection.transaction():
                 plan = json.loads(
                     await connection.fetchval(
-                        f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {sql}", *(values.get(each, []) for each in names)
+                        f"EXPLAIN (ANALYZE, FORMAT JSON, TIMING OFF) {sql}", *(values.get(each, "{}") for each in names)
                     )
                 )
             looked_at = list(_scans(plan[0]["Plan"]))
@@ -645,10 +645,16 @@ async def test_claims_renewals_and_endings_of_a_new_table_compare_no_record_with
     assert all(each.done for each in (await store.change_each(transitions)).values())
     some, rows = names[:500], [row(name, now - S) for name in names[:500]]
     ended = ending_columns([FinishRequest(each.name, 7, now - S, "{}", NextTick(now, now), (each,)) for each in rows])
-    claims = {"me": YOU, "ttl": TTL, "limit": 500, "ahead": S, "lead": S // 10, "not_ahead": [], "count": 1,
-              "index": 0, "patience": 0, "names": list(transitions)}  # fmt: skip
+    claims = {"me": YOU, "ttl": TTL, "limit": 500, "ahead": S, "lead": S // 10, "not_ahead": "{}", "count": 1,
+              "index": 0, "patience": 0, "names": texts(transitions), "number": len(transitions)}  # fmt: skip
     async with connected(database) as connection:
-        renewals = {"me": ME, "ttl": TTL, "names": some, "fences": [7] * 500, "keys": ["[]"] * 500}
+        renewals = {
+            "me": ME,
+            "ttl": TTL,
+            "names": texts(some),
+            "fences": numbers([7] * 500),
+            "keys": texts(["[]"] * 500),
+        }
         for name, values in (("claim", claims), ("renew", renewals), ("finish", {"me": ME, **ended})):
             sql, parameters = _connection.parts(name)
             given = {"app": store.app, **values}

@@ -11,10 +11,10 @@ GUARDED = SuiteGate(("tests/contract/test_postgres.py",), "guard")
 
 KNOWN = """    SELECT name, rev, next_due, manual_at, owner IS NULL AND holds = '{}' AS is_free, CASE
         WHEN partition_hash % :count <> :index THEN -(:patience::bigint)
-        WHEN name = ANY (:not_ahead::text[]) THEN 0
+        WHEN name = ANY ((SELECT :not_ahead::text::text[])::text[]) THEN 0
         ELSE :ahead::bigint
     END AS reach
-    FROM kaiju_task WHERE app = :app AND name = ANY (:names::text[])
+    FROM kaiju_task WHERE app = :app AND name = ANY ((SELECT :names::text::text[])::text[])
 """
 READY = "FROM known WHERE is_free AND (next_due <= :now + reach OR manual_at IS NOT NULL)\n"
 CHOSEN = """    ORDER BY oldest.moment, oldest.name LIMIT :limit
@@ -70,13 +70,13 @@ POSTGRES = [
         "due-without-not-ahead",
         "a claim takes tasks ahead of their tick that must not be claimed ahead",
         KNOWN,
-        "        WHEN name = ANY (:not_ahead::text[]) THEN 0\n",
+        "        WHEN name = ANY ((SELECT :not_ahead::text::text[])::text[]) THEN 0\n",
     ),
     instead(
         "due-without-names",
         "a claim takes tasks that the caller does not know",
         KNOWN,
-        KNOWN.replace("name = ANY (:names::text[])", "(true OR name = ANY (:names::text[]))"),
+        KNOWN.replace("name = ANY ((SELECT :names::text::text[])::text[])", "(true OR :names::text IS NULL)"),
     ),
     instead(
         "known-of-any-application",

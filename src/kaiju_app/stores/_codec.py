@@ -80,10 +80,10 @@ def records_from_arrays(arrays: Arrays) -> list[TaskRecord]:
     return list(map(TaskRecord._make, zip(*columns.values(), strict=True)))
 
 
-def rows_to_arrays(rows: Sequence[LedgerRow]) -> dict[str, Sequence[Any]]:
-    """Return the values of rows in an array for each column; its name begins with ``row_``."""
+def row_columns(rows: Sequence[LedgerRow]) -> list[tuple[str, Sequence[Any]]]:
+    """Return the names of all columns of rows, each with its values."""
     columns = list(zip(*map(storable_row, rows), strict=True)) or [()] * len(ROW)
-    return {f"row_{name}": column for name, column in zip(ROW, columns, strict=True)}
+    return list(zip(ROW, columns, strict=True))
 
 
 @cache

@@ -24,7 +24,8 @@ log = logger("kaiju_app.scheduler")
 
 T = TypeVar("T")
 
-NOW = "(extract(epoch FROM now()) * 1000000)::bigint"
+# A subquery, so that a statement computes it once, and not for each record: numbers of any precision are slow.
+NOW = "(SELECT (extract(epoch FROM now()) * 1000000)::bigint)"
 CLOCK = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 OFTEN = ("claim", "renew", "finish", "heartbeat", "scan", "swap")

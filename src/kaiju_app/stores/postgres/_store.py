@@ -38,7 +38,7 @@ from kaiju_app.stores._record import LedgerRow, TaskRecord, end_key, true_holds
 from kaiju_app.stores._selection import ClaimQuery, in_order
 from kaiju_app.stores._transitions import Refusal
 
-from ._columns import ending_columns, swap_columns
+from ._columns import Names, ending_columns, numbers, swap_columns, texts
 from ._connection import Answer, Connection, parts
 from ._listener import Listener
 
@@ -88,6 +88,7 @@ class PostgresStore(Store):
         self._link = Connection(Address(dsn), timeout_s)
         listening = self._link if listen is None else Connection(Address(listen, "listen"), timeout_s)
         self._news = Listener(listening, self._notify, app)
+        self._names = Names()
         self.app = key("app", app)
         self.name = self._link.address.name
 
@@ -158,8 +159,8 @@ class PostgresStore(Store):
         part = query.partition
         answer = await self._call(
             "claim", me=query.me, ttl=query.ttl, limit=max(query.limit, 0), ahead=query.ahead, lead=query.lead,
-            names=list(query.names), not_ahead=list(query.not_ahead), count=part.count, index=part.index,
-            patience=part.patience,
+            names=self._names.text(query.names), number=len(query.names), not_ahead=texts(query.not_ahead),
+            count=part.count, index=part.index, patience=part.patience,
         )  # fmt: skip
         won, expired = records_from_arrays(answer), records_from_json(answer["expired"])
         return Claimed(answer["now"], in_order(won), answer["next_claim_at"], expired, sorted(answer["missing"]))
@@ -168,8 +169,8 @@ class PostgresStore(Store):
         """Extend the leases of an instance."""
         names = sorted(runs.keys() | holds.keys())
         keys = ["[]" if name not in holds else json.dumps(sorted(holds[name])) for name in names]
-        fences = [runs.get(name) for name in names]
-        answer = await self._call("renew", me=me, ttl=ttl, names=names, fences=fences, keys=keys)
+        fences = numbers(runs.get(name) for name in names)
+        answer = await self._call("renew", me=me, ttl=ttl, names=texts(names), fences=fences, keys=texts(keys))
         parts_of_answer = ("renewed", "own_claims", "own_holds")
         renewed, own_claims, own_holds = (json.loads(answer[part] or "[]") for part in parts_of_answer)
         return Renewed(
