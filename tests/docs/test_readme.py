@@ -180,6 +180,18 @@ def test_the_trace_of_the_example_has_what_it_says() -> None:
     assert list(span["attributes"]) == ["task", "tick", "run_id", "attempt", "outcome"]
 
 
+# --- test it ---
+
+
+def test_the_test_of_the_readme_passes(tmp_path: Path) -> None:
+    pytest.importorskip("pytest_asyncio")
+    (tmp_path / "test_weekend.py").write_text(snippet("clock.advance"))
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function"]
+    done = python("-m", "pytest", *options, cwd=tmp_path)
+
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
+
+
 # --- over HTTP ---
 
 ASKING = """

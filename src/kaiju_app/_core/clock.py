@@ -31,37 +31,28 @@ _STEADY: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 
 
 
 _read: Callable[[int], int] = getattr(time, "clock_gettime_ns", _monotonic)
-_read_wall: Callable[[], int] = time.time_ns
-_read_awake: Callable[[], int] = time.monotonic_ns
 _substitute: Clock | None = None
 
 
 def steady_us() -> int:
     """Return microseconds on a clock that never steps; on Linux it also runs while the machine sleeps."""
-    return _read(_STEADY) // 1000
+    return _read(_STEADY) // 1000 if _substitute is None else _substitute.steady()
 
 
 def wall_us() -> int:
     """Return microseconds since the Unix epoch; this clock may step in either direction."""
-    return _read_wall() // 1000
+    return time.time_ns() // 1000 if _substitute is None else _substitute.wall()
 
 
 def awake_us() -> int:
     """Return microseconds on the clock of event loops, which on most systems stops while the machine sleeps."""
-    return _read_awake() // 1000
+    return time.monotonic_ns() // 1000 if _substitute is None else (_substitute.awake or _substitute.steady)()
 
 
 def substitute(clock: Clock | None) -> None:
     """Read *clock* instead of the clocks of the machine, in the whole process; None: read these again."""
-    global _substitute, _read, _read_wall, _read_awake
+    global _substitute
     _substitute = clock
-    if clock is None:
-        _read = getattr(time, "clock_gettime_ns", _monotonic)
-        _read_wall, _read_awake = time.time_ns, time.monotonic_ns
-        return
-    steady, wall, awake = clock.steady, clock.wall, clock.awake or clock.steady
-    _read = lambda _: steady() * 1000  # noqa: E731
-    _read_wall, _read_awake = (lambda: wall() * 1000), (lambda: awake() * 1000)
 
 
 def substituted() -> Clock | None:

@@ -36,7 +36,7 @@ class VirtualClock(Clock):
     time, and neither do timeouts and deadlines. While a plain function of a task or a call of ``asyncio.to_thread()``
     is at work, time stands still.
 
-    ``datetime.now()`` and ``time.time()`` are not affected. ``follow()`` lets freezegun or time-machine follow.
+    ``datetime.now()`` and ``time.time()`` are not affected. ``leading()`` lets freezegun or time-machine follow.
 
     Args:
         start: Aware datetime that the wall clock shows at first.
@@ -160,14 +160,19 @@ class VirtualClock(Clock):
         finally:
             self.moves_alone, self.is_paused = before
 
-    def follow(self, traveller: Traveller) -> None:
-        """Move the frozen time of freezegun or time-machine along, for code that calls ``datetime.now()``.
+    @contextmanager
+    def leading(self, traveller: Traveller) -> Iterator[None]:
+        """Move the frozen time of freezegun or time-machine along inside the block, for code that reads the time.
 
         Args:
             traveller: What ``freeze_time()`` or ``time_machine.travel(..., tick=False)`` returns on entry.
         """
         self._travellers.append(traveller)
         self._tell_travellers()
+        try:
+            yield
+        finally:
+            self._travellers.remove(traveller)
 
     def jump(self, target: int) -> None:
         """Set the steady clock to *target*, unless it is past that already."""
@@ -203,13 +208,18 @@ class VirtualClock(Clock):
     def run(self, main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         """Run *main* as ``asyncio.run()`` does, in a new loop in this time, and return its result.
 
-        It may be called outside ``with clock:``.
+        Time passes alone in there. It may be called outside ``with clock:``.
         """
         if substituted() is not self:
             with self:
                 return self.run(main, debug=debug)
-        with asyncio.Runner(debug=debug, loop_factory=self.new_loop) as runner:
-            return runner.run(main)
+        before = self.moves_alone, self.is_driven_from_outside
+        self.moves_alone, self.is_driven_from_outside = True, False
+        try:
+            with asyncio.Runner(debug=debug, loop_factory=self.new_loop) as runner:
+                return runner.run(main)
+        finally:
+            self.moves_alone, self.is_driven_from_outside = before
 
     def _join(self, loop: asyncio.AbstractEventLoop, identity: str) -> str:
         """Let a scheduler start in *loop*; return its identity, the same in every repetition of the test.

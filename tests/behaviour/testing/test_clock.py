@@ -321,7 +321,11 @@ def test_time_passes_only_on_request_if_it_does_not_move_alone() -> None:
                 ready.set()
                 await over.wait()
 
-        thread = threading.Thread(target=clock.run, args=(main(),))
+        def run() -> None:
+            with asyncio.Runner(loop_factory=clock.new_loop) as runner:
+                runner.run(main())
+
+        thread = threading.Thread(target=run)
         thread.start()
         assert ready.wait(10)
         time.sleep(0.02)
