@@ -157,8 +157,8 @@ async def _lives(api: Api, seen: Seen) -> list[Life]:
     except (StoreUnavailable, WrongState):
         return []
     return [
-        Life(seen.process_of(instance) or instance, began, None if instance in alive else left)
-        for instance, began, left in lives
+        Life(seen.process_of(instance) or instance, began, None if instance in alive else left, upsets)
+        for instance, began, left, upsets in lives
     ]
 
 

@@ -97,6 +97,7 @@ class Line(Answer):
     until: datetime | None = Field(description="Null: it is an instant, or it goes on.")
     kind: LineKind
     text: str
+    count: int = Field(description="How often it happened, one time soon after the other.")
 
 
 class Timeline(Answer):

@@ -181,18 +181,26 @@ def _stored(row: LedgerRow) -> Ended:
     )
 
 
-async def lives_of(scheduler: Scheduler) -> list[tuple[str, int, int]]:
+async def lives_of(scheduler: Scheduler) -> list[tuple[str, int, int, list[Upset]]]:
     """Return the instances that were heard of, each with when it began and when it was last heard of.
+
+    The fourth is what it has told of what happened to all its tasks; nothing of this instance, which knows that better.
 
     Raises:
         StoreUnavailable: The store did not answer.
         WrongState: The scheduler is not started, or has no store.
     """
+    from kaiju_app._cluster.notes import upsets_in
     from kaiju_app.stores._record import scheduler_of
 
-    client = _client(scheduler)
+    client, me = _client(scheduler), scheduler._engine.instance
     lives = await client.call_or_raise("lives", client.store.lives(), "when instances were heard of")
-    return [(scheduler_of(each.id), each.began_at, each.seen_at) for each in lives]
+    found = []
+    for each in lives:
+        instance = scheduler_of(each.id)
+        told = [upset for upset in upsets_in(each, is_alive=True) if upset.task is None] if instance != me else []
+        found.append((instance, each.began_at, each.seen_at, told))
+    return found
 
 
 # --- what calendars have ---

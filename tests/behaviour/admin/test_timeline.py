@@ -122,6 +122,41 @@ async def test_daylight_saving_of_the_zones_of_the_tasks_is_a_line(scheduler: Sc
     assert other == []
 
 
+async def test_equal_blocks_in_a_row_are_one_line_with_their_number_and_span(
+    scheduler: Scheduler, loop: VirtualLoop
+) -> None:
+    scheduler.schedule_task(nothing, 0.5, name="frequent")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(10)
+        for _ in range(5):
+            loop.virtual_clock.block(2)
+            await asyncio.sleep(1)
+        await asyncio.sleep(600)
+        loop.virtual_clock.block(3)
+        await asyncio.sleep(1)
+        found = (await timeline(client, since=(ZERO + timedelta(seconds=5)).isoformat()))["lines"]
+
+    first, last = [each for each in found if each["kind"] == "loop blocked"]
+    assert (at_of(first["at"]), at_of(first["until"]), first["count"]) == (10.5, 24, 5)
+    assert first["text"] == "the event loop was blocked 5 times for 7.5 s in all"
+    assert (last["count"], last["text"]) == (1, "the event loop was blocked for 2.5 s")
+
+
+async def test_what_has_happened_to_other_instances_is_told_with_their_names(made: Made, loop: VirtualLoop) -> None:
+    a, b = made(), made()
+    share(a, nothing, 10, "job")
+    async with a:
+        await asyncio.sleep(8)
+        loop.virtual_clock.block(17)
+        await asyncio.sleep(5)
+    async with b, client_of(b) as client:
+        found = (await timeline(client))["lines"]
+
+    [block] = [each for each in found if each["kind"] == "loop blocked"]
+    assert block["text"] == f"instance {a.json_repr()['instance']}: the event loop was blocked for 17 s"
+    assert (at_of(block["at"]), at_of(block["until"]), block["count"]) == (8, 25, 1)
+
+
 async def test_pages_are_ordered_by_name_and_make_up_the_whole(scheduler: Scheduler) -> None:
     for number in range(7):
         scheduler.schedule_task(nothing, 60, name=f"task {number}")
