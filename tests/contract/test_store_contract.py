@@ -150,6 +150,29 @@ real = pytest.mark.realtime
 
 
 @real
+async def test_changes_of_any_fields_are_stored_together_and_leave_all_others_as_they_are(another: Make) -> None:
+    held = {"one#1": StoredHold('"quoted"', "\\", T0 + S), "#pause": StoredHold("two", None, None, leased=False)}
+    other = TaskRecord(
+        "any", T0 + 9, '{"every": 1}', (2, 3), T0 + 1, T0 + 2, T0 + 3, T0 + 4, True, 5, T0 + 6, 7, True, "me", T0 + 8,
+        T0 + 10, True, T0 + 11, held, "who",
+    )  # fmt: skip
+    wanted = {name: replace(record(name), rev=T0, **{name: getattr(other, name)}) for name in TaskRecord._fields[2:]}
+    wanted |= {name: replace(other, name=name, rev=T0) for name in ("all", "all again")}
+    wanted["rev only"] = record("rev only", rev=T0)
+    mine, theirs = another(), another("other")
+    for store in (mine, theirs):
+        await store.open()
+        for name in wanted:
+            assert await store.swap(None, record(name))
+
+    changed = await mine.change_each({name: lambda old, now, new=new: (new, ()) for name, new in wanted.items()})
+
+    assert {name: each.new for name, each in changed.items()} == wanted
+    assert (await mine.scan()).records == sorted(wanted.values())
+    assert (await theirs.scan()).records == [record(name) for name in sorted(wanted)]
+
+
+@real
 async def test_applications_share_a_store_and_know_nothing_of_each_other(another: Make, clock: Clock) -> None:
     """This holds even if names, owners and fences are equal."""
     ours, theirs = another(), another("elsewhere")

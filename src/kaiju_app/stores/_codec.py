@@ -105,6 +105,15 @@ def record_to_array(record: TaskRecord) -> list[Any]:
     return [partition_hash(record.name), *values]
 
 
+def column_values(place: int, records: Sequence[TaskRecord]) -> list[Any]:
+    """Return the values of one column, given by its place in ``RECORD``, as ``record_to_array()`` has them."""
+    if place == VERSION:
+        return [json.dumps(record.version) for record in records]
+    if place == HOLDS:
+        return [_holds_to_text(record.holds) for record in records]
+    return [record[place] for record in records]
+
+
 def row_to_array(row: LedgerRow) -> tuple[Any, ...]:
     """Return the values of a ledger row."""
     return storable_row(row)
@@ -123,17 +132,17 @@ def arrays_to_text(arrays: Sequence[Sequence[Any]]) -> str:
     return json.dumps(arrays, ensure_ascii=False)
 
 
-def record_from_columns(columns: Mapping[str, Any]) -> TaskRecord:
-    """Return the record in these columns.
+def record_from_values(found: Sequence[Any]) -> TaskRecord:
+    """Return the record with these values, in the order of ``RECORD``.
 
     Raises:
         ValueError: Another program has written into them.
     """
-    values = [columns[name] for name in RECORD]
+    values = list(found)
     try:
         values[VERSION], values[HOLDS] = _version(values[VERSION]), _holds(values[HOLDS])
     except (ValueError, TypeError, AttributeError) as exc:
-        raise ValueError(f"the record of task {columns['name']!r} cannot be read: {exc}") from exc
+        raise ValueError(f"the record of task {found[0]!r} cannot be read: {exc}") from exc
     for place in RECORD_FLAGS:
         values[place] = bool(values[place])
     return TaskRecord._make(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from kaiju_app._core.ledger_query import ENDINGS, LedgerQuery, Place
@@ -12,8 +13,9 @@ from kaiju_app.stores._answers import ChangeResult, Claimed, FinishRequest, Inst
 from kaiju_app.stores._base import LIVES_KEPT
 from kaiju_app.stores._cas import Transition, claiming, ended_by, name_of, prolonging, refusal, renewed
 from kaiju_app.stores._codec import (
+    RECORD,
     arrays_to_text,
-    record_from_columns,
+    record_from_values,
     record_to_array,
     row_from_values,
     row_to_array,
@@ -23,6 +25,8 @@ from kaiju_app.stores._record import LedgerRow, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery, in_order, select
 from kaiju_app.stores._sql import statements
 from kaiju_app.stores._transitions import DAY, Refusal, is_expired
+
+from ._changes import Pair, changes
 
 SQL = statements("sqlite/queries.sql")
 
@@ -52,9 +56,11 @@ class SqliteRecords:
 
     def find(self, statement: str, **values: Any) -> list[TaskRecord]:
         """Return the records that a statement selects."""
-        rows = self._execute(statement, **values).fetchall()
+        found = self._execute(statement, **values)
+        columns = [column[0] for column in found.description]
+        picked = itemgetter(*map(columns.index, RECORD))
         try:
-            return [record_from_columns(row) for row in rows]
+            return [record_from_values(picked(row)) for row in found.fetchall()]
         except ValueError as exc:
             raise sqlite3.DataError(str(exc)) from exc
 
@@ -83,8 +89,9 @@ class SqliteRecords:
                 stored[name] = wanted[0]
                 rows += wanted[1]
             changed.append(ChangeResult(self.now, old, None if wanted is None else wanted[0], done=wanted is not None))
-        pairs = [(found.get(name), new) for name, new in stored.items() if (found.get(name), new) != (None, None)]
-        if self._replace(pairs) != len(pairs):
+        known = [(old, new) for name, new in stored.items() if (old := found.get(name)) is not None and new is not None]
+        others = [(found.get(name), new) for name, new in stored.items() if (found.get(name) is None) != (new is None)]
+        if self._replace(others) + self._change(known) != len(others) + len(known):
             raise sqlite3.DatabaseError(f"one of the records of {sorted(stored)} changed inside a transaction")
         self._keep(rows, history)
         return changed
@@ -97,6 +104,10 @@ class SqliteRecords:
             if new is None:
                 done += self._execute("delete", name=name_of(old, new), old_rev=old and old.rev).rowcount
         return done
+
+    def _change(self, pairs: Sequence[Pair]) -> int:
+        """Write what differs; return how many records were still as they had been read."""
+        return sum(self._run(sql, **values).rowcount for sql, values in changes(pairs))
 
     def _keep(self, rows: Sequence[LedgerRow], history: int) -> None:
         if rows:
@@ -233,7 +244,10 @@ class SqliteRecords:
             self.now = newest
 
     def _execute(self, statement: str, **values: Any) -> sqlite3.Cursor:
-        return self._connection.execute(SQL[statement], {"app": self._app, "now": self.now, **values})
+        return self._run(SQL[statement], **values)
+
+    def _run(self, sql: str, **values: Any) -> sqlite3.Cursor:
+        return self._connection.execute(sql, {"app": self._app, "now": self.now, **values})
 
 
 def claim_terms(query: ClaimQuery) -> Terms:
