@@ -19,7 +19,7 @@ from kaiju_app.triggers._timeline import Timeline
 
 from . import policy
 from .overtaken import Overtaken
-from .spec import Kind, TaskSpec
+from .spec import LIVE, Kind, TaskSpec
 
 # Bits of TaskEntry.flags. A tick whose entry has any of them cannot take the short way in TickLoop.wake().
 #
@@ -142,7 +142,7 @@ class ActiveRun:
         self.spec = entry.spec
         self.tick = self.due = due
         self.started = started
-        self.kind = Kind.LIVE
+        self.kind: Kind = LIVE
         self.attempt = 0
         self.cause: Reason | None = None
         self.task: asyncio.Task[None] | None = None
@@ -250,7 +250,7 @@ class TaskEntry(_HotFields):
         ring: The latest records, packed. ``extras``: their rarely used fields, by slot.
         kept: Records appended so far, those that the ring has overwritten included.
         unsuccessful: How many of those do not record a success.
-        ending_counts: The ticks that the unsuccessful ones cover, by the code of the ending.
+        ending_counts: The ticks that the unsuccessful ones cover, by the code of the ending; without ``overtaken``.
     """
 
     __slots__ = (

@@ -166,30 +166,24 @@ def append_skip(
 
 def overtake(entry: TaskEntry, first: int, last: int, number: int, offset: int, *, more: bool) -> Overtaken | None:
     """Count overtaken ticks of *entry*, *number* of them or *more*; return their record if that opens one."""
-    counts = entry.ending_counts
-    if counts is None:
-        counts = entry.ending_counts = {}
-    counts[OVERTAKEN] = counts.get(OVERTAKEN, 0) + number
     overtaken = entry.overtaken
     if overtaken is None:
         jitter = entry.host.timeline(entry, entry.spec).due(first) - first if entry.spec.jitter else 0
         entry.overtaken = overtaken = Overtaken(first, last, number, jitter, offset, more=more)
         return overtaken
-    overtaken.last = last + offset - overtaken.offset  # The wall clock may have been stepped in between.
-    overtaken.number += number
+    overtaken.add(last, number, offset)
     if more:
         overtaken.more = True
     return None
 
 
 def close_overtaken(entry: TaskEntry, now: int, history: int) -> list[RunRecord]:
-    """Append the record of the overtaken ticks of *entry*, which no longer grows; return the records that this closes.
-
-    They are counted already.
-    """
-    overtaken, entry.overtaken = entry.overtaken, None
+    """Append the record of the overtaken ticks of *entry*, which grows no more; return the records that this closes."""
+    overtaken = entry.overtaken
     if overtaken is None:
         return []
+    _count(entry, OVERTAKEN, overtaken.number)
+    entry.overtaken = None
     closed = [read(entry, close_skips(entry, now))] if entry.flags & OPEN_SKIP_RECORD else []
     record = record_of_overtaken(overtaken, now)
     _append(entry, record, history)
@@ -208,7 +202,13 @@ def record_of_overtaken(overtaken: Overtaken, finished: int = UNSET) -> RunRecor
 def counts(entry: TaskEntry) -> dict[Outcome, int]:
     """Return the number of ticks of *entry* by outcome."""
     totals = {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.kept - entry.unsuccessful}
-    for code, number in list((entry.ending_counts or {}).items()):  # This may be read in any thread.
+    while True:  # This may be read in any thread, while the record of the overtaken ticks is closed.
+        overtaken, endings = entry.overtaken, dict(entry.ending_counts or {})
+        if entry.overtaken is overtaken:
+            break
+    if overtaken is not None:
+        totals[Outcome.SKIPPED] += overtaken.number
+    for code, number in endings.items():
         totals[ENDINGS[code][0]] += number
     return totals
 

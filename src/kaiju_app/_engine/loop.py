@@ -6,7 +6,7 @@ from collections.abc import Callable
 from heapq import heappop, heapreplace
 
 from kaiju_app._core.clock import NEVER
-from kaiju_app._core.model import Missed, Reason
+from kaiju_app._core.model import Reason
 from kaiju_app.triggers._timeline import Timeline
 
 from . import policy
@@ -17,10 +17,10 @@ from .entry import DISABLED, EXTRA_FIRST_TICK, HELD, HUNG, ORDINARY, QUEUED, REL
 from .events import Notifier
 from .overload import Overload
 from .planner import Planner
-from .policy import EARLY, Decision
+from .policy import EARLY
 from .recorder import Recorder
 from .runner import Runner
-from .spec import Kind, TaskSpec
+from .spec import LIVE, Kind, TaskSpec
 from .timer_queue import TimerQueue
 from .watchdog import Watchdog
 
@@ -59,6 +59,7 @@ class TickLoop:
         self._watchdog = watchdog
         self._recorder = recorder
         self._start = runner.start
+        self._begin = runner.begin
         self._backlog = backlog
         self._planner = planner
         self._controls = controls
@@ -70,8 +71,8 @@ class TickLoop:
         queue.timer = None
         queue.waking = True
         self._recorder.notify_success = self._notifier.has_audience()
-        heap = queue.heap
-        clock = self._now
+        heap, holds = queue.heap, self._holds
+        clock, begin, overtake = self._now, self._begin, self._overload.overtake
         now = clock()
         until = now + MAX_SLICE
         handled = 0
@@ -95,19 +96,19 @@ class TickLoop:
                 elif (
                     entry.flags
                     or entry.run is not None
-                    or self._holds
-                    or (now - due >= entry.spec.on_time_below and not self._overload.overtake(entry, now))
+                    or holds
+                    or (now - due >= entry.spec.on_time_below and not overtake(entry, now))
                 ):
                     if entry.run is None or not self._on_overlap(entry, due, now):
                         heappop(heap)
                         entry.seq = 0
                         self._on_tick(entry, due, now)
-                else:  # Decision.START of policy.on_tick(), written out: nearly every tick goes this way.
+                else:  # START of policy.on_tick(), written out: nearly every tick goes this way.
                     due = entry.due  # Later than that of the item if ticks were overtaken.
                     entry.due = following = due + entry.spec.gap
                     queue.number = entry.seq = number = queue.number + 1
                     heapreplace(heap, (following, number, entry))  # Before the start: an eager run may come back here.
-                    self._start(entry, due, now)
+                    begin(ActiveRun(entry, due, now))
                 handled += 1
                 now = clock()
             if now - until >= MIN_NOTICED:
@@ -139,7 +140,7 @@ class TickLoop:
         queue.number = entry.seq = number = queue.number + 1
         heapreplace(queue.heap, (following, number, entry))
         self._overlap(entry, run, due, due, now)
-        if spec.limit or run.kind is not Kind.LIVE:
+        if spec.limit or run.kind is not LIVE:
             self._watchdog.watch_deadline(entry)
         return True
 
@@ -157,11 +158,11 @@ class TickLoop:
             parked=bool(flags & (DISABLED | HELD) or self._holds),
             busy=run is not None or bool(flags & QUEUED),
         )
-        if decision is Decision.PARK:
+        if decision is policy.PARK:
             self._planner.parked[entry] = None
         elif flags & EXTRA_FIRST_TICK:
             self._on_extra_tick(entry, entry.host.timeline(entry, spec), now)
-        elif decision is Decision.LATE or flags & RELEASED:
+        elif decision is policy.LATE or flags & RELEASED:
             self._on_late_ticks(entry, entry.host.timeline(entry, spec), now)
         else:
             tick = entry.due
@@ -201,7 +202,7 @@ class TickLoop:
         elif late.dropped:
             self._backlog.drop_missed(entry, late.reason, now)  # What is older than the dropped ticks goes with them.
             self._recorder.skip(entry, first, late.last, late.dropped, late.reason, now, more=late.more)
-        if late.kept and entry.spec.missed is Missed.ALL:
+        if late.kept and entry.spec.missed is policy.ALL:
             self._backlog.catch_up(entry, late.kept[:-1], now)
         if late.kept:
             self._offer(entry, late.kept[-1], now, late.gap)
@@ -218,7 +219,7 @@ class TickLoop:
         """
         run = entry.run
         if run is None and not entry.flags & QUEUED:
-            self._start(entry, tick, now, Kind.LIVE, entry.due, gap=gap, due=due)
+            self._start(entry, tick, now, LIVE, entry.due, gap=gap, due=due)
             return
         if due is None:
             due = entry.host.timeline(entry, entry.spec).due(tick)
@@ -226,20 +227,20 @@ class TickLoop:
 
     def _overlap(self, entry: TaskEntry, run: ActiveRun | None, tick: int, due: int, now: int) -> None:
         """Do with *tick* what the policy says about the *run* in progress, if there is one, and the waiting ticks."""
-        decision = Decision.WAIT
+        decision = policy.WAIT
         if run is not None:
             cancelled, hung = run.cause is not None, bool(entry.flags & HUNG)
             decision = policy.overlap(entry.spec.policy, due, run.started, run.spec.gap, cancelled=cancelled, hung=hung)
-            if decision is Decision.REPLACE and not policy.same_rule(run.spec, entry.spec):
-                decision = Decision.OVERLAP  # It was rescheduled meanwhile: the run keeps its old deadline.
+            if decision is policy.REPLACE and not policy.same_rule(run.spec, entry.spec):
+                decision = policy.OVERLAP  # It was rescheduled meanwhile: the run keeps its old deadline.
         if entry.backlog is not None:
             self._backlog.catch_up(entry, [tick], now)
-        elif decision is Decision.OVERLAP or entry.requested is not None:
+        elif decision is policy.OVERLAP or entry.requested is not None:
             # A requested run is not replaced by a tick, which will be followed by others anyway.
             self._recorder.skip(entry, tick, tick, 1, Reason.OVERLAP, now)
-        elif decision is Decision.HUNG:
+        elif decision is policy.HUNG:
             self._recorder.skip(entry, tick, tick, 1, Reason.HUNG, now)
         else:
             self._backlog.wait(entry, tick, now)
-        if run is not None and decision is Decision.REPLACE and run.kind is not Kind.CAUGHT_UP:
+        if run is not None and decision is policy.REPLACE and run.kind is not Kind.CAUGHT_UP:
             self._watchdog.cancel(run, Reason.REPLACED)

@@ -19,3 +19,8 @@ class Overtaken:
         self.jitter = jitter
         self.offset = offset
         self.more = more
+
+    def add(self, last: int, number: int, offset: int) -> None:
+        """Count *number* more ticks, up to *last*, which were overtaken while the wall clock was *offset* ahead."""
+        self.last = last + offset - self.offset  # The wall clock may have been stepped in between.
+        self.number += number

@@ -32,7 +32,7 @@ from .expectations import Expectations
 from .failures import Failures
 from .ledger import CODES, PACKED, SUCCESS, UNSET, RunRecord
 from .listeners import Subscription
-from .spec import Kind, Settings, TaskSpec
+from .spec import MANUAL, Settings, TaskSpec
 from .threads import advice_for
 from .watchdog import Watchdog
 
@@ -147,7 +147,7 @@ class Recorder:
         if ring is None or len(ring) != self._ring_size:
             ring = ledger.ring_of(entry, self.history)
         place = entry.kept % self.history * SIZE
-        manual = run.kind is Kind.MANUAL
+        manual = run.kind is MANUAL
         pack_into(
             ring,
             place,
@@ -261,7 +261,7 @@ def record_of(
         error = shortened(f"{describe_exception(exc)}{advice_for(exc) if run.spec.threaded else ''}{why}")
     elif exc is not None and error is None and not (run.cause is not None and is_a(exc, asyncio.CancelledError)):
         error = describe_exception(exc)
-    code, manual, offset = CODES[outcome, reason], run.kind is Kind.MANUAL, run.entry.host.offset
+    code, manual, offset = CODES[outcome, reason], run.kind is MANUAL, run.entry.host.offset
     record = RunRecord(tick, tick, 1, jitter, run.started, now, offset, run.attempt, code, manual, False, error)
     claim = run.claim
     return record if claim is None else record._replace(delivery=claim.delivery, fence=claim.fence)

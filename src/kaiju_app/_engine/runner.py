@@ -19,7 +19,7 @@ from .loop_end import LoopEnd
 from .recorder import Recorder
 from .run_context import STRUCTLOG, bind_fields
 from .spawn import TaskFactory
-from .spec import Kind
+from .spec import LIVE, MANUAL, Kind
 from .starts import Starts
 from .threads import Threads
 from .watchdog import Watchdog
@@ -30,7 +30,6 @@ current: ContextVar[ActiveRun | None] = ContextVar("kaiju_app_run", default=None
 home: ContextVar[asyncio.AbstractEventLoop] = ContextVar("kaiju_app_loop")
 """The loop of the scheduler whose run the running code is part of."""
 
-LIVE = Kind.LIVE
 modules = sys.modules
 EXITS = (KeyboardInterrupt, SystemExit)  # They end the program.
 
@@ -83,7 +82,7 @@ class Runner:
             gap: Microseconds from *tick* to the next tick of the rule; None if that is not known.
             due: When *tick* is due; None if that is to be computed.
         """
-        entry.run = run = ActiveRun(entry, tick, now)
+        run = ActiveRun(entry, tick, now)
         if kind is not LIVE:
             run.kind = kind
         if base_tick is not None:
@@ -93,6 +92,17 @@ class Runner:
         if requested is not None:
             run.asked_in = getattr(requested, "asked_in", None)
             self._recorder.add_waiter(entry, requested)
+        self.begin(run)
+        if entry.run is run:  # An eager one may have ended already.
+            if requested is not None and run.task is not None:
+                run.task.add_done_callback(lambda _: self._watchdog.active_run(entry))
+            if base_tick is not None:
+                self._watchdog.watch_deadline(entry)
+
+    def begin(self, run: ActiveRun) -> None:
+        """Begin *run*, whose entry is idle. If its tick is not one, in time, of a plain interval, use ``start()``."""
+        entry = run.entry
+        entry.run = run
         coro = self._execute(run)
         try:
             task = self._spawn(coro, entry.name, self._context.copy())
@@ -101,11 +111,9 @@ class Runner:
             return
         if entry.run is run:  # An eager one may have ended already.
             run.task = task
-            if requested is not None:
-                task.add_done_callback(lambda _: self._watchdog.active_run(entry))
             if run.cause is not None and run.attempt:  # Cancelled in its first step, before its task was known.
                 task.cancel()
-            if base_tick is not None or run.spec.limit_before_next:
+            if run.spec.limit_before_next:
                 self._watchdog.watch_deadline(entry)
 
     async def _execute(self, run: ActiveRun) -> None:
@@ -128,7 +136,12 @@ class Runner:
                 run.attempt += 1
                 if STRUCTLOG in modules:
                     bind_fields(run)
-                result = await (self._threads.call(run) if spec.threaded else entry.func(*entry.args, **entry.kws))
+                if spec.threaded:
+                    result = await self._threads.call(run)
+                elif entry.args or entry.kws:
+                    result = await entry.func(*entry.args, **entry.kws)
+                else:  # As before, without a dict for the call.
+                    result = await entry.func()
                 if result is not None and type(result) in SUSPECT:
                     check_result(result)
             except BaseException as exc:  # A bug in a task must not stop the scheduler.
@@ -166,7 +179,7 @@ def _adopt_tick_limits(run: ActiveRun, gap: int | None, due: int | None) -> None
         gap = run.entry.host.timeline(run.entry, run.spec).gap_around(run.tick) if gap is None else gap
         if gap != run.spec.gap:
             run.spec = policy.with_gap(run.spec, gap)
-    if run.kind is not Kind.MANUAL:
+    if run.kind is not MANUAL:
         run.due = run.entry.host.timeline(run.entry, run.spec).due(run.tick) if due is None else due
 
 
