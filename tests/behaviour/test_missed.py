@@ -1111,7 +1111,7 @@ async def test_a_step_that_is_noticed_at_a_registration_leaves_the_agenda_in_ord
         loop.virtual_clock.step_wall(100)
         task = scheduler.schedule_task(job, trigger=Every(10, ZERO))
         agenda = scheduler._engine.queue
-        assert [(item[2].name, item[1]) for item in agenda.heap] == [(task.name, task._entry.seq)]
+        assert [(item[2].name, item[1]) for item in agenda.items()] == [(task.name, task._entry.seq)]
         await asyncio.sleep(95)
 
         assert agenda.dead == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heapreplace
 
 from kaiju_app._core.clock import NEVER
 from kaiju_app._core.model import Reason
@@ -25,6 +24,7 @@ from .timer_queue import TimerQueue
 from .watchdog import Watchdog
 
 MAX_SLICE = 1_000  # Many ticks at once are started in slices of a millisecond, so that the application gets its turns.
+MOST_ON_ONE_READING = 8  # Runs that are begun, one after another, before the clock is read again.
 MAX_ITEMS = 64  # Items in a slice: what their runs allocate is freed before a garbage collection looks at it.
 
 
@@ -72,18 +72,21 @@ class TickLoop:
         queue.waking = True
         self._recorder.notify_success = self._notifier.has_audience()
         heap, holds = queue.heap, self._holds
-        clock, begin, overtake = self._now, self._begin, self._overload.overtake
+        clock, begin, overtake, advance = self._now, self._begin, self._overload.overtake, queue.advance
         now = clock()
         until = now + MAX_SLICE
-        handled = 0
         self._monitor.on_wake(now - queue.expected, now)
         self._monitor.check_wall_clock(now)
         self._notifier.suppressed = self._monitor.has_findings
         try:
-            while now <= until and heap and heap[0][0] <= now + EARLY and handled < MAX_ITEMS:
-                due, number, entry = heap[0]
+            for k in range(MAX_ITEMS):
+                if not heap:
+                    break
+                due, number, entry, _ = heap[0]
+                if due > now and due - now > EARLY:
+                    break
                 if entry.seq != number:
-                    heappop(heap)
+                    queue.pop()
                     if entry.alarm == number:
                         self._watchdog.on_alarm(entry, now)
                     elif entry.lift == number:
@@ -100,17 +103,20 @@ class TickLoop:
                     or (now - due >= entry.spec.on_time_below and not overtake(entry, now))
                 ):
                     if entry.run is None or not self._on_overlap(entry, due, now):
-                        heappop(heap)
+                        queue.pop()
                         entry.seq = 0
                         self._on_tick(entry, due, now)
                 else:  # START of policy.on_tick(), written out: nearly every tick goes this way.
                     due = entry.due  # Later than that of the item if ticks were overtaken.
                     entry.due = following = due + entry.spec.gap
-                    queue.number = entry.seq = number = queue.number + 1
-                    heapreplace(heap, (following, number, entry))  # Before the start: an eager run may come back here.
-                    begin(ActiveRun(entry, due, now))
-                handled += 1
+                    advance(entry, following)  # Before the start: an eager run may come back here.
+                    run = ActiveRun(entry, due, now)
+                    begin(run)
+                    if k % MOST_ON_ONE_READING and not run.attempt:
+                        continue  # Its function has not begun, so this took some microseconds.
                 now = clock()
+                if now > until:
+                    break
             if now - until >= MIN_NOTICED:
                 # An eager run begins inside this call. One that blocks the loop delays no timer: it is seen only here.
                 self._monitor.on_blocked(now - until, entry.name, now)
@@ -135,10 +141,8 @@ class TickLoop:
             return False
         if now - due >= spec.on_time_below or (run.task is not None and run.task.done()):
             return False
-        queue = self._queue
         entry.due = following = due + spec.gap
-        queue.number = entry.seq = number = queue.number + 1
-        heapreplace(queue.heap, (following, number, entry))
+        self._queue.advance(entry, following)
         self._overlap(entry, run, due, due, now)
         if spec.limit or run.kind is not LIVE:
             self._watchdog.watch_deadline(entry)

@@ -39,15 +39,17 @@ class Overload:
             Whether that is what becomes of the due ticks; otherwise nothing was changed.
         """
         first, spec, monitor = entry.due, entry.spec, self._monitor
-        tick = policy.overtaking_tick(spec, first, now, monitor.stalled_until)
-        if tick is None:
+        number = policy.overtaken(spec, first, now, monitor.stalled_until)
+        if number is None:
             return False
-        if tick > first:
-            entry.due, gap, overtaken = tick, spec.gap, entry.overtaken
+        if number:
+            gap, overtaken = spec.gap, entry.overtaken
+            entry.due = tick = first + number * gap
             if overtaken is None:
-                self.count(entry, first, tick - gap, (tick - first) // gap, now)
-            else:  # What count() does, without its price: in an overload every run comes here.
-                overtaken.add(tick - gap, (tick - first) // gap, monitor.offset)
+                self.count(entry, first, tick - gap, number, now)
+            else:  # What count() does, written out: in an overload every run comes here.
+                overtaken.last = tick - gap + monitor.offset - overtaken.offset
+                overtaken.number += number
         return True
 
     def count(self, entry: TaskEntry, first: int, last: int, number: int, now: int, *, more: bool = False) -> None:

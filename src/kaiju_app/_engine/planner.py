@@ -91,7 +91,7 @@ class Planner:
         """Put the next tick of *entry* into the queue; if there is none, report why."""
         if not entry.flags & COMPUTED_TICKS:
             entry.due = due
-            entry.seq = self._queue.push(due, entry)
+            entry.seq = self._queue.push_tick(due, entry)
             return
         timeline = entry.host.timeline(entry, entry.spec)
         was_over = entry.due >= NEVER

@@ -153,15 +153,17 @@ def is_overload(latest_due: int, stalled_until: int) -> bool:
     return latest_due > stalled_until
 
 
-def overtaking_tick(spec: TaskSpec, first: int, now: int, stalled_until: int) -> int | None:
-    """Return the latest due tick, if it runs and overtakes the others from *first* on; None if ``missed()`` decides.
+def overtaken(spec: TaskSpec, first: int, now: int, stalled_until: int) -> int | None:
+    """Return how many ticks from *first* on the latest due one overtakes, and runs; None if ``missed()`` decides.
 
     It is what ``missed()`` returns for a plain interval in an overload, at a fraction of the price.
     """
-    latest = now - (now - first) % spec.gap
+    gap = spec.gap
+    number = (now - first) // gap
+    latest = first + number * gap
     if latest <= stalled_until or spec.missed is ALL:  # The former is is_overload(), written out.
         return None
-    return None if spec.grace is not None and now - latest > spec.grace else latest
+    return None if spec.grace is not None and now - latest > spec.grace else number
 
 
 def missed(

@@ -1,16 +1,27 @@
-"""What is looked at next: a heap of (time, number, entry) with lazy deletion, and the one timer set to its head."""
+"""What is looked at next, and the one timer set to it.
+
+There is a heap of items with lazy deletion. The ticks of a plain interval need no heap: after one is handled, the next
+of its task is due later than those of all other tasks of this interval. So they stand in a queue, their lane, and only
+the first of each lane is in the heap. With 40,000 tasks, that is a sixth of what a run costs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import Context
-from heapq import heapify, heappush
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any, TypeAlias
 
 from kaiju_app._core.clock import NEVER
 
 from .entry import TaskEntry
 
+Lane: TypeAlias = "deque[Item]"
+Item: TypeAlias = "tuple[int, int, TaskEntry, Lane | None]"  # (when, number, whose, lane); its first two fields differ.
+
+MAX_LANES = 64  # Intervals that have a lane. The ticks of more kinds of intervals are in the heap.
 MIN_DEAD = 64  # With fewer dead items than this, a sweep is not worth its time.
 MAX_SLEEP = 60_000_000  # Wake at least this often, so that a machine that slept is noticed.
 SHORT_SLEEP = 500_000  # The same while a run may block the loop.
@@ -20,7 +31,7 @@ class TimerQueue:
     """Entries by the steady time at which each is looked at, in microseconds.
 
     An item is alive as long as its entry has its number in ``seq``, ``alarm`` or ``lift``. To drop an item, forget the
-    number and call ``mark_dead()``. The tick loop works on ``heap`` and ``number`` directly, for speed.
+    number and call ``mark_dead()``. The tick loop looks at the head, ``heap[0]``, by itself, for speed.
 
     Args:
         now: Reads the steady clock.
@@ -40,6 +51,7 @@ class TimerQueue:
     __slots__ = (
         "_context",
         "_entries",
+        "_lanes",
         "_now",
         "_timer_at",
         "dead",
@@ -49,6 +61,7 @@ class TimerQueue:
         "most_sleep",
         "number",
         "rouse",
+        "size",
         "started",
         "timer",
         "wake",
@@ -60,8 +73,9 @@ class TimerQueue:
     rouse: Callable[[], None]
 
     def __init__(self, now: Callable[[], int], entries: Mapping[str, TaskEntry]) -> None:
-        self.heap: list[tuple[int, int, TaskEntry]] = []
+        self.heap: list[Item] = []
         self.number = 0
+        self.size = 0
         self.dead = 0
         self.loop: asyncio.AbstractEventLoop | None = None
         self.started = False
@@ -72,6 +86,7 @@ class TimerQueue:
         self.watched_from = 0
         self._now = now
         self._entries = entries
+        self._lanes: dict[int, Lane] = {}
         self._context = Context()
         self._timer_at = 0
 
@@ -80,21 +95,88 @@ class TimerQueue:
     def push(self, at: int, entry: TaskEntry) -> int:
         """Have *entry* looked at *at* a time; return the number of the item, which is never 0."""
         self.number = number = self.number + 1
-        heappush(self.heap, (at, number, entry))
+        self.size += 1
+        heappush(self.heap, (at, number, entry, None))
         return number
+
+    def push_tick(self, due: int, entry: TaskEntry) -> int:
+        """Do as ``push()`` with a tick of a plain interval."""
+        self.number = number = self.number + 1
+        self.size += 1
+        lane = self._lane(entry.spec.gap)
+        if lane is None or (lane and due < lane[-1][0]):
+            heappush(self.heap, (due, number, entry, None))
+        else:
+            item = due, number, entry, lane
+            lane.append(item)
+            if len(lane) == 1:
+                heappush(self.heap, item)
+        return number
+
+    def advance(self, entry: TaskEntry, due: int) -> None:
+        """Replace the head, which is a tick of *entry*, whose interval is plain, by its tick that is *due* later."""
+        heap = self.heap
+        self.number = entry.seq = number = self.number + 1
+        lane = heap[0][3]
+        if lane is not None and lane[-1][0] <= due:  # Nearly always; only in an overload a tick may overtake others.
+            lane.append((due, number, entry, lane))
+            lane.popleft()
+            heapreplace(heap, lane[0])
+        else:
+            self.pop()
+            self.number -= 1
+            entry.seq = self.push_tick(due, entry)
+
+    def pop(self) -> None:
+        """Remove the head."""
+        heap = self.heap
+        self.size -= 1
+        lane = heap[0][3]
+        if lane is not None:
+            lane.popleft()
+        if lane:
+            heapreplace(heap, lane[0])
+        else:
+            heappop(heap)
 
     def mark_dead(self) -> None:
         """Count one more dead item; remove them all once they are the majority."""
         self.dead += 1
-        if self.dead > MIN_DEAD and 2 * self.dead > len(self.heap):
-            # In place: the tick loop may be iterating.
-            self.heap[:] = [item for item in self.heap if item[1] in (item[2].seq, item[2].alarm, item[2].lift)]
-            heapify(self.heap)
-            self.dead = 0
+        if self.dead > MIN_DEAD and 2 * self.dead > self.size:
+            self._sweep()
+
+    def items(self) -> Iterator[Item]:
+        """Yield all items, dead ones too, in no order."""
+        for item in self.heap:
+            yield from (item,) if item[3] is None else item[3]
 
     def clear(self) -> None:
         """Remove all items."""
         self.heap.clear()
+        self._lanes.clear()
+        self.size = self.dead = 0
+
+    def _lane(self, gap: int) -> Lane | None:
+        """Return the lane of an interval; None if too many intervals have one already."""
+        lane = self._lanes.get(gap)
+        if lane is None and len(self._lanes) < MAX_LANES:
+            lane = self._lanes[gap] = deque()
+        return lane
+
+    def _sweep(self) -> None:
+        """Remove all dead items, and the lanes in which none is left."""
+        lanes = self._lanes
+        for gap, lane in list(lanes.items()):
+            alive = [item for item in lane if is_alive(item)]
+            lane.clear()
+            lane.extend(alive)
+            if not lane:
+                del lanes[gap]
+        # In place: the tick loop may be iterating.
+        self.heap[:] = [item for item in self.heap if item[3] is None and is_alive(item)]
+        self.heap.extend(lane[0] for lane in lanes.values())
+        heapify(self.heap)
+        self.size = sum(1 for _ in self.items())
         self.dead = 0
 
     # --- the timer ---
@@ -152,6 +234,12 @@ class TimerQueue:
         self.loop = None
         self.timer = None  # In a forked process it is the parent's, and never fires.
         self._context = Context()
+
+
+def is_alive(item: tuple[int, int, TaskEntry, Any]) -> bool:
+    """Return whether the entry of *item* still waits for it."""
+    _, number, entry, _ = item
+    return number in (entry.seq, entry.alarm, entry.lift)
 
 
 def longest_sleep() -> int:

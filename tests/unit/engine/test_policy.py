@@ -252,12 +252,13 @@ def test_the_tick_that_overtakes_is_the_one_that_missed_keeps(spec: TaskSpec, du
     now = due + late_by
     late = decide.missed(timeline_of(spec), due, now, held=False, stalled_until=now - stalled_ago)
 
-    tick = decide.overtaking_tick(spec, due, now, now - stalled_ago)
+    number = decide.overtaken(spec, due, now, now - stalled_ago)
 
-    assert (tick is not None) == late.overtaken
-    if tick is not None:
+    assert (number is not None) == late.overtaken
+    if number is not None:
+        tick = due + number * spec.gap
         assert late.kept == (tick,)
-        assert (late.dropped, late.next.tick) == ((tick - due) // spec.gap, tick + spec.gap)
+        assert (late.dropped, late.next.tick) == (number, tick + spec.gap)
 
 
 @given(specs(), instants, st.integers(-EARLY, 10 * CENTURY), st.booleans())
@@ -506,6 +507,10 @@ class Went(Exception):
     """Raised when the tick loop has decided; says which way it took, and with what arguments."""
 
 
+def went_with_run(run: ActiveRun) -> None:
+    raise Went("short", run.tick, run.started)
+
+
 def went(way: str) -> Callable[..., None]:
     def recorder(entry: TaskEntry, *facts: Any, **_: Any) -> None:
         raise Went(way, *facts)
@@ -553,7 +558,7 @@ def test_the_driver_takes_the_short_way_only_where_the_decision_is_to_start(
 ) -> None:
     """The START case is written out in ``wake()``. Both ways agree on every input; a flag only makes the way longer."""
     engine, entry = situation(*drawn)
-    engine.tick_loop._start = went("short")
+    engine.tick_loop._begin = went_with_run
     engine.tick_loop._on_tick = went("long")  # type: ignore[method-assign]
     engine.tick_loop._on_overlap = lambda *_: False  # type: ignore[method-assign]
     due, flags = entry.due, drawn[2]
@@ -566,7 +571,7 @@ def test_the_driver_takes_the_short_way_only_where_the_decision_is_to_start(
     if way == "short":
         assert facts == [due, HOUR]
         assert entry.due == due + entry.spec.gap
-        assert engine.queue.heap == [(entry.due, entry.seq, entry)]
+        assert [item[:3] for item in engine.queue.heap] == [(entry.due, entry.seq, entry)]
     else:
         assert (entry.due, entry.seq) == (due, 0)
         assert engine.queue.heap == []
@@ -577,7 +582,8 @@ def test_both_ways_start_the_same_tick_and_plan_the_same_next_one(drawn: tuple[T
     spec, lateness, flags, running, all_held = drawn
     drawn = (spec, lateness, flags & TALKATIVE, running, all_held)
     engine, entry = situation(*drawn)
-    engine.tick_loop._start = went("started")
+    engine.tick_loop._start = went("long")
+    engine.tick_loop._begin = went_with_run
     due = entry.due
     if step_of(*drawn) is not Decision.START:
         return
@@ -585,10 +591,10 @@ def test_both_ways_start_the_same_tick_and_plan_the_same_next_one(drawn: tuple[T
     with pytest.raises(Went) as caught:
         engine.tick_loop.wake()
 
-    started = ["started", due, HOUR]
-    assert [*caught.value.args] == ([*started, Kind.LIVE, entry.due] if flags & TALKATIVE else started)
+    way = ["long", due, HOUR, Kind.LIVE, entry.due] if flags & TALKATIVE else ["short", due, HOUR]
+    assert [*caught.value.args] == way
     assert entry.due == due + spec.gap
-    assert engine.queue.heap == [(entry.due, entry.seq, entry)]
+    assert [item[:3] for item in engine.queue.heap] == [(entry.due, entry.seq, entry)]
 
 
 @given(situations(), st.integers(-1, 2), st.sampled_from([None, *Reason]), st.booleans())
@@ -609,7 +615,7 @@ def test_both_ways_do_the_same_with_a_tick_during_a_run(
         if not short:
             engine.tick_loop._on_overlap = lambda *_: False  # type: ignore[method-assign]
         engine.tick_loop.wake()
-        heap = sorted((at, number in (entry.seq, entry.alarm)) for at, number, _ in engine.queue.heap)
+        heap = sorted((at, number in (entry.seq, entry.alarm)) for at, number, *_ in engine.queue.items())
         planned = heap, entry.due, bool(entry.seq), bool(entry.alarm), bool(engine.planner.parked)
         left.append((planned, entry.flags, entry.waiting, entry.backlog, records(entry), counts(entry)))
         left[-1] += (None if entry.run is None else entry.run.cause,)
@@ -623,7 +629,7 @@ def test_in_an_overload_the_latest_due_tick_takes_the_short_way(spec: TaskSpec, 
     engine, entry = situation(spec, late_by, 0, False, False)
     engine.queue.expected = HOUR  # The timer is on time.
     engine.monitor.stalled_until = HOUR - late_by % spec.gap - 1
-    engine.tick_loop._start = went("short")
+    engine.tick_loop._begin = went_with_run
     engine.tick_loop._on_tick = went("long")  # type: ignore[method-assign]
     first = entry.due
     late = decide.missed(timeline_of(spec), first, HOUR, held=False, stalled_until=engine.monitor.stalled_until)
@@ -636,7 +642,7 @@ def test_in_an_overload_the_latest_due_tick_takes_the_short_way(spec: TaskSpec, 
         assert entry.overtaken is None
     else:
         assert caught.value.args == ("short", late.kept[0], HOUR)
-        assert engine.queue.heap == [(late.next.tick, entry.seq, entry)]
+        assert [item[:3] for item in engine.queue.heap] == [(late.next.tick, entry.seq, entry)]
         assert entry.overtaken is not None
         assert (entry.overtaken.first, entry.overtaken.last) == (first, late.last)
         assert entry.overtaken.number == late.dropped
@@ -645,7 +651,7 @@ def test_in_an_overload_the_latest_due_tick_takes_the_short_way(spec: TaskSpec, 
 @given(situations())
 def test_a_parked_tick_is_left_alone(drawn: tuple[TaskSpec, int, int, bool, bool]) -> None:
     engine, entry = situation(*drawn)
-    engine.tick_loop._start = went("started")
+    engine.tick_loop._start = engine.tick_loop._begin = went("started")
     before = (entry.due, entry.flags, entry.run, entry.waiting)
     if step_of(*drawn) is not Decision.PARK:
         return
@@ -659,7 +665,7 @@ def test_a_parked_tick_is_left_alone(drawn: tuple[TaskSpec, int, int, bool, bool
 @given(specs(), st.integers(1, HOUR))
 def test_a_tick_that_is_not_due_is_not_looked_at(spec: TaskSpec, ahead: int) -> None:
     engine, entry = situation(spec, -spec.early - ahead, 0, False, False)
-    engine.tick_loop._start = went("short")
+    engine.tick_loop._begin = went_with_run
     engine.tick_loop._on_tick = went("long")  # type: ignore[method-assign]
     before = (entry.due, entry.seq)
 

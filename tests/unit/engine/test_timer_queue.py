@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from heapq import heappop
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,16 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.entry import TaskEntry
-from kaiju_app._engine.timer_queue import MIN_DEAD, TimerQueue
+from kaiju_app._engine.timer_queue import MAX_LANES, MIN_DEAD, TimerQueue, is_alive
 from kaiju_app.scheduler import ExecPolicy, FirstRun, ScheduledTask, Scheduler
 from support.virtual import VirtualLoop, close_loop
 
 ROLES = ["seq", "alarm", "lift"]
 
 
-def entry(name: str = "task") -> TaskEntry:
-    nobody = cast(Any, None)
-    return TaskEntry(nobody, name, print, (), {}, nobody)
+def entry(name: str = "task", gap: int = 10) -> TaskEntry:
+    nobody, spec = cast(Any, None), cast(Any, SimpleNamespace(gap=gap))
+    return TaskEntry(nobody, name, print, (), {}, spec)
 
 
 def drop(queue: TimerQueue, whose: TaskEntry, role: str = "seq") -> None:
@@ -39,14 +39,15 @@ def pushed(queue: TimerQueue, *instants: int) -> list[TaskEntry]:
     return entries
 
 
-def is_alive(item: tuple[int, int, TaskEntry]) -> bool:
-    return item[1] in (item[2].seq, item[2].alarm, item[2].lift)
-
-
 def in_order(queue: TimerQueue) -> list[TaskEntry]:
     """Empty *queue*; return the entries whose items were alive, in order."""
-    items = [heappop(queue.heap) for _ in range(len(queue.heap))]
-    return [item[2] for item in items if is_alive(item)]
+    found = []
+    while queue.heap:
+        if is_alive(queue.heap[0]):
+            found.append(queue.heap[0][2])
+        queue.pop()
+    assert queue.size == 0
+    return found
 
 
 # --- the order ---
@@ -115,7 +116,7 @@ def test_a_few_dead_items_are_left_alone() -> None:
     for one in entries:
         drop(queue, one)
 
-    assert (queue.dead, len(queue.heap)) == (MIN_DEAD, MIN_DEAD)
+    assert (queue.dead, queue.size) == (MIN_DEAD, MIN_DEAD)
     assert in_order(queue) == []
 
 
@@ -124,11 +125,11 @@ def test_a_sweep_comes_when_more_than_every_second_item_is_dead() -> None:
     entries = pushed(queue, *range(1_000))
     for one in entries[:500]:
         drop(queue, one)
-    assert (queue.dead, len(queue.heap)) == (500, 1_000)
+    assert (queue.dead, queue.size) == (500, 1_000)
 
     drop(queue, entries[500])
 
-    assert (queue.dead, len(queue.heap)) == (0, 499)
+    assert (queue.dead, queue.size) == (0, 499)
 
 
 def test_a_sweep_keeps_the_living_in_order() -> None:
@@ -140,7 +141,7 @@ def test_a_sweep_keeps_the_living_in_order() -> None:
         if one not in living:
             drop(queue, one)
 
-    assert len(queue.heap) < 1_000
+    assert queue.size < 1_000
     expected = sorted(
         living, key=lambda one: instants[entries.index(one)]
     )  # The sort is stable: at one instant, registration decides.
@@ -155,7 +156,7 @@ def test_a_sweep_keeps_whatever_an_entry_waits_for(role: str) -> None:
     for one in pushed(queue, *range(2 * MIN_DEAD)):
         drop(queue, one)
 
-    assert len(queue.heap) < 2 * MIN_DEAD
+    assert queue.size < 2 * MIN_DEAD
     assert in_order(queue) == [keeps]
 
 
@@ -176,7 +177,7 @@ def test_one_entry_may_have_several_items_and_lose_them_one_by_one() -> None:
     one.seq, one.alarm, one.lift = queue.push(1, one), queue.push(2, one), queue.push(3, one)
     drop(queue, one, "alarm")
 
-    assert [item[0] for item in queue.heap if is_alive(item)] == [1, 3]
+    assert sorted(item[0] for item in queue.items() if is_alive(item)) == [1, 3]
 
 
 def test_what_comes_and_goes_leaves_nothing_behind() -> None:
@@ -185,7 +186,7 @@ def test_what_comes_and_goes_leaves_nothing_behind() -> None:
     longest = 0
     for number in range(10_000):
         (guest,) = pushed(queue, number)
-        longest = max(longest, len(queue.heap))
+        longest = max(longest, queue.size)
         drop(queue, guest)
 
     assert longest <= 10 + MIN_DEAD + 1
@@ -199,9 +200,66 @@ def test_the_living_bound_the_dead() -> None:
         moved = residents[number % 1_000]
         drop(queue, moved)
         moved.seq = queue.push(number, moved)
-        longest = max(longest, len(queue.heap))
+        longest = max(longest, queue.size)
 
     assert longest <= 2 * 1_000 + 1
+
+
+# --- the lanes of plain intervals ---
+
+
+def ticks(queue: TimerQueue, *dues: int, gap: int = 10) -> list[TaskEntry]:
+    """Return one entry for each of *dues*, with a tick in *queue*."""
+    entries = [entry(str(number), gap) for number in range(len(dues))]
+    for one, due in zip(entries, dues, strict=True):
+        one.seq = queue.push_tick(due, one)
+    return entries
+
+
+def test_the_ticks_of_one_interval_take_one_place_in_the_heap() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    entries = ticks(queue, *range(1_000), gap=1_000)
+    for turn in range(5_000):
+        due, _, whose, _ = queue.heap[0]
+        assert (due, whose) == (turn, entries[turn % 1_000])
+        queue.advance(whose, due + 1_000)
+        assert len(queue.heap) == 1
+
+    assert queue.size == 1_000
+
+
+def test_a_tick_that_is_due_before_the_last_of_its_lane_waits_in_the_heap_and_stands_in_the_lane_next_time() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    late, early, between = ticks(queue, 9, 1, 5)
+    assert len(queue.heap) == 3
+
+    for whose, due in ((early, 11), (between, 15), (late, 19)):
+        assert queue.heap[0][2] is whose
+        queue.advance(whose, due)
+
+    assert len(queue.heap) == 1
+    assert in_order(queue) == [early, between, late]
+
+
+def test_more_intervals_than_lanes_keep_their_order() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    entries = [ticks(queue, 2 * MAX_LANES - gap, gap=gap)[0] for gap in range(2 * MAX_LANES)]
+
+    assert in_order(queue) == entries[::-1]
+
+
+def test_an_interval_that_nobody_has_any_more_gives_its_lane_away() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    former = [ticks(queue, 5, 6, gap=gap) for gap in range(1, MAX_LANES + 1)]
+    assert ticks(queue, 1, 2, gap=MAX_LANES + 1)
+    assert len(queue.heap) == MAX_LANES + 2
+
+    for one in [one for pair in former for one in pair]:
+        drop(queue, one)
+    first, _ = ticks(queue, 3, 4, gap=MAX_LANES + 2)
+
+    assert [item[2] for item in queue.heap if item[2].spec.gap == MAX_LANES + 2] == [first]
+    assert queue.size == 4 + queue.dead
 
 
 # --- used by the engine ---
@@ -223,14 +281,14 @@ async def test_removed_tasks_never_run_and_leave_nothing_behind(scheduler: Sched
     async with scheduler:
         for number in range(10_000):
             guest = scheduler.schedule_task(never, 1, first_run=FirstRun.NOW if number % 2 else FirstRun.NEXT)
-            longest = max(longest, len(queue.heap))
+            longest = max(longest, queue.size)
             guest.remove()
         await asyncio.sleep(9.5)
 
         assert longest <= MIN_DEAD + 2
         assert len(scheduler.tasks) == 1
         assert [run.count for run in kept.history()] == [1] * 10
-        assert (queue.dead, [item[2].name for item in queue.heap]) == (0, [kept.name])
+        assert (queue.dead, [item[2].name for item in queue.items()]) == (0, [kept.name])
 
 
 async def test_a_task_rescheduled_many_times_runs_by_its_last_rule_only(
@@ -246,7 +304,7 @@ async def test_a_task_rescheduled_many_times_runs_by_its_last_rule_only(
         for number in range(1_000):
             task.reschedule(1 + number % 9)
         task.reschedule(4)
-        assert len(scheduler._engine.queue.heap) <= MIN_DEAD + 2
+        assert scheduler._engine.queue.size <= MIN_DEAD + 2
         await asyncio.sleep(13)
 
         assert starts == [4, 8, 12]
@@ -273,7 +331,7 @@ async def test_pauses_that_are_replaced_end_once(scheduler: Scheduler, loop: Vir
     async with scheduler:
         for number in range(1_000):
             await task.pause("for the test", 10 + number / 1_000)
-        assert len(scheduler._engine.queue.heap) <= 2 * MIN_DEAD
+        assert scheduler._engine.queue.size <= 2 * MIN_DEAD
         await asyncio.sleep(10.9)
         assert task.suspended
         await asyncio.sleep(0.1)
@@ -305,12 +363,13 @@ class QueueAgainstList(RuleBasedStateMachine):
     @rule(instants=st.lists(st.integers(0, 20), min_size=1, max_size=100), role=st.sampled_from(ROLES))
     def add(self, instants: list[int], role: str) -> None:
         for instant in instants:
-            one = entry(f"task {len(self.entries)}")
+            one = entry(f"task {len(self.entries)}", 1 + len(self.entries) % 3)
             self.entries.append(one)
             self.push(one, role, instant)
 
     def push(self, one: TaskEntry, role: str, instant: int) -> None:
-        number = self.queue.push(instant, one)
+        is_tick = role == "seq" and len(one.name) % 2 == 0
+        number = self.queue.push_tick(instant, one) if is_tick else self.queue.push(instant, one)
         setattr(one, role, number)
         self.living.append(Item(instant, number, one, role))
 
@@ -338,7 +397,8 @@ class QueueAgainstList(RuleBasedStateMachine):
         heap = self.queue.heap
         fired = []
         while heap and heap[0][0] <= until:
-            item = heappop(heap)
+            item = heap[0]
+            self.queue.pop()
             role = next((role for role in ROLES if getattr(item[2], role) == item[1]), None)
             if role is None:
                 self.queue.dead -= 1
@@ -349,6 +409,21 @@ class QueueAgainstList(RuleBasedStateMachine):
         assert fired == due
         self.living = [item for item in self.living if item.instant > until]
 
+    @precondition(lambda self: self.living)
+    @rule(most=st.integers(1, 200), late=st.booleans())
+    def advance_what_comes_first(self, most: int, late: bool) -> None:
+        """As the tick loop does it; *late*: each tick overtakes the one that follows it."""
+        for _ in range(most):
+            head = self.queue.heap[0]
+            first = min(self.living, key=lambda item: (item.instant, item.number))
+            if not is_alive(head) or first.role != "seq":
+                break
+            assert head[:3] == (first.instant, first.number, first.entry)
+            following = first.instant + (2 if late and first.number % 2 else 1) * first.entry.spec.gap
+            self.queue.advance(first.entry, following)
+            self.living.remove(first)
+            self.living.append(Item(following, first.entry.seq, first.entry, "seq"))
+
     @rule()
     def clear(self) -> None:
         self.queue.clear()
@@ -358,9 +433,11 @@ class QueueAgainstList(RuleBasedStateMachine):
 
     @invariant()
     def the_living_are_there_and_the_dead_are_counted(self) -> None:
-        alive = sorted(item[:2] for item in self.queue.heap if is_alive(item))
+        items = list(self.queue.items())
+        alive = sorted(item[:2] for item in items if is_alive(item))
         assert alive == sorted((item.instant, item.number) for item in self.living)
-        assert self.queue.dead == len(self.queue.heap) - len(alive)
+        assert self.queue.size == len(items)
+        assert self.queue.dead == len(items) - len(alive)
         assert self.queue.dead <= max(MIN_DEAD, len(alive))
 
 
@@ -446,18 +523,18 @@ class QueueOfAnEngine(RuleBasedStateMachine):
     @invariant()
     def the_dead_are_counted(self) -> None:
         queue = self.engine.queue
-        alive = [item for item in queue.heap if is_alive(item)]
-        assert queue.dead == len(queue.heap) - len(alive)
+        alive = [item for item in queue.items() if is_alive(item)]
+        assert queue.dead == queue.size - len(alive)
         assert queue.dead <= max(MIN_DEAD, len(alive) + 1)
 
     @invariant()
     def every_tick_that_is_planned_has_its_item(self) -> None:
-        heap = {item[1]: item for item in self.engine.queue.heap}
-        assert len(heap) == len(self.engine.queue.heap)
+        items = {item[1]: item for item in self.engine.queue.items()}
+        assert len(items) == self.engine.queue.size
         for one in self.engine.entries.values():
             for number in (one.seq, one.alarm, one.lift):
-                assert number == 0 or heap[number][2] is one
-            assert one.seq == 0 or heap[one.seq][0] == one.due
+                assert number == 0 or items[number][2] is one
+            assert one.seq == 0 or items[one.seq][0] == one.due
 
     def teardown(self) -> None:
         self.do(self.scheduler.stop(0))
