@@ -8,6 +8,7 @@ from kaiju_app._core.clock import NEVER
 from kaiju_app._core.model import Reason
 from kaiju_app.triggers._timeline import Timeline
 
+from . import decision as decide
 from . import policy
 from .backlog import Backlog
 from .clock_monitor import MIN_NOTICED, ClockMonitor
@@ -162,11 +163,11 @@ class TickLoop:
             parked=bool(flags & (DISABLED | HELD) or self._holds),
             busy=run is not None or bool(flags & QUEUED),
         )
-        if decision is policy.PARK:
+        if decision is decide.PARK:
             self._planner.parked[entry] = None
         elif flags & EXTRA_FIRST_TICK:
             self._on_extra_tick(entry, entry.host.timeline(entry, spec), now)
-        elif decision is policy.LATE or flags & RELEASED:
+        elif decision is decide.LATE or flags & RELEASED:
             self._on_late_ticks(entry, entry.host.timeline(entry, spec), now)
         else:
             tick = entry.due
@@ -231,20 +232,20 @@ class TickLoop:
 
     def _overlap(self, entry: TaskEntry, run: ActiveRun | None, tick: int, due: int, now: int) -> None:
         """Do with *tick* what the policy says about the *run* in progress, if there is one, and the waiting ticks."""
-        decision = policy.WAIT
+        decision = decide.WAIT
         if run is not None:
             cancelled, hung = run.cause is not None, bool(entry.flags & HUNG)
             decision = policy.overlap(entry.spec.policy, due, run.started, run.spec.gap, cancelled=cancelled, hung=hung)
-            if decision is policy.REPLACE and not policy.same_rule(run.spec, entry.spec):
-                decision = policy.OVERLAP  # It was rescheduled meanwhile: the run keeps its old deadline.
+            if decision is decide.REPLACE and not policy.same_rule(run.spec, entry.spec):
+                decision = decide.OVERLAP  # It was rescheduled meanwhile: the run keeps its old deadline.
         if entry.backlog is not None:
             self._backlog.catch_up(entry, [tick], now)
-        elif decision is policy.OVERLAP or entry.requested is not None:
+        elif decision is decide.OVERLAP or entry.requested is not None:
             # A requested run is not replaced by a tick, which will be followed by others anyway.
             self._recorder.skip(entry, tick, tick, 1, Reason.OVERLAP, now)
-        elif decision is policy.HUNG:
+        elif decision is decide.HUNG:
             self._recorder.skip(entry, tick, tick, 1, Reason.HUNG, now)
         else:
             self._backlog.wait(entry, tick, now)
-        if run is not None and decision is policy.REPLACE and run.kind is not Kind.CAUGHT_UP:
+        if run is not None and decision is decide.REPLACE and run.kind is not Kind.CAUGHT_UP:
             self._watchdog.cancel(run, Reason.REPLACED)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import Enum, auto
 from typing import Final
 
 from kaiju_app._core.clock import NEVER, epoch_us
@@ -17,6 +16,7 @@ from kaiju_app._core.validate import product
 from kaiju_app.triggers._adapter import Found
 from kaiju_app.triggers._timeline import Timeline
 
+from .decision import HUNG, LATE, OVERLAP, PARK, REPLACE, START, WAIT, Decision
 from .spec import Kind, TaskSpec
 
 EARLY = 1_000  # Loops wake up to a millisecond early (uvloop rounds to the nearest one): such a tick counts as due.
@@ -55,33 +55,7 @@ def _grace(spec: TaskSpec, gap: int) -> int | None:
     return spec.given_grace
 
 
-class Decision(Enum):
-    """What to do with a tick."""
-
-    START = auto()
-    """Start its run now."""
-    WAIT = auto()
-    """Let it wait for the end of the run in progress, in place of the tick that waits already."""
-    REPLACE = auto()
-    """Cancel the run in progress, and let the tick wait for its end."""
-    OVERLAP = auto()
-    """Skip it: the run in progress takes precedence."""
-    HUNG = auto()
-    """Skip it: the run in progress was cancelled and does not end."""
-    PARK = auto()
-    """Keep it back until the task is no longer held or disabled."""
-    LATE = auto()
-    """It is late, or a later one may be due as well: ask ``missed()``."""
-
-
-# Members that each tick looks for, as globals: to find one in its class takes CPython 3.11 a tenth of a microsecond.
-START: Final = Decision.START
-WAIT: Final = Decision.WAIT
-REPLACE: Final = Decision.REPLACE
-OVERLAP: Final = Decision.OVERLAP
-HUNG: Final = Decision.HUNG
-PARK: Final = Decision.PARK
-LATE: Final = Decision.LATE
+# Members that each tick looks for, as globals, as those of Decision are.
 CANCEL: Final = ExecPolicy.CANCEL
 SKIP: Final = ExecPolicy.SKIP
 SHIELD: Final = ExecPolicy.SHIELD

@@ -16,6 +16,7 @@ from kaiju_app._core.clock import NEVER, Clock, epoch_us, utc
 from kaiju_app._core.model import Outcome, Reason
 from kaiju_app._engine import options
 from kaiju_app._engine import policy as decide
+from kaiju_app._engine.decision import Decision
 from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.entry import (
     DISABLED,
@@ -33,7 +34,7 @@ from kaiju_app._engine.entry import (
     TaskEntry,
 )
 from kaiju_app._engine.ledger import counts, records
-from kaiju_app._engine.policy import EARLY, MAX_BACKLOG, Decision
+from kaiju_app._engine.policy import EARLY, MAX_BACKLOG
 from kaiju_app._engine.spec import Kind, Settings, TaskSpec
 from kaiju_app.scheduler import Every, ExecPolicy, FirstRun, Missed, Trigger
 from kaiju_app.triggers._adapter import Found
