@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kaiju_app.errors import InvalidArgument
 
@@ -60,6 +60,15 @@ def substituted() -> Clock | None:
     return _substitute
 
 
+class Timer(Protocol):
+    """What a clock may do to the timer of a scheduler."""
+
+    most_sleep: Callable[[], int]
+
+    def set_anew(self) -> None:
+        """Set the timer anew."""
+
+
 @dataclass(frozen=True)
 class Clock:
     """The clocks of a scheduler; tests replace them.
@@ -83,13 +92,16 @@ class Clock:
             if not callable(clock) and (clock is not None or name != "awake"):
                 raise InvalidArgument(name, clock, "must be callable, and return microseconds")
 
-    def _join(self, loop: asyncio.AbstractEventLoop, identity: str) -> str:
+    def _join(self, loop: asyncio.AbstractEventLoop, identity: str, timer: Timer) -> str:
         """Let a scheduler with this clock start in *loop*; return its identity, which a test may replace.
+
+        Args:
+            timer: The timer of the scheduler, which a test may let sleep longer.
 
         Raises:
             VirtualTimeError: Time does not pass by this clock in *loop*.
         """
-        return identity if self is not REAL or _substitute is None else _substitute._join(loop, identity)
+        return identity if self is not REAL or _substitute is None else _substitute._join(loop, identity, timer)
 
 
 REAL = Clock(awake=awake_us)

@@ -217,6 +217,13 @@ class TimerQueue:
             self.timer = None
             self.arm()
 
+    def set_anew(self) -> None:
+        """Set the timer anew: what was known of the clocks when it was set is not true any more."""
+        if self.timer is not None and not self.waking:
+            self.timer.cancel()
+            self.timer = None
+            self.arm()
+
     def call_soon(self, callback: Callable[[TaskEntry], None], entry: TaskEntry) -> None:
         """Call *callback* with *entry* in a later turn of the loop, unless the engine is stopped."""
         if self.loop is not None and self.started:

@@ -6,8 +6,8 @@ import argparse
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import datetime, tzinfo
+from collections.abc import Sequence
+from datetime import datetime
 
 from kaiju_app._core.clock import utc, wall_us
 from kaiju_app._core.logs import logger
@@ -15,7 +15,7 @@ from kaiju_app.application import Application
 from kaiju_app.application._application import initialized
 from kaiju_app.errors import KaijuError
 from kaiju_app.scheduler import Scheduler
-from kaiju_app.scheduler._lint import Report, lint
+from kaiju_app.scheduler._lint import Report, format_report, lint
 from kaiju_app.scheduler._never_started import drop_all
 from kaiju_app.triggers._lint import Level
 
@@ -78,37 +78,6 @@ async def lint_initialized(app: Application) -> tuple[list[Report], bool]:
     except KaijuError as exc:
         log.critical("%s", exc, exc_info=exc.__cause__)
         return reports, True
-
-
-def format_report(report: Report) -> Iterator[str]:
-    """Yield the lines of *report*."""
-    yield f"{report.task}: {report.rule}"
-    runs = format_runs(report.runs, report.zone)
-    if report.begins:
-        runs.insert(0, "if it starts now:")
-    for label, text in zip(["next"] + [""] * len(runs), runs, strict=False):
-        yield f"  {label:8} {text}"
-    for finding in report.findings:
-        yield f"  {finding.level:8} {finding.text}"
-
-
-def format_runs(runs: Sequence[datetime], zone: tzinfo) -> list[str]:
-    """Return *runs* in local time of *zone*, and in UTC where that differs; with as many digits as they need."""
-    precision = "minutes"
-    if any(run.microsecond for run in runs):
-        precision = "microseconds"
-    elif any(run.second for run in runs):
-        precision = "seconds"
-    return [_format_run(run, zone, precision) for run in runs]
-
-
-def _format_run(run: datetime, zone: tzinfo, precision: str) -> str:
-    local = run.astimezone(zone)
-    in_utc = f"{run.replace(tzinfo=None).isoformat(' ', precision)} UTC"
-    if local.tzname() == "UTC":
-        return in_utc
-    in_zone = local.isoformat(" ", precision)
-    return f"{in_zone}  {in_utc}" if local.utcoffset() else in_zone
 
 
 def format_summary(reports: Sequence[Report]) -> str:

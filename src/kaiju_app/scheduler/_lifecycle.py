@@ -55,7 +55,7 @@ class Lifecycle:
         if self._stops and own_run is not None:
             raise SelfWait(own_run.entry.name, "start() during a stop()")
         loop = asyncio.get_running_loop()
-        self._engine.notifier.instance = self._clock._join(loop, self._engine.instance)
+        self._engine.notifier.instance = self._clock._join(loop, self._engine.instance, self._engine.queue)
         self._starting = starting = self._starting or loop.create_future()
         try:
             while self._stops:
@@ -200,6 +200,18 @@ def running_outside() -> list[str]:
         if lifecycle._clock is REAL and engine.started and engine.loop is not None and not engine.loop.is_closed():
             return list(engine.entries)[:3] or ["(none)"]
     return []
+
+
+def lifecycle_of(engine: Engine) -> Lifecycle:
+    """Return what starts and stops *engine*.
+
+    Raises:
+        WrongState: The scheduler was collected as garbage.
+    """
+    for lifecycle in list(_lifecycles):
+        if lifecycle._engine is engine:
+            return lifecycle
+    raise WrongState("the scheduler of the task is gone: keep it in a variable as long as the task is used")
 
 
 def _after_fork() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
@@ -121,3 +121,34 @@ def _found(spec: TaskSpec, now: datetime, until: datetime | None) -> list[Findin
 
 def _rule(text: str, until: datetime | None) -> str:
     return text if until is None else f"{text}, until {format_time(until)} UTC"
+
+
+def format_report(report: Report) -> Iterator[str]:
+    """Yield the lines of *report*."""
+    yield f"{report.task}: {report.rule}"
+    runs = format_runs(report.runs, report.zone)
+    if report.begins:
+        runs.insert(0, "if it starts now:")
+    for label, text in zip(["next"] + [""] * len(runs), runs, strict=False):
+        yield f"  {label:8} {text}"
+    for finding in report.findings:
+        yield f"  {finding.level:8} {finding.text}"
+
+
+def format_runs(runs: Sequence[datetime], zone: tzinfo) -> list[str]:
+    """Return *runs* in local time of *zone*, and in UTC where that differs; with as many digits as they need."""
+    precision = "minutes"
+    if any(run.microsecond for run in runs):
+        precision = "microseconds"
+    elif any(run.second for run in runs):
+        precision = "seconds"
+    return [_format_run(run, zone, precision) for run in runs]
+
+
+def _format_run(run: datetime, zone: tzinfo, precision: str) -> str:
+    local = run.astimezone(zone)
+    in_utc = f"{run.replace(tzinfo=None).isoformat(' ', precision)} UTC"
+    if local.tzname() == "UTC":
+        return in_utc
+    in_zone = local.isoformat(" ", precision)
+    return f"{in_zone}  {in_utc}" if local.utcoffset() else in_zone

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from kaiju_app._core.clock import Clock, epoch_us, substituted, utc
+from kaiju_app._core.clock import Clock, Timer, epoch_us, substituted, utc
 from kaiju_app._core.validate import aware, duration_us
 from kaiju_app.errors import InvalidArgument, VirtualTimeError
 
 from ._in_use import put_back, put_in_place
 from ._loop import VirtualLoop
+from ._timers import Timers
 
 T = TypeVar("T")
 
@@ -66,6 +67,7 @@ class VirtualClock(Clock):
         self._offset = epoch_us(aware("start", start)) - UPTIME
         self._seed = seed
         self._identities: list[str] = []
+        self._timers = Timers(self.steady_now)
         self._loop: VirtualLoop | None = None
         self._travellers: list[Traveller] = []
         self.patience_s = duration_us("patience_s", patience_s) / 1e6
@@ -124,11 +126,14 @@ class VirtualClock(Clock):
         Raises:
             InvalidArgument: *moment* is naive.
         """
-        self._offset = epoch_us(aware("moment", moment)) - self._steady
+        offset = epoch_us(aware("moment", moment)) - self._steady
+        self._timers.before_upset()
+        self._offset = offset
         self._tell_travellers()
 
     def step_wall(self, seconds: float) -> None:
         """Set the wall clock forward by *seconds*, or back if they are negative."""
+        self._timers.before_upset()
         self._offset += round(seconds * 1e6)
         self._tell_travellers()
 
@@ -138,7 +143,9 @@ class VirtualClock(Clock):
         Raises:
             InvalidArgument: *seconds* is negative.
         """
-        self.jump(self._steady + duration_us("seconds", seconds))
+        blocked = duration_us("seconds", seconds)
+        self._timers.before_upset()
+        self.jump(self._steady + blocked)
 
     def sleep_machine(self, seconds: float | timedelta) -> None:
         """Let the machine sleep. As on Linux, the time of the loop stands still meanwhile.
@@ -147,6 +154,7 @@ class VirtualClock(Clock):
             InvalidArgument: *seconds* is negative.
         """
         slept = duration_us("seconds", seconds)
+        self._timers.before_upset()
         self._slept += slept
         self.jump(self._steady + slept)
 
@@ -203,6 +211,7 @@ class VirtualClock(Clock):
                 "this clock has a loop already, which is open: close that one first, or make another VirtualClock"
             )
         self._loop = VirtualLoop(self)
+        self._timers.open(self._loop)
         return self._loop
 
     def run(self, main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
@@ -221,7 +230,7 @@ class VirtualClock(Clock):
         finally:
             self.moves_alone, self.is_driven_from_outside = before
 
-    def _join(self, loop: asyncio.AbstractEventLoop, identity: str) -> str:
+    def _join(self, loop: asyncio.AbstractEventLoop, identity: str, timer: Timer) -> str:
         """Let a scheduler start in *loop*; return its identity, the same in every repetition of the test.
 
         Raises:
@@ -236,6 +245,8 @@ class VirtualClock(Clock):
         if identity not in self._identities:
             identity = f"{self._seed & (1 << 64) - 1:016x}{len(self._identities) + 1:016x}"
             self._identities.append(identity)
+        if substituted() is self:
+            self._timers.add(timer)
         return identity
 
     # --- for the whole process ---

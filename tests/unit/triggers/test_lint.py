@@ -20,10 +20,10 @@ import pytest
 
 from kaiju_app import Application, Health, Service
 from kaiju_app.application._application import initialized
-from kaiju_app.cli._lint import format_report, format_runs, format_summary
+from kaiju_app.cli._lint import format_summary
 from kaiju_app.errors import InvalidArgument, WrongState
 from kaiju_app.scheduler import FirstRun, Scheduler
-from kaiju_app.scheduler._lint import Report, lint
+from kaiju_app.scheduler._lint import Report, format_report, format_runs, lint
 from kaiju_app.triggers._at import At
 from kaiju_app.triggers._base import Trigger
 from kaiju_app.triggers._combined import AnyOf, Except
