@@ -33,7 +33,7 @@ MOST_BYTES = 300_000
 FOR_THE_REST = 10_000  # Of these: what is neither of a task nor a line.
 MANY = 600  # Bars, or marks, that are united at once to half as many: a history may have millions.
 MOST_TEXT = 200  # Characters of a holder or a reason.
-BYTES_OF_TASK = 150  # Without its name, its id and its ticks.
+BYTES_OF_TASK = 200  # Without its name, its id and its ticks.
 BYTES_OF_TICK = 31
 
 
@@ -217,6 +217,7 @@ def _size(task: Known, ticks: int) -> int:
 
 
 def _item(task: Known, drawn: Drawn, ticks: list[datetime]) -> TimelineTask:
+    since = window.kept_since(task.face) if task.face is not None and task.record is None else None
     return TimelineTask(
         task=name_of(task.name),
         task_id=task.id,
@@ -224,6 +225,7 @@ def _item(task: Known, drawn: Drawn, ticks: list[datetime]) -> TimelineTask:
         bars=[_bar(task.name, each) for each in sorted(drawn.bars, key=lambda bar: bar.start)],
         marks=[_mark(each) for each in sorted(drawn.marks)],
         bands=[_band(each) for each in drawn.bands],
+        kept_since=None if since is None else utc(since),
         upcoming=ticks,
     )
 

@@ -85,6 +85,9 @@ class TimelineTask(Answer):
     bars: list[BarItem] = Field(description="Runs.")
     marks: list[MarkItem] = Field(description="Ticks that did not run.")
     bands: list[BandItem] = Field(description="Pauses, suspensions and disables: those of now, and what is known.")
+    kept_since: datetime | None = Field(
+        description="Of a local task: from when on its runs are kept, if older ones are not kept any more; or null."
+    )
     upcoming: list[datetime] = Field(
         description=f"The ticks in the window that are to come, at most the next {MOST_UPCOMING}."
     )

@@ -85,6 +85,16 @@ def local_endings(task: ScheduledTask[Any], since: int, until: int) -> Iterator[
         start += CHUNK
 
 
+def kept_since(task: ScheduledTask[Any]) -> int | None:
+    """Return from when on this process keeps what became of ticks of *task*; None if it has kept everything."""
+    entry = task._entry
+    slots = 0 if entry.ring is None else len(entry.ring) // PACKED.size
+    if entry.kept <= slots or not slots:
+        return None
+    oldest = read(entry, entry.kept % slots)
+    return oldest.offset + (oldest.first if oldest.started == UNSET else oldest.started)
+
+
 def _in_window(records: Iterable[RunRecord], instance: str, since: int, until: int) -> list[Ended]:
     found = (_ended(each, instance) for each in records if each.number)
     return [each for each in found if each.meets(since, until)]

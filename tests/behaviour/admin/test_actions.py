@@ -15,6 +15,7 @@ from kaiju_app.admin._actions import MOST_WAITING
 from kaiju_app.errors import TaskSuspended
 from kaiju_app.scheduler import ExecPolicy, Scheduler, Scope
 from support.reading import nothing
+from support.virtual import VirtualLoop
 
 
 async def long() -> None:
@@ -162,8 +163,8 @@ async def test_all_tasks_are_paused_and_resumed_at_once(scheduler: Scheduler) ->
 
 
 @pytest.mark.parametrize("scope", Scope)
-async def test_a_paused_task_counts_as_paused_while_its_last_run_goes_on(scope: Scope) -> None:
-    scheduler = Scheduler("memory://")
+async def test_a_paused_task_counts_as_paused_while_its_last_run_goes_on(loop: VirtualLoop, scope: Scope) -> None:
+    scheduler = Scheduler("memory://", clock=loop.virtual_clock)
     scheduler.schedule_task(long, 3600, name="long", scope=scope)
     async with scheduler, client_of(scheduler) as client:
         await asyncio.sleep(5)

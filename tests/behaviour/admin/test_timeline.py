@@ -85,6 +85,19 @@ async def test_a_window_has_what_was_in_it_at_any_time(scheduler: Scheduler) -> 
     assert nothing_at_all["tasks"] == nothing_at_all["lines"] == []
 
 
+async def test_where_older_runs_are_not_kept_is_said(scheduler: Scheduler) -> None:
+    scheduler.schedule_task(nothing, 60, name="job")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(19 * 60 + 30)
+        [whole] = (await client.get("/api/timeline"))["tasks"]
+        await asyncio.sleep(5 * 60)
+        [rest] = (await client.get("/api/timeline"))["tasks"]
+
+    assert (len(whole["bars"]), whole["kept_since"]) == (20, None)
+    assert (len(rest["bars"]), rest["kept_since"]) == (20, whole["bars"][5]["start"])
+    assert rest["bars"][0]["start"] == rest["kept_since"]
+
+
 async def test_holds_are_bands_with_holder_and_reason(scheduler: Scheduler) -> None:
     held = scheduler.schedule_task(nothing, 10, name="held")
     off = scheduler.schedule_task(nothing, 10, name="off")

@@ -140,6 +140,40 @@ def test_the_timeline_zooms_pans_and_follows_the_present(page_server: Server, ta
     expect(page.get_by_role("table", name="What the timeline shows, the newest first")).to_be_visible()
 
 
+def test_where_older_runs_are_not_kept_is_drawn_and_said(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/task/{page_server.task('disk')['id']}?span=300000")
+
+    drawing = page.locator("[data-timeline]")
+    expect(drawing).to_have_attribute("aria-label", re.compile("disk: .*older runs are not kept"))
+    box = drawing.bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + box["height"] * 0.6)
+    expect(page.locator(".tip")).to_contain_text(re.compile(r"runs before \d\d:\d\d:\d\d are not kept"))
+
+
+def test_what_happened_again_and_again_is_one_line(tmp_path: Path, tabs: Tabs) -> None:
+    with served_page(tmp_path, BLOCKS="1") as server:
+        page = tabs.open(server.base)
+        blocked = page.locator(".lines li").filter(has_text="blocked")
+        expect(blocked).to_have_text(
+            re.compile(r"^the event loop was blocked by task 'blocking' .*: \d+ times, [\d.]+ s in all, the last at ")
+        )
+        expect(blocked).to_have_count(1)
+        expect(blocked).to_contain_text(": 3 times, ")
+        merged = page.evaluate(
+            """import("./static/timeline-data.js").then(({ merged, severalInWords }) => merged([
+                { at: 1000, until: 3000, count: 1, text: "the event loop was blocked for 2 s by X" },
+                { at: 4000, until: null, count: 1, text: "the scheduler was started" },
+                { at: 5000, until: 9000, count: 2, text: "the event loop was blocked 2 times for 2.5 s in all by X" },
+            ]).map((each) => [each.count, each.at, severalInWords(each)]))"""
+        )
+        assert merged == [
+            [1, 4000, "the scheduler was started: 1 times"],
+            [3, 9000, "the event loop was blocked by X: 3 times, 4.5 s in all"],
+        ]
+        tabs.close()
+    tabs.forgive("ERR_")
+
+
 def test_events_appear_as_they_come(page_server: Server, tabs: Tabs) -> None:
     page = tabs.open(f"{page_server.base}#/events")
 

@@ -62,6 +62,17 @@ def test_no_view_scrolls_sideways_on_a_phone(page_server: Server, tabs: Tabs, wi
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
 
 
+def test_a_phone_shows_what_fails_and_the_timeline_and_folds_the_rest(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(page_server.base, viewport={"width": 390, "height": 844}, has_touch=True)
+    fails = page.get_by_role("link", name="supplier", exact=True).first
+    expect(fails).to_be_visible()
+    expect(page.locator("[data-timeline]")).to_be_in_viewport()
+    running = page.locator("details.panel").filter(has_text="Running now")
+    expect(running.get_by_role("link", name="long", exact=True)).to_be_hidden()
+    running.locator("summary").click()
+    expect(running.get_by_role("link", name="long", exact=True)).to_be_visible()
+
+
 def test_all_that_matters_is_done_by_keyboard_alone(page_server: Server, tabs: Tabs) -> None:
     page = tabs.open(page_server.base)
     expect(page.get_by_text("Next hour")).to_be_visible()

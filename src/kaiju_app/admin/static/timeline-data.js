@@ -28,12 +28,13 @@ function rowOf(each, from) {
     bars: each.bars.map((bar) => ({ ...bar, start: ms(bar.start), end: ms(bar.end), tick: ms(bar.tick) })),
     marks: each.marks.map((mark) => ({ ...mark, at: ms(mark.at), until: ms(mark.until) })),
     bands: each.bands.map((band) => ({ ...band, from: ms(band.from) ?? from, isOpen: band.from === null, to: ms(band.to) })),
-    upcoming: each.upcoming.map(ms),
+    upcoming: each.upcoming.map(ms), keptSince: ms(each.kept_since),
   };
 }
 
 export function inWords({ kind, thing }, zone, now) {
   const at = (moment) => short(moment, zone, now);
+  if (kind === "dropped") return `runs before ${at(thing.to)} are not kept`;
   const many = thing.count > 1 ? ` ×${thing.count}` : "";
   const why = thing.reason ? `: ${thing.reason}` : "";
   if (kind === "bar") {
@@ -58,5 +59,27 @@ export function summary(row) {
   const parts = [...counts].map(([outcome, number]) => `${number} ${labelOf(outcome)}`);
   if (skips) parts.push(`${skips} skipped`);
   if (row.bands.length) parts.push(`held by ${row.bands.map((each) => each.holder).join(", ")}`);
+  if (row.keptSince !== null) parts.push("older runs are not kept");
   return `${row.name}: ${parts.length ? parts.join(", ") : "nothing"}`;
+}
+
+const LASTED = /(?: \d+ times)? for ([\d.e+]+) s(?: in all)?/; // As the endpoint says how often and how long something was.
+const UNITED = /, and \d+ more of these$/; // As it says that others were near, and not how long they were.
+
+/** What concerned all tasks, in the order of the last time: lines that say the same are one, with their number and sum. */
+export function merged(lines) {
+  const found = new Map();
+  for (const each of lines) {
+    const what = each.text.replace(UNITED, "").replace(LASTED, "");
+    const before = found.get(what) || { count: 0, lasted: 0, isExact: true };
+    const [, lasted = 0] = LASTED.exec(each.text) || [];
+    found.delete(what);
+    found.set(what, { what, text: each.text, at: each.count > 1 ? each.until ?? each.at : each.at, count: before.count + each.count, lasted: before.lasted + Number(lasted), isExact: before.isExact && !UNITED.test(each.text) });
+  }
+  return [...found.values()];
+}
+
+/** Several of these in words, without the time of the last one. */
+export function severalInWords({ what, count, lasted, isExact }) {
+  return `${what}: ${count} times${lasted && isExact ? `, ${duration(lasted)} in all` : ""}`;
 }

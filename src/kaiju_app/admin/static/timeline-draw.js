@@ -7,6 +7,7 @@ import { day, minute, time } from "./format.js";
 export const AXIS = 26; // Height of the time axis.
 const LEAST_BAR = 3;
 const WHOLE = ["daylight saving", "clock set", "machine slept"];
+const NOT_KEPT = "older runs are not kept";
 const NEAR = 5; // Pixels beside a thing that count as on it.
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800].map((each) => each * 1000);
@@ -138,8 +139,30 @@ export function band(context, x, y, width, height, paint) {
   context.restore();
 }
 
+/** A time of which no runs are kept any more: dots until what is kept begins, and *text* where it fits. */
+export function dropped(context, x, end, y, height, paint, text = "") {
+  const cy = Math.round(y + height / 2) + 0.5;
+  const wide = text ? context.measureText(text).width + 16 : 0;
+  const isTold = wide && wide < end - x - 8;
+  context.strokeStyle = paint.muted;
+  context.lineWidth = 1;
+  context.setLineDash([1, 4]);
+  context.beginPath();
+  context.moveTo(isTold ? x + wide : x, cy);
+  context.lineTo(end, cy);
+  context.stroke();
+  context.setLineDash([]);
+  context.beginPath();
+  context.moveTo(end - 0.5, y + 2);
+  context.lineTo(end - 0.5, y + height - 2);
+  context.stroke();
+  if (!isTold) return;
+  context.fillStyle = paint.muted;
+  context.fillText(text, x + 8, cy);
+}
+
 /** Draw everything. *rows* have y, height and the task; *view* has from, to, width, height. */
-export function draw(context, view, rows, lines, { paint, zone, now, cursor, at }) {
+export function draw(context, view, rows, lines, { paint, zone, now, cursor, at, isSingle }) {
   const { from, to, width, height } = view;
   const place = (moment) => ((moment - from) / (to - from)) * width;
   context.clearRect(0, 0, width, height);
@@ -162,6 +185,10 @@ export function draw(context, view, rows, lines, { paint, zone, now, cursor, at 
     context.fillStyle = paint.muted;
     const half = context.measureText(tick.text).width / 2;
     if (x - half > 0 && x + half < width) context.fillText(tick.text, x - half, AXIS / 2 - 1);
+  }
+  for (const row of rows) {
+    const end = row.task.keptSince === null ? 0 : Math.min(width, place(row.task.keptSince));
+    if (end > 0) dropped(context, 0, end, row.y, row.height, paint, isSingle ? NOT_KEPT : "");
   }
   for (const row of rows) things(context, row, place, width, paint, now, from, to);
   for (const line of lines) {
@@ -243,7 +270,8 @@ export function hit(row, x, view, now) {
     within(row.task.marks, "mark", (each) => each.at, (each) => each.until) ||
     within(row.task.bars, "bar", (each) => each.start, (each) => each.end ?? now) ||
     within(row.task.upcoming.map((at) => ({ at })), "upcoming", (each) => each.at, (each) => each.at) ||
-    within(row.task.bands, "band", (each) => each.from, (each) => each.to ?? Math.max(now, to))
+    within(row.task.bands, "band", (each) => each.from, (each) => each.to ?? Math.max(now, to)) ||
+    (row.task.keptSince !== null && x < place(row.task.keptSince) ? { kind: "dropped", thing: { to: row.task.keptSince } } : null)
   );
 }
 

@@ -4,8 +4,8 @@ import { useLive } from "./api.js";
 import { now as currentTime, theme, useCell, useNow, zone as zoneCell } from "./state.js";
 import { go, hrefOf } from "./router.js";
 import { iso, minute, ms, short } from "./format.js";
-import { AXIS, band, bar, colours, draw, hit, skip, thingsOf } from "./timeline-draw.js";
-import { inWords, loadWindow, summary } from "./timeline-data.js";
+import { AXIS, band, bar, colours, draw, dropped, hit, skip, thingsOf } from "./timeline-draw.js";
+import { inWords, loadWindow, merged, severalInWords, summary } from "./timeline-data.js";
 import { Failure, Loading, Moment } from "./widgets.js";
 
 const SPANS = [["300000", "5 min"], ["1800000", "30 min"], ["3600000", "1 h"], ["21600000", "6 h"], ["86400000", "1 day"], ["604800000", "7 days"]];
@@ -137,7 +137,7 @@ function Plot({ rows, lines, from, to, now, zone, task, parameters, move, zoom, 
     canvas.current.height = height * ratio;
     const context = canvas.current.getContext("2d");
     context.scale(ratio, ratio);
-    draw(context, view, laid, lines, { paint: colours(canvas.current), zone, now, at, cursor });
+    draw(context, view, laid, lines, { paint: colours(canvas.current), zone, now, at, cursor, isSingle: Boolean(task) });
   }, [rows, lines, from, to, width, height, zone, shownTheme, isDark, cursor, at]);
 
   const explain = (row, moment) => {
@@ -149,7 +149,7 @@ function Plot({ rows, lines, from, to, now, zone, task, parameters, move, zoom, 
     const row = laid[rowOf(y)];
     if (!row) return null;
     const found = hit(row, x, view, now);
-    const moment = found && found.kind !== "band" ? found.thing.tick ?? found.thing.at ?? found.thing.start : momentOf(x);
+    const moment = found && !["band", "dropped"].includes(found.kind) ? found.thing.tick ?? found.thing.at ?? found.thing.start : momentOf(x);
     return { row: row.task, found, moment };
   };
   const down = (event) => {
@@ -231,12 +231,14 @@ const MOST_LINES = 4;
 /** What concerns all tasks, in words: on the drawing these are lines. */
 function Lines({ lines }) {
   if (!lines.length) return null;
-  const shown = lines.slice(-MOST_LINES);
-  return html`<ul class="lines" aria-label="What concerned all tasks">${shown.map((each) => html`<li key=${each.iso + each.text}><${Moment} at=${each.at} /> <span>${each.text}</span></li>`)}
-    ${lines.length > MOST_LINES ? html`<li class="muted">and ${lines.length - MOST_LINES} before</li>` : null}</ul>`;
+  const all = merged(lines);
+  const shown = all.slice(-MOST_LINES);
+  return html`<ul class="lines" aria-label="What concerned all tasks">${shown.map((each) => html`<li key=${each.what}>${each.count > 1 ? html`<span>${severalInWords(each)}, the last at <${Moment} at=${each.at} /></span>`
+    : html`<${Moment} at=${each.at} /> <span>${each.text}</span>`}</li>`)}
+    ${all.length > MOST_LINES ? html`<li class="muted">and ${all.length - MOST_LINES} before</li>` : null}</ul>`;
 }
 
-const LEGEND = [["SUCCEEDED", "succeeded"], ["FAILED", "failed"], ["TIMED_OUT", "timed out"], ["CANCELLED", "cancelled"], ["LOST", "lost"], [null, "running"], ["skip", "skipped"], ["band", "held"]];
+const LEGEND = [["SUCCEEDED", "succeeded"], ["FAILED", "failed"], ["TIMED_OUT", "timed out"], ["CANCELLED", "cancelled"], ["LOST", "lost"], [null, "running"], ["skip", "skipped"], ["band", "held"], ["dropped", "older runs are not kept"]];
 
 function Legend() {
   return html`<ul class="legend" aria-label="What the shapes mean">${LEGEND.map(([what, text]) => html`<li key=${text}><${Sample} what=${what} />${text}</li>`)}</ul>`;
@@ -254,6 +256,7 @@ function Sample({ what }) {
     const paint = colours(canvas.current);
     if (what === "skip") skip(context, 12, 1, 16, paint);
     else if (what === "band") band(context, 2, 1, 22, 16, paint);
+    else if (what === "dropped") dropped(context, 2, 22, 1, 16, paint);
     else bar(context, what, 3, 2, 17, 14, paint, paint.surface);
   }, [what, shownTheme, isDark]);
   return html`<canvas ref=${canvas} class="sample" aria-hidden="true"></canvas>`;

@@ -1,4 +1,7 @@
-"""Serve the endpoint for a browser, under a prefix: page.py PORT. STORE, TOKEN and MANY are in the environment."""
+"""Serve the endpoint for a browser, under a prefix: page.py PORT.
+
+STORE, TOKEN, BLOCKS and MANY are in the environment.
+"""
 
 import asyncio
 import os
@@ -40,6 +43,10 @@ def compact() -> None:
     time.sleep(0.05)
 
 
+async def block() -> None:
+    time.sleep(2.2)  # noqa: ASYNC251
+
+
 async def main() -> None:
     scheduler = Scheduler(os.environ.get("STORE"))
     scheduler.schedule_task(work, 2, name="refresh")
@@ -53,6 +60,8 @@ async def main() -> None:
     scheduler.schedule_task(work, trigger=Cron("30 2 * * *", tz="Europe/Berlin"), name="nightly")
     if os.environ.get("STORE"):
         scheduler.schedule_task(work, 1, name="bill", scope=Scope.CLUSTER)
+    if os.environ.get("BLOCKS"):
+        scheduler.schedule_task(block, 6, name="blocking")
     for i in range(int(os.environ.get("MANY", "0"))):
         scheduler.schedule_task(work, 3600, name=f"many-{i:05}", first_run=None)
     token = os.environ.get("TOKEN")

@@ -1,5 +1,5 @@
 // Is all well? What runs, what fails, what comes, and what became of everything lately.
-import { html, useEffect } from "../vendor/preact.js";
+import { html, useEffect, useState } from "../vendor/preact.js";
 import { get, useLive } from "../api.js";
 import { AllButtons, Empty, Failure, Loading, Moment, Panel, State, TaskLink } from "../widgets.js";
 import { BAD, OutcomeText } from "../outcomes.js";
@@ -10,7 +10,9 @@ import { drawn } from "../keyboard.js";
 import { Timeline } from "../timeline.js";
 
 const MOST = 4;
+const MOST_NEXT = 9; // As many as fill the height of what is beside them, and no fewer than MOST.
 const HOUR_MS = 3_600_000;
+const narrow = matchMedia("(max-width: 760px)");
 
 export function Overview({ parameters, scheduler }) {
   useEffect(() => {
@@ -23,17 +25,22 @@ export function Overview({ parameters, scheduler }) {
   return html`<h1 class="visually-hidden">Overview</h1>
     <${HealthLine} scheduler=${scheduler} />
     <div class="columns">
-      <${Attention} items=${found.data?.bad} />
-      <${Running} items=${found.data?.running} />
-      <${Coming} items=${found.data?.next} />
+      <div><${Attention} items=${found.data?.bad} /><${Running} items=${found.data?.running} /></div>
+      <${Coming} items=${found.data?.next} most=${rowsBeside(found.data)} />
     </div>
     <${Panel} title="Timeline" kind="wide"><${Timeline} parameters=${parameters} view="overview" /><//>`;
 }
 
+/** How many rows of what comes are as high as the two panels beside it: a row of two lines is 58 pixels, an empty panel 50. */
+function rowsBeside(data) {
+  const heights = [data?.bad, data?.running].map((each) => (each?.length ? each.slice(0, MOST).reduce((sum, { last_run: run, state }) => sum + (run?.error && state !== "running" ? 77 : 58), 0) : 50));
+  return Math.max(MOST, Math.min(MOST_NEXT, Math.round((heights[0] + heights[1] + 60) / 58)));
+}
+
 /** What is found quickly comes first: which runs failed last has to be looked up for each of the tasks. */
 async function load(signal, tell) {
-  const tasks = (parameters) => get("api/tasks", { ...parameters, limit: MOST + 1 }, signal).then((page) => page.items);
-  const [running, next] = await Promise.all([tasks({ state: ["running", "hung"] }), tasks({ sort: "next_run_at" })]);
+  const tasks = (parameters) => get("api/tasks", { limit: MOST + 1, ...parameters }, signal).then((page) => page.items);
+  const [running, next] = await Promise.all([tasks({ state: ["running", "hung"] }), tasks({ sort: "next_run_at", limit: MOST_NEXT + 1 })]);
   tell({ running, next });
   const [overdue, failed] = await Promise.all([tasks({ overdue: true }), tasks({ outcome: BAD, sort: "-last_run_at" })]);
   const seen = new Set();
@@ -67,8 +74,22 @@ function HealthLine({ scheduler }) {
   </section>`;
 }
 
+/** A panel that is folded on a phone, where its number has to do until somebody opens it. */
+function Card({ title, aside, count, isOpen = false, children }) {
+  const [isNarrow, setNarrow] = useState(narrow.matches);
+  useEffect(() => {
+    const changed = () => setNarrow(narrow.matches);
+    narrow.addEventListener("change", changed);
+    return () => narrow.removeEventListener("change", changed);
+  }, []);
+  if (!isNarrow) return html`<${Panel} title=${title} aside=${aside}>${children}<//>`;
+  const number = count === undefined ? "" : count > MOST && title !== "Next hour" ? `${MOST}+` : count;
+  return html`<details class="panel" open=${isOpen}><summary class="panel-head"><h2>${title}</h2><span class="muted num">${number}</span></summary>
+    ${children}${aside ? html`<p class="center">${aside}</p>` : null}</details>`;
+}
+
 function Attention({ items }) {
-  return html`<${Panel} title="Needs attention" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { outcome: BAD })}>all</a>` : null}>
+  return html`<${Card} title="Needs attention" isOpen=${true} count=${items?.length} aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { outcome: BAD })}>all</a>` : null}>
     ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing fails">Tasks whose last run failed, or that are overdue, come first here.<//>`
       : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
         <span class="line"><${TaskLink} id=${task.id} name=${task.name} />${task.overdue || task.state === "hung" || task.state === "paused" ? html`<${State} task=${task} />` : null}</span>
@@ -77,19 +98,19 @@ function Attention({ items }) {
 }
 
 function Running({ items }) {
-  return html`<${Panel} title="Running now" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { state: "running" })}>all</a>` : null}>
+  return html`<${Card} title="Running now" count=${items?.length} aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { state: "running" })}>all</a>` : null}>
     ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing runs at this moment">A run is listed here while it is in progress.<//>`
       : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
         <span class="line"><${TaskLink} id=${task.id} name=${task.name} />${task.state === "hung" ? html`<${State} task=${task} />` : null}</span>
         <span class="sub num">${task.runs_in ? `in ${task.runs_in}` : ""}</span></li>`)}</ul>`}<//>`;
 }
 
-function Coming({ items }) {
+function Coming({ items, most }) {
   const now = useNow();
   const soon = items?.filter((each) => each.next_run_at && ms(each.next_run_at) < now + HOUR_MS && !each.holds.length);
-  return html`<${Panel} title="Next hour" aside=${items?.length > MOST ? html`<a href=${hrefOf("tasks", "", { sort: "next_run_at" })}>all</a>` : null}>
+  return html`<${Card} title="Next hour" count=${soon?.length} aside=${soon?.length > most ? html`<a href=${hrefOf("tasks", "", { sort: "next_run_at" })}>all</a>` : null}>
     ${!soon ? html`<${Loading} />` : !soon.length ? html`<${Empty} title="No tick in the next hour">The next ticks of all tasks are listed here, the soonest first.<//>`
-      : html`<ul class="list">${soon.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
+      : html`<ul class="list">${soon.slice(0, most).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
         <span class="line"><${TaskLink} id=${task.id} name=${task.name} /><span class="muted"><${Moment} at=${task.next_run_at} kind="next" /></span></span>
         <span class="sub line"><span>${task.rule}</span><${Moment} at=${task.next_run_at} /></span></li>`)}</ul>`}<//>`;
 }
