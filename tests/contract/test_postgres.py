@@ -178,7 +178,7 @@ async def test_steps_are_taken_where_the_tables_are(
     async with connected(database) as connection:
         found = await connection.fetch("SELECT tablename, schemaname FROM pg_tables WHERE tablename LIKE 'kaiju%'")
         assert {each["schemaname"] for each in found} == {"public"}
-        assert len(found) == 6
+        assert len(found) == 7
         assert [len(_schema.SCHEMA)] == [
             each["version"] for each in await connection.fetch("SELECT version FROM kaiju_schema")
         ]
