@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 IDLE_IN = ("threading.py", "queue.py", "selectors.py", "thread.py", "_core/workers.py", "_backends/_asyncio.py")
@@ -87,11 +88,15 @@ def busy_threads() -> str:
         frame = None if thread is threading.current_thread() else frames.get(thread.ident or 0)
         if frame is None or frame.f_code.co_filename.replace("\\", "/").endswith(IDLE_IN):
             continue
-        calls = [each for each, _ in traceback.walk_stack(frame)]
-        # The code of the application says more than that of the library that it has called.
-        shown = next((each for each in calls if not each.f_code.co_filename.startswith(LIBRARIES)), frame)
-        lines.append(f"\n  thread {thread.name!r} at {shown.f_code.co_filename}:{shown.f_lineno}")
+        lines.append(f"\n  thread {thread.name!r} at {code_in(frame)}")
     return "".join(lines) or " (none of them does anything)"
+
+
+def code_in(frame: FrameType) -> str:
+    """Return file and line of the application's code in *frame*: it says more than the library that it has called."""
+    calls = (each for each, _ in traceback.walk_stack(frame))
+    shown = next((each for each in calls if not each.f_code.co_filename.startswith(LIBRARIES)), frame)
+    return f"{shown.f_code.co_filename}:{shown.f_lineno}"
 
 
 async def _limiter(limiter: Callable[[], Any]) -> Any:

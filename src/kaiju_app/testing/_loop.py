@@ -16,10 +16,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
+from kaiju_app._core.clock import substituted
 from kaiju_app._core.text import stack_of
 from kaiju_app.errors import VirtualTimeError
 
 from ._jobs import Jobs, WatchedExecutor, busy_threads
+from ._watchdog import Watchdog
 
 if TYPE_CHECKING:
     from ._clock import VirtualClock
@@ -33,8 +35,11 @@ class _IdleSelector(selectors.DefaultSelector):
     """Asks its loop what to do instead of waiting."""
 
     loop: VirtualLoop
+    turn = 0
+    waiting = False
 
     def select(self, timeout: float | None = None) -> list[Any]:
+        self.turn += 1
         events: list[Any] = super().select(0)
         if events:
             return events
@@ -45,7 +50,9 @@ class _IdleSelector(selectors.DefaultSelector):
 
     def wait(self, timeout_s: float | None) -> list[Any]:
         """Wait in real time."""
+        self.waiting = True
         events: list[Any] = super().select(timeout_s)
+        self.waiting = False
         return events
 
 
@@ -74,6 +81,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the seconds since the virtual machine was booted, without those that it slept."""
         return self.virtual_clock.awake_now() / 1e6
+
+    def run_forever(self) -> None:
+        """Run until ``stop()`` is called. In a clock that is in use, code that never gives the loop back is ended."""
+        if substituted() is not self.virtual_clock:
+            super().run_forever()
+            return
+        idle = self._idle
+        with Watchdog(lambda: None if idle.waiting else idle.turn, self.virtual_clock.patience_s):
+            super().run_forever()
 
     async def reach(self, target: int) -> None:
         """Let time pass until the steady clock shows *target*, and until everything that is due then has been done."""

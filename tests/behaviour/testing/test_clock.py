@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,13 @@ START = datetime(2027, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def clock() -> Iterator[VirtualClock]:
-    with VirtualClock(patience_s=0.3) as clock:
+    with VirtualClock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def impatient() -> Iterator[VirtualClock]:
+    with VirtualClock(patience_s=0.4) as clock:
         yield clock
 
 
@@ -281,7 +288,25 @@ def test_advance_says_who_lets_no_time_pass(clock: VirtualClock) -> None:
     clock.run(main())
 
 
-def test_advance_says_which_thread_it_waits_for(clock: VirtualClock) -> None:
+def test_advance_ends_a_body_that_never_awaits_and_says_where_it_was(impatient: VirtualClock) -> None:
+    clock = impatient
+
+    async def never_awaits() -> None:
+        while True:
+            pass
+
+    async def main() -> None:
+        async with Scheduler() as scheduler:
+            task = scheduler.schedule_task(never_awaits, HOUR)
+            await clock.advance(60)
+            assert task.last_run is not None
+            assert (task.last_run.outcome, clock.now()) == (Outcome.FAILED, START + timedelta(seconds=60))
+            assert re.search(r"the code at .*test_clock\.py:\d+ never awaits", task.last_run.error or "")
+
+    clock.run(main())
+
+
+def test_advance_says_which_thread_it_waits_for(impatient: VirtualClock) -> None:
     release = threading.Event()
 
     def waits_for_ever() -> None:
@@ -292,18 +317,18 @@ def test_advance_says_which_thread_it_waits_for(clock: VirtualClock) -> None:
         async with Scheduler(cancel_grace_s=0) as scheduler:
             scheduler.schedule_task(waits_for_ever, interval_s=HOUR)
             with pytest.raises(VirtualTimeError, match=r"time stands still(?s:.*)thread 'kaiju_app.*' at .*test_clock"):
-                await clock.advance(60)
+                await impatient.advance(60)
             release.set()
 
-    clock.run(main())
+    impatient.run(main())
 
 
-def test_a_test_that_waits_for_what_can_never_happen_is_told(clock: VirtualClock) -> None:
+def test_a_test_that_waits_for_what_can_never_happen_is_told(impatient: VirtualClock) -> None:
     async def main() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(VirtualTimeError, match=r"no timer is set(?s:.*) in wait"):
-        clock.run(main())
+        impatient.run(main())
 
 
 # --- a loop that is driven from outside, and real input ---
@@ -366,13 +391,13 @@ def test_a_paused_clock_waits_for_real_sockets(clock: VirtualClock) -> None:
     clock.run(main())
 
 
-def test_a_test_that_sleeps_while_the_clock_is_paused_is_told(clock: VirtualClock) -> None:
+def test_a_test_that_sleeps_while_the_clock_is_paused_is_told(impatient: VirtualClock) -> None:
     async def main() -> None:
-        with clock.paused():
+        with impatient.paused():
             await asyncio.sleep(1)
 
     with pytest.raises(VirtualTimeError, match=r"the clock is paused: move it with `await clock\.advance\(seconds\)`"):
-        clock.run(main())
+        impatient.run(main())
 
 
 # --- the same every time ---
