@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from kaiju_app.stores._cas import simply
@@ -83,12 +83,14 @@ class Claims(Part):
         self.claim_by(end)
         self._wake()
 
-    def on_finished(self, name: str, following: NextTick | None) -> None:
-        """Claim in time the tick that follows a finished run; None: that is not known here."""
+    def on_finished(self, followings: Iterable[tuple[str, NextTick | None]]) -> None:
+        """Claim in time the ticks that follow finished runs, by the names of their tasks; None: that is not known."""
         if self._coming.partition is not self._heartbeat.partition:
             self._coming = self._query((), 0, self._client.lease.ahead, self._heartbeat.partition)
-        due = 0 if following is None else self._coming.claim_at(name, following.due)
-        self.claim_by(self._client.clock.when(due, self._client.steady()) or 0)
+        claim_at = self._coming.claim_at
+        due = min((0 if coming is None else claim_at(name, coming.due) for name, coming in followings), default=None)
+        if due is not None:
+            self.claim_by(self._client.clock.when(due, self._client.steady()) or 0)
 
     def admit(self, name: str) -> None:
         """Claim a task from now on."""

@@ -12,7 +12,7 @@ from kaiju_app._engine.events import log
 from kaiju_app.errors import StoreRefused
 from kaiju_app.stores._answers import FinishRequest
 from kaiju_app.stores._cas import anew, simply
-from kaiju_app.stores._record import LedgerRow
+from kaiju_app.stores._record import LedgerRow, NextTick
 from kaiju_app.stores._recovery import end_lost
 from kaiju_app.stores._transitions import Refusal, release
 
@@ -23,6 +23,7 @@ from .refused_endings import tell, without_texts
 from .starter import Starter
 from .store_client import REFUSED_RETRY
 
+FAR_DELAY = 2 * BATCH_DELAY
 MOST_AT_ONCE = 2_000  # Endings in one call. All that wait go together, or the next ticks of their tasks would be late.
 
 
@@ -49,14 +50,23 @@ class Endings(Part):
     def ended(self, claim: Claim, ending: FinishRequest) -> None:
         """Take note that the run of *claim* is over, and how its tick ends."""
         claim.state = State.ENDING
-        is_first = len(self.pending) == len(self._not_before)
-        if is_first:
-            self._send_at = self._client.steady() + (0 if self._own.closing else BATCH_DELAY)
+        send_at = self._client.steady() + (0 if self._own.closing else self._delay(ending))
+        is_sooner = send_at < self._send_at or len(self.pending) == len(self._not_before)
+        if is_sooner:
+            self._send_at = send_at
         self.pending[claim.key] = ending
         if claim.held:
             self.hurry()
-        if is_first or claim.held:  # Otherwise they are sent with those that wait already.
+        if is_sooner or claim.held:  # Otherwise they are sent with those that wait already.
             self._wake()
+
+    def _delay(self, ending: FinishRequest) -> int:
+        """Return how long an ending waits for company: longer if nobody can claim the next tick for a while."""
+        following, rows = ending.following, ending.rows
+        if following is None or not rows:
+            return BATCH_DELAY
+        is_far = following.due - rows[-1].finished_at >= self._client.lease.ahead + FAR_DELAY
+        return FAR_DELAY if is_far else BATCH_DELAY
 
     def released(self, claim: Claim, rows: Sequence[LedgerRow]) -> None:
         """Take note that the run of *claim* is over but its tick is not: some instance has to run it again."""
@@ -94,6 +104,7 @@ class Endings(Part):
             self._put_last(endings)
             return
         self._most = min(2 * self._most, MOST_AT_ONCE)
+        followings: list[tuple[str, NextTick | None]] = []
         for ending, refusal in zip(endings, refusals, strict=True):
             claim = self._own.claims.get(ending.name)
             if refusal is Refusal.BUSY:
@@ -120,10 +131,12 @@ class Endings(Part):
             if claim is not None and claim.fence == ending.fence:
                 del self._own.claims[ending.name]
                 self._host.on_acknowledged(claim, None if refusal is Refusal.LOST else ending)
-            self._claims.on_finished(ending.name, ending.following)
+            followings.append((ending.name, ending.following))
+        self._claims.on_finished(followings)
         self._put_last(endings)
         self._outbox.sent.set()
-        self._send_at = client.steady() + (0 if len(ready) > len(endings) else BATCH_DELAY)
+        delay = min(map(self._delay, self.pending.values()), default=BATCH_DELAY)  # Of those that came meanwhile.
+        self._send_at = client.steady() + (0 if len(ready) > len(endings) else delay)
 
     def _put_last(self, endings: Sequence[FinishRequest]) -> None:
         """Send those of *endings* that are still pending after all others."""

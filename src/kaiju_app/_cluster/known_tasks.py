@@ -9,7 +9,6 @@ from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.events import never_runs
 from kaiju_app.stores._answers import ChangeResult
 from kaiju_app.stores._record import TaskRecord
-from kaiju_app.stores._transitions import is_active
 from kaiju_app.triggers._timeline import describe
 
 from .ports import DefinitionMaker, Restorer
@@ -69,5 +68,4 @@ class KnownTasks:
 
     def maybe_outdated(self) -> list[str]:
         """Return the tasks that somebody ran or held when the store was last read: that may be over."""
-        known = [(task.name, task.last_record) for task in self._tasks.values()]
-        return [name for name, record in known if record is not None and is_active(record)]
+        return [name for name, task in self._tasks.items() if task.maybe_active]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
@@ -41,6 +42,7 @@ class Registration:
         self._retry_at = 0
         self._registered = asyncio.Event()
         self._refresh_at = 0
+        self._read_to = ""
         self._repeat_at = client.steady() + REPEAT_AFTER
 
     def register(self, name: str) -> None:
@@ -95,8 +97,11 @@ class Registration:
             await self._register()
 
     async def _refresh(self) -> None:
-        names = [name for name in self._registry.maybe_outdated() if name not in self._own.claims]
+        outdated = sorted(name for name in self._registry.maybe_outdated() if name not in self._own.claims)
+        begin = bisect_right(outdated, self._read_to)
+        names = (outdated[begin:] + outdated[:begin])[:MAX_PER_CALL]  # The others in turn: they may be thousands.
         seen = await self._client.call("scan", self._client.store.scan(names)) if names else None
+        self._read_to = names[-1] if names else ""
         for record in seen.records if seen else ():
             self._registry.on_record(record)
 

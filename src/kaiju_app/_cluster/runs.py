@@ -168,12 +168,13 @@ class ClusterRuns:
         task.skipped = found.skipped
         entry.spec = task.ticks(spec, base_tick).spec
         engine.recorder.check_audience()
-        engine.runner.start(entry, tick - offset, now, found.kind, base_tick - offset, None, entry.spec.gap)
+        due = None if entry.spec.jitter else tick - offset
+        engine.runner.start(entry, tick - offset, now, found.kind, base_tick - offset, None, entry.spec.gap, due)
         if entry.run is not None and entry.run.claim is claim:
             self._running[claim] = entry.run
             engine.queue.arm_again()
             if entry.run.task is not None:  # A run that is cancelled before it begins cannot say that it is over.
-                entry.run.task.add_done_callback(lambda _: engine.watchdog.active_run(entry))
+                entry.run.task.add_done_callback(task.on_task_done)
 
     def _skip_tick(self, task: ClusterEntry, claim: Claim, spec: TaskSpec, found: ClaimDecision, now: int) -> None:
         """End a claim without a run."""
@@ -242,6 +243,8 @@ class ClusterRuns:
         row = row_of(task.name, kept, self._me, result)
         task.claim = task.skipped = None
         self._running.pop(claim, None)
+        if run.task is not None:  # Its end is known: the callback would take a turn of the loop.
+            run.task.remove_done_callback(task.on_task_done)
         if is_again:
             self.engine.recorder.end(run, kept, exc, now)
             endings.released(claim, [row])

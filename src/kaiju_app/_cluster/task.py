@@ -16,7 +16,7 @@ from kaiju_app.errors import InvalidArgument
 from kaiju_app.stores._answers import FinishRequest
 from kaiju_app.stores._record import NextTick, TaskRecord
 from kaiju_app.stores._recovery import Known, put_back
-from kaiju_app.stores._transitions import Definition, finish, is_mine
+from kaiju_app.stores._transitions import Definition, finish, is_active, is_mine
 from kaiju_app.triggers._adapter import Found
 from kaiju_app.triggers._timeline import Timeline, timeline_of
 
@@ -52,6 +52,7 @@ class ClusterEntry:
         "_last_record",
         "_on_finished",
         "_read",
+        "_steady",
         "_timeline",
         "claim",
         "code",
@@ -94,7 +95,7 @@ class ClusterEntry:
         self._engine = engine
         self._on_finished: OnFinished | None = None
         self._read: tuple[str, TaskSpec | None] = self.text, spec
-        self._timeline = timeline_of(spec, seed=("", name), shared=True)
+        self._steady = self._timeline = timeline_of(spec, seed=("", name), shared=True)
 
     @property
     def name(self) -> str:
@@ -124,6 +125,12 @@ class ClusterEntry:
                 self.greatest_rev = record.rev
             if record.last_done > self.last_done:
                 self.last_done = record.last_done
+
+    @property
+    def maybe_active(self) -> bool:
+        """Whether somebody ran or held the task when its record was last read or its ending accepted."""
+        record = self._last_record
+        return record is not None and (bool(record.holds) if self._ended is not None else is_active(record))
 
     def acknowledged(self, me: str, ending: FinishRequest) -> None:
         """Take note that the store has accepted *ending*. The record without the claim is made when it is asked for."""
@@ -196,13 +203,19 @@ class ClusterEntry:
         """Forget the claim, which belongs to the process that this one was forked from."""
         self.claim = self._on_finished = None
 
+    def on_task_done(self, _: object) -> None:
+        """Take note of the end of a run that could not report it, as it was cancelled before it began."""
+        self._engine.watchdog.active_run(self.entry)
+
     def now(self) -> int:
         """Return the steady time."""
         return self._engine.now()
 
     def timeline(self, entry: TaskEntry, spec: TaskSpec) -> Timeline[TaskSpec]:
         """Return the ticks on the steady clock, as the store's clock stood when the run began."""
-        return timeline_of(spec, self.offset, ("", self.name), shared=True)
+        if self._steady.spec is not spec or self._steady.offset != self.offset:
+            self._steady = timeline_of(spec, self.offset, ("", self.name), shared=True)
+        return self._steady
 
     def succeeded(self, run: ActiveRun, result: Any) -> None:
         """Take note of a run whose function returned *result*."""

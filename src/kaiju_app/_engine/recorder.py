@@ -262,9 +262,10 @@ def record_of(
     elif exc is not None and error is None and not (run.cause is not None and is_a(exc, asyncio.CancelledError)):
         error = describe_exception(exc)
     code, manual, offset = CODES[outcome, reason], run.kind is MANUAL, run.entry.host.offset
-    record = RunRecord(tick, tick, 1, jitter, run.started, now, offset, run.attempt, code, manual, False, error)
-    claim = run.claim
-    return record if claim is None else record._replace(delivery=claim.delivery, fence=claim.fence)
+    delivery, fence = (1, None) if run.claim is None else (run.claim.delivery, run.claim.fence)
+    return RunRecord(
+        tick, tick, 1, jitter, run.started, now, offset, run.attempt, code, manual, False, error, delivery, fence
+    )
 
 
 def _why_no_retry(

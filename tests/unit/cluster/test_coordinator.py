@@ -314,6 +314,32 @@ async def test_all_endings_that_wait_are_told_together(loop: VirtualLoop) -> Non
     await one.stop()
 
 
+@pytest.mark.parametrize(
+    ("ended", "waited_s"), [({"far": 0}, 0.1), ({"near": 0}, 0.05), ({"far": 0, "near": 0.02}, 0.07)]
+)
+async def test_an_ending_waits_longer_for_company_if_the_next_tick_is_far(
+    loop: VirtualLoop, ended: dict[str, float], waited_s: float
+) -> None:
+    class Watched(MemoryStore):
+        told: ClassVar[list[tuple[int, set[str]]]] = []
+
+        async def finish(self, me: str, endings: Sequence[FinishRequest]) -> list[Refusal | None]:
+            self.told.append((loop.virtual_clock.steady(), {each.name for each in endings}))
+            return await super().finish(me, endings)
+
+    store = Watched(loop.virtual_clock.wall)
+    due = ZERO + 7 * SECOND
+    for name, after_s in ended.items():
+        await register(store, name, every_s=100 if name == "far" else 3, first=due + round(after_s * SECOND))
+    one = Instance(loop, store, "one")
+    start = loop.virtual_clock.steady()
+    await asyncio.sleep(10.5)
+
+    ((at, names),) = [each for each in store.told if each[0] - start < 10.2 * SECOND]
+    assert (round((at - start) / SECOND - 10, 2), names) == (waited_s, ended.keys())
+    await one.stop()
+
+
 async def test_a_lease_is_renewed_unless_it_is_new(loop: VirtualLoop) -> None:
     class Watched(MemoryStore):
         leased: ClassVar[dict[str, list[int]]] = {}
