@@ -8,9 +8,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from kaiju_app._core.clock import utc
 from kaiju_app.scheduler import Backoff, Outcome, Run, ScheduledTask, Scope
 from kaiju_app.scheduler import _hosting as hosting
-from kaiju_app.scheduler._glance import recent_of
+from kaiju_app.scheduler._glance import Glance, recent_of
 from kaiju_app.scheduler._window import begun
 
 from ._ids import Ids
@@ -22,6 +23,7 @@ from ._text import harmless, head_of, name_of
 from ._values import shown, shown_arguments
 
 MOST_DOC = 4_000
+RUNNING = (State.RUNNING, State.HUNG)
 
 
 def run_item(run: Run, ids: Ids) -> RunItem:
@@ -63,17 +65,22 @@ def _head(run: Run) -> RunHead:
     )
 
 
-def task_item(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, process: str) -> TaskItem:
+def task_item(
+    task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, process: str, glance: Glance | None = None
+) -> TaskItem:
     """Return a task as a list shows it.
 
     Args:
         runs: Its latest records, oldest first; None: those that this instance has.
         me: The instance that answers, and its *process*.
+        glance: Of a local task of this instance, what it is at a glance: looking again would take longer.
     """
-    return TaskItem(**_fields(task, runs, seen, me, process))
+    return TaskItem(**_fields(task, runs, seen, me, process, glance))
 
 
-def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, process: str) -> dict[str, Any]:
+def _fields(
+    task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, process: str, glance: Glance | None = None
+) -> dict[str, Any]:
     face, record = task.face, task.record
     recent: list[Outcome] = []
     last: Run | None = None
@@ -82,8 +89,13 @@ def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, proces
     elif face is not None:
         recent, last = recent_of(face, RECENT)
     owner = record["runs_on"] if record is not None else None
-    running = owner is not None or (face is not None and face.running)
-    if owner is None and face is not None and begun(face) is not None:
+    if glance is None:
+        running = owner is not None or (face is not None and face.running)
+        state, next_run_at = task.state, task.next_run_at
+    else:
+        running, state = glance.state in RUNNING, State(glance.state)
+        next_run_at = None if glance.next_at is None else utc(glance.next_at)
+    if owner is None and running and face is not None and begun(face) is not None:
         owner = me  # Another instance may have a run of a cluster task that the store was read before.
     is_local = task.scope is Scope.LOCAL
     home = task.home
@@ -92,10 +104,10 @@ def _fields(task: Known, runs: Sequence[Run] | None, seen: Seen, me: str, proces
         "name": name_of(task.name),
         "scope": task.scope,
         "rule": task.rule,
-        "state": task.state,
+        "state": state,
         "running": running,
         "overdue": face is not None and face.overdue,
-        "next_run_at": task.next_run_at,
+        "next_run_at": next_run_at,
         "last_run": None if last is None else _head(last),
         "recent": recent,
         "holds": holds_of(face, record),

@@ -78,10 +78,14 @@ def task_routes(api: Api) -> APIRouter:
         found, after = await page_of(api.tasks, seen, wanted)
         histories = await api.tasks.histories(found)
         me, slices, items = api.me, Slices(step=2), list[str]()
+        api.tasks.glances.begin()
         for each in found:
-            item = task_item(each, histories.get(each.id), seen, me.instance, me.process)
+            is_ours = each.face is not None and each.face.scope is Scope.LOCAL
+            glance = api.tasks.glance((each.name, ""), seen) if is_ours else None
+            item = task_item(each, histories.get(each.id), seen, me.instance, me.process, glance)
             items.append(item.model_dump_json())
             await slices.breathe()
+            api.tasks.glances.begin()
         return written(Page[TaskItem](items=[], next=after, partial=seen.partial), items=items)
 
     @router.get("/api/tasks/{id}", responses=answers(404))

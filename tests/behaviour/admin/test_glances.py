@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -33,6 +34,10 @@ async def check(client: Client, scheduler: Scheduler) -> None:
     for sort in SORTS:
         items = (await client.get(f"/api/tasks?sort={sort}"))["items"]
         assert {each["name"] for each in items} == faces.keys()
+        for each in items:
+            face, due = faces[each["name"]], each["next_run_at"]
+            told = each["state"], each["running"], due and datetime.fromisoformat(due)
+            assert told == (face.state, face.running, face.next_run_at)
         what = sort.removeprefix("-")
         keys = {
             "state": lambda face: face.state,
@@ -119,7 +124,9 @@ async def test_a_change_of_a_cluster_task_is_seen_when_its_instance_knows_it(mad
 
 
 def test_an_answer_that_is_written_in_pieces_is_the_same() -> None:
-    task = TimelineTask(task="a", task_id="b", state=State.WAITING, bars=[], marks=[], bands=[], upcoming=[])
+    task = TimelineTask(
+        task="a", task_id="b", state=State.WAITING, bars=[], marks=[], bands=[], upcoming=[], kept_since=None
+    )
     pieces = bytes(written(task, bars=["1", "[2]"]).body)
 
     assert pieces.replace(b'"bars":[1,[2]]', b'"bars":[]') == task.model_dump_json().encode()
