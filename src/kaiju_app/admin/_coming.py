@@ -18,11 +18,12 @@ FIRST = 4  # Ticks that are computed at once; twice as many each time that a tas
 class _Ticks:
     """The next ticks of one task, computed as they are needed."""
 
-    def __init__(self, task: Known, first: datetime) -> None:
+    def __init__(self, task: Known, first: datetime, until: datetime) -> None:
         self.task = task
+        self._until = until
         self._ticks = [first]
         self._place = 0
-        self._is_complete = task.face is None
+        self._is_complete = False
 
     def __lt__(self, other: _Ticks) -> bool:
         return (self.tick, self.task.name) < (other.tick, other.task.name)
@@ -34,9 +35,9 @@ class _Ticks:
     def advance(self) -> bool:
         """Go on to the next tick; return whether there is one."""
         self._place += 1
-        if self._place >= len(self._ticks) and not self._is_complete and self.task.face is not None:
+        if self._place >= len(self._ticks) and not self._is_complete:
             wanted = max(FIRST, 2 * len(self._ticks))
-            later = [each for each in self.task.face.upcoming(wanted) if each > self._ticks[-1]]
+            later = [each for each in self.task.upcoming(wanted, self._until) if each > self._ticks[-1]]
             self._is_complete = not later
             self._ticks += later
         return self._place < len(self._ticks)
@@ -52,7 +53,7 @@ async def coming(tasks: Tasks, seen: Seen, until: datetime, limit: int) -> tuple
         if moment is not None and moment <= last:
             first.append((moment, key))
     # Later tasks have no part in the first ticks.
-    heap = [_Ticks(tasks.known(key, seen), utc(moment)) for moment, key in nsmallest(limit + 1, first)]
+    heap = [_Ticks(tasks.known(key, seen), utc(moment), until) for moment, key in nsmallest(limit + 1, first)]
     heapify(heap)
     items: list[UpcomingItem] = []
     while heap:

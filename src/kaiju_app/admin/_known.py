@@ -14,6 +14,7 @@ from kaiju_app._core.clock import epoch_us
 from kaiju_app.scheduler import Outcome, Run, ScheduledTask, Scheduler, Scope, trigger_from_json
 from kaiju_app.scheduler._glance import Glance, Glances
 from kaiju_app.scheduler._hosting import state_of
+from kaiju_app.scheduler._stored_ticks import stored_upcoming
 from kaiju_app.triggers import Calendar, Cron
 
 from ._ids import Ids, remote_id
@@ -73,6 +74,12 @@ class Known:
             return self.face.next_run_at
         text = None if self.record is None or self.record["holds"] else self.record["next_run_at"]
         return None if text is None else datetime.fromisoformat(text)
+
+    def upcoming(self, n: int, until: datetime) -> list[datetime]:
+        """Return when its next *n* ticks up to *until* are due, as far as that is known here."""
+        if self.face is not None:
+            return [each for each in self.face.upcoming(n) if each <= until]
+        return [] if self.record is None else stored_upcoming(self.record, n, until)
 
     @property
     def rule(self) -> str:

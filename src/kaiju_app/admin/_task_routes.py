@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from kaiju_app._core.clock import END, utc
 from kaiju_app.scheduler import Outcome, Scope, lint
 
 from ._api import READING, Api
@@ -99,8 +100,7 @@ def task_routes(api: Api) -> APIRouter:
         known, _ = await api.tasks.find(id)
         face = known.face
         if face is None:
-            moment = known.next_run_at
-            return TaskUpcoming(items=upcoming_items(known, [] if moment is None else [moment]), remarks=[])
+            return TaskUpcoming(items=upcoming_items(known, known.upcoming(asked.n, utc(END))), remarks=[])
         async with linting:
             [report] = await asyncio.to_thread(lint, [face], api.now)
         remarks = [Remark(level=each.level.value, text=harmless(each.text)) for each in report.findings]

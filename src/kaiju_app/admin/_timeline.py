@@ -204,8 +204,7 @@ def _upcoming(task: Known, since: datetime, until: datetime) -> list[datetime]:
     """Return those of the next ticks of *task* that are due from *since* to *until*."""
     if task.face is not None:
         return [each for each in window.ticks_until(task.face, epoch_us(until), MOST_UPCOMING) if each >= since]
-    first = task.next_run_at
-    return [] if first is None or not since <= first <= until else [first]
+    return [each for each in task.upcoming(MOST_UPCOMING, until) if each >= since]
 
 
 # --- the answer ---

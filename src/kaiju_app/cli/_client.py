@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
-
-import httpx2
 
 from ._status import Ended, Status
 from ._text import clean
+
+if TYPE_CHECKING:  # It takes 50 ms, for which nobody who presses TAB waits without need.
+    import httpx2
 
 PATIENCE_S = 10.0
 MOST_PAGE = 500
@@ -68,6 +69,8 @@ class Endpoint:
         return await self._ask("POST", path, PATIENCE_S + wait_s, json=body)
 
     async def _ask(self, method: str, path: str, patience_s: float, **what: Any) -> Answer:
+        import httpx2
+
         try:
             async with asyncio.timeout(patience_s):
                 answer = await self.http.request(method, path, timeout=patience_s, **what)
@@ -77,6 +80,8 @@ class Endpoint:
 
     def unreachable(self, exc: BaseException) -> Ended:
         """Return how a command ends that gets no answer."""
+        import httpx2
+
         what = "it does not answer in time" if isinstance(exc, TimeoutError | httpx2.TimeoutException) else str(exc)
         return Ended(Status.UNREACHABLE, f"{self.where} cannot be reached: {clean(what or type(exc).__name__)}")
 
@@ -138,6 +143,8 @@ def at_url(url: str, token: str | None) -> Endpoint:
     Raises:
         Ended: The address or the token is none.
     """
+    import httpx2
+
     base = checked_url(url)
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     try:

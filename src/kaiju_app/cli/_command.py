@@ -74,20 +74,25 @@ class Session:
 Body = Callable[..., Awaitable[Status | None]]
 
 
-def command(commands: typer.Typer, name: str) -> Callable[[Body], Body]:
-    """Add a coroutine function to *commands*: it gets a Session before its own options, and may return a Status."""
+def command(commands: typer.Typer, name: str, *, has_json: bool = True) -> Callable[[Body], Body]:
+    """Add a coroutine function to *commands*: it gets a Session before its own options, and may return a Status.
+
+    Args:
+        has_json: Whether it can print JSON instead.
+    """
+    offered = {key: each for key, each in COMMON.items() if has_json or key != "json"}
 
     def add(body: Body) -> Body:
         signature = inspect.signature(body, eval_str=True)
         own = list(signature.parameters.values())[1:]
         common = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-            for key, (kind, option, default) in COMMON.items()
+            for key, (kind, option, default) in offered.items()
         ]
 
         @wraps(body)
         def run(*given: Any, **values: Any) -> None:
-            common_values = {key: values.pop(key) for key in COMMON}
+            common_values = {key: values.pop(key) for key in offered}
             raise typer.Exit(run_command(body, common_values, *given, **values))
 
         run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
@@ -104,7 +109,7 @@ def run_command(body: Body, common: dict[str, Any], *given: Any, **values: Any) 
 
     async def run() -> Status | None:
         place = place_of(common["url"], common["token"], common["store"], common["app"])
-        screen = Screen(as_json=common["json"])
+        screen = Screen(as_json=common.get("json", False))
         async with reached(place) as endpoint:
             return await body(Session(endpoint, screen), *given, **values)
 

@@ -13,8 +13,7 @@ import typer
 from kaiju_app._core.model import Reason
 
 from ._palette import OUTCOMES, STATES
-from ._place import place_of, reached
-from ._tasks import names_of
+from ._place import place_of
 
 PATIENCE_S = 0.6  # Nobody waits longer for a shell to answer.
 PAGES = 2
@@ -26,8 +25,16 @@ def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
 
     async def names() -> list[str]:
         place = place_of(given.get("url"), given.get("token"), given.get("store"), given.get("app"))
-        async with asyncio.timeout(PATIENCE_S), reached(place) as endpoint:
-            return await names_of(endpoint, PAGES, incomplete[:200])
+        async with asyncio.timeout(PATIENCE_S):
+            if place.store is not None:
+                from ._onlook import names_in  # What shows a whole store takes a second to import.
+
+                return await names_in(place.store, place.app)
+            from ._place import reached
+            from ._tasks import names_of
+
+            async with reached(place) as endpoint:
+                return await names_of(endpoint, PAGES, incomplete[:200])
 
     try:
         with _silence():
@@ -35,7 +42,17 @@ def complete_task(ctx: typer.Context, incomplete: str) -> list[str]:
     except Exception:  # A shell that completes must not be disturbed.
         return []
     fitting = [each for each in found if each.startswith(incomplete) and each.isprintable()]
-    return [quoted(each) for each in fitting] if os.environ.get("_KAIJU_COMPLETE") == "complete_bash" else fitting
+    return [Word(each) for each in fitting] if os.environ.get("_KAIJU_COMPLETE") == "complete_bash" else fitting
+
+
+class Word(str):
+    """A name that is written as bash takes it, and that typer compares with what was typed as it is."""
+
+    __slots__ = ()
+
+    def __format__(self, _: str) -> str:
+        """Return the name for bash."""
+        return quoted(str(self))
 
 
 def quoted(name: str) -> str:

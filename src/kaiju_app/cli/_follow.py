@@ -7,8 +7,6 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import httpx2
-
 from ._client import Endpoint, Json
 from ._status import Ended, Status
 
@@ -67,6 +65,8 @@ async def events_of(endpoint: Endpoint) -> AsyncIterator[Event]:
     Raises:
         Ended: There is no endpoint, at the first try; or it refuses, at any.
     """
+    import httpx2
+
     lines, pause_s, has_been = Lines(), FIRST_PAUSE_S, False
     while True:
         try:
@@ -89,6 +89,8 @@ async def events_of(endpoint: Endpoint) -> AsyncIterator[Event]:
 
 
 async def _connection(endpoint: Endpoint, lines: Lines) -> AsyncIterator[Event]:
+    import httpx2
+
     headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": lines.last_id} if lines.last_id else {})
     limits = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
     async with endpoint.http.stream("GET", "api/events", headers=headers, timeout=limits) as answer:

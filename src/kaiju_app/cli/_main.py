@@ -44,6 +44,8 @@ def run_other(name: str) -> None:
     """Run one of the commands that need the extra ``cli``, or say what to install."""
     try:
         from ._app import application
+
+        application()(prog_name=name)
     except ModuleNotFoundError as exc:
         if exc.name not in LIBRARIES:
             raise
@@ -52,4 +54,3 @@ def run_other(name: str) -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
-    application()(prog_name=name)

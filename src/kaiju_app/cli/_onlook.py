@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from kaiju_app.errors import InvalidArgument
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import store_from_url
 from kaiju_app.stores._base import Store
@@ -34,3 +38,36 @@ def wrong_store(exc: InvalidArgument) -> Ended:
 def scheduler_of(store: Store) -> Scheduler:
     """Return a scheduler of this store, to be started. Nothing in it is watched, as it runs nothing."""
     return Scheduler(store, watch_loop=False)
+
+
+@asynccontextmanager
+async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
+    """Return a started scheduler that only looks at the store.
+
+    Raises:
+        Ended: The address is wrong, or the store cannot be reached.
+    """
+    store = onlooker_of(url, app)
+    try:
+        try:
+            await store.open()  # A scheduler would start all the same, and ask again later.
+            async with scheduler_of(store) as scheduler:
+                yield scheduler
+        finally:
+            await store.close()
+    except InvalidArgument as exc:
+        raise wrong_store(exc) from None
+    except StoreUnavailable as exc:
+        raise Ended(Status.UNREACHABLE, clean(exc)) from None
+
+
+async def names_in(url: str, app: str) -> list[str]:
+    """Return the names of the tasks in a store, and of the local tasks of its instances.
+
+    Raises:
+        Ended: The address is wrong, or the store cannot be reached.
+    """
+    async with looking_at(url, app) as scheduler:
+        seen: dict[str, Any] = await scheduler.inspect()
+    local = (name for each in seen["instances"] for name in each.get("local_tasks") or ())
+    return sorted({*(each["name"] for each in seen["tasks"]), *map(str, local)})

@@ -13,13 +13,11 @@ from typing import Any
 import httpx2
 
 from kaiju_app._core.logs import logger
-from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.scheduler import Scheduler
 
 from ._client import Endpoint
-from ._onlook import onlooker_of, scheduler_of, wrong_store
+from ._onlook import looking_at
 from ._status import Ended, Status
-from ._text import clean
 
 HERE = "http://127.0.0.1"
 WAITING = 64  # Parts of an answer that wait for their reader.
@@ -43,27 +41,6 @@ async def endpoint_of_store(url: str, app: str) -> AsyncIterator[Endpoint]:
         endpoint = admin(scheduler, authorize=lambda _: (Access.OPERATE, operator()))
         async with InProcess(endpoint) as transport, httpx2.AsyncClient(transport=transport, base_url=HERE) as http:
             yield Endpoint(http, f"store {scheduler_name(scheduler)}")
-
-
-@asynccontextmanager
-async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
-    """Return a started scheduler that only looks at the store.
-
-    Raises:
-        Ended: The address is wrong, or the store cannot be reached.
-    """
-    store = onlooker_of(url, app)
-    try:
-        try:
-            await store.open()  # A scheduler would start all the same, and ask again later.
-            async with scheduler_of(store) as scheduler:
-                yield scheduler
-        finally:
-            await store.close()
-    except InvalidArgument as exc:
-        raise wrong_store(exc) from None
-    except StoreUnavailable as exc:
-        raise Ended(Status.UNREACHABLE, clean(exc)) from None
 
 
 def scheduler_name(scheduler: Scheduler) -> str:

@@ -37,12 +37,10 @@ QUESTIONS: dict[str, tuple[str, Query]] = {
 def add_top(commands: typer.Typer) -> None:
     """Add the command."""
 
-    @command(commands, "top")
+    @command(commands, "top", has_json=False)
     async def top(session: Session) -> Status:
         """Watch what runs, what fails and what comes, and act on it with keys: ? lists them."""
         check_terminal()
-        if session.screen.as_json:
-            raise Ended(Status.USAGE, "top has no --json: use `kaiju tasks --json` or `kaiju tail --json`")
         await session.endpoint.get("api/scheduler")  # What is wrong is said before the screen is taken.
         await Top(session).run()
         return Status.DONE

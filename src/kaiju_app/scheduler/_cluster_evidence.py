@@ -121,7 +121,7 @@ def _of_others(name: str, lives: Sequence[Life], alive: Collection[str], engine:
 def _ticks(cluster: Cluster, name: str, record: TaskRecord | None, at: int) -> Ticks:
     """Return the ticks of the rule that the store has now; of none, if it has none or this version cannot read it."""
     entry = cluster.entries.get(name)
-    code = _any_spec() if entry is None else entry.code
+    code = any_spec() if entry is None else entry.code
     spec = None if record is None else spec_of(record.schedule, code)
     if record is None or spec is None:
         return Ticks(None, None, None, None, NEVER)
@@ -138,7 +138,7 @@ def _end(spec: TaskSpec) -> int:
     return NEVER if spec.until is None else spec.until
 
 
-def _any_spec() -> TaskSpec:
+def any_spec() -> TaskSpec:
     """Return the parameters of a task of which only the rule is known."""
     return make_spec(
         60, None, None, 0, 0, 0, Exception, None, Missed.ONCE, None, DEFAULT_CATCHUP_S, 0, None, False, 3.0

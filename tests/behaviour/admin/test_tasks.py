@@ -449,3 +449,24 @@ async def test_an_application_can_be_given_instead_of_its_scheduler(scheduler: S
     scheduler.schedule_task(nothing, 60, name="one", scope=Scope.LOCAL)
     async with app, client_of(admin(app)) as client:
         assert names(await client.get("/api/tasks")) == ["one"]
+
+
+async def test_who_does_not_have_a_task_tells_the_same_of_its_coming_ticks(made: Made) -> None:
+    a, b = made(), made()
+    share(a, nothing, 600, "plain")
+    share(a, nothing, 600, "jittered", jitter_s=200)
+    share(a, nothing, 600, "short", until=ZERO + timedelta(minutes=25))
+    share(a, nothing, None, "cron", trigger=Cron("*/7 * * * *"))
+    async with started(a, b), client_of(a) as at_a, client_of(b) as at_b:
+        await asyncio.sleep(25)
+        of_all = [await each.get("/api/upcoming?limit=500") for each in (at_a, at_b)]
+        of_one = [await each.get(f"/api/tasks/{(await each.task('cron'))['id']}/upcoming?n=5") for each in (at_a, at_b)]
+
+    assert of_all[0] == of_all[1]
+    assert [sum(each["task"] == name for each in of_all[1]["items"]) for name in ("plain", "cron", "short")] == [
+        6,
+        9,
+        2,
+    ]
+    assert of_one[0]["items"] == of_one[1]["items"]
+    assert len(of_one[1]["items"]) == 5

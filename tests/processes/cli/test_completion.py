@@ -92,6 +92,7 @@ def test_a_shell_completes_commands_and_names_of_tasks(url: str, name: str) -> N
         completed(typed, "kaiju expl", "explain")
         completed(typed, "kaiju show sto", "stock")
         completed(typed, "kaiju show nigh", r"nightly\ purge")
+        completed(typed, r"kaiju show nightly\ p", r"nightly\ purge")
 
 
 def test_fish_completes_commands_and_names_of_tasks(url: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +17,9 @@ import pytest
 
 from kaiju_app._core.text import ACTING
 from kaiju_app.cli._text import clean
+from kaiju_app.scheduler import Scheduler, Scope
 from processes.cli.calls import EVIL, LONG, Called, endpoint, kaiju
+from support.reading import nothing
 
 pytestmark = pytest.mark.realtime
 
@@ -239,3 +243,31 @@ def test_a_command_that_asks_an_address_imports_no_server(url: str) -> None:
 
     assert json.loads(done.stdout)["items"]
     assert done.stderr.strip() == "['httpx2', 'rich', 'typer']"
+
+
+@pytest.mark.slow
+def test_completion_over_a_store_imports_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = f"sqlite:///{tmp_path}/scheduler.db"
+
+    async def fill() -> None:
+        scheduler = Scheduler(store)
+        scheduler.schedule_task(nothing, 60, name="nightly purge", scope=Scope.CLUSTER)
+        async with scheduler:
+            while not (await scheduler.inspect())["tasks"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    asyncio.run(fill())
+    words = {"COMP_WORDS": r"kaiju show nightly\ p", "COMP_CWORD": "2", "_KAIJU_COMPLETE": "complete_bash"}
+    for name, value in {**words, "KAIJU_STORE": store}.items():
+        monkeypatch.setenv(name, value)
+    found = process(CALL)
+
+    assert (found.stdout.strip(), found.stderr.strip()) == (r"nightly\ purge", "['rich', 'typer']")
+
+
+@pytest.mark.slow
+def test_top_offers_no_json_as_it_has_none() -> None:
+    assert "--json" not in process(CALL, "top", "--help").stdout
+    assert "--json" in process(CALL, "tasks", "--help").stdout
+    refused = process(CALL, "top", "--json")
+    assert (refused.returncode, "No such option" in refused.stderr) == (2, True)
