@@ -271,9 +271,9 @@ def _own_loop(clock: VirtualClock, call: str) -> VirtualLoop:
     if isinstance(loop, VirtualLoop) and loop.virtual_clock is clock:
         return loop
     raise VirtualTimeError(
-        f"clock.{call}() is called in {_kind(loop)}, where time does not pass by this clock. Ask for the fixture "
-        "`clock` in the test itself if pytest-asyncio runs it; for anyio write a fixture anyio_backend that "
-        'returns ("asyncio", {"loop_factory": clock.new_loop}); elsewhere use clock.run(main())'
+        f"clock.{call}() is called in {_kind(loop)}, where time does not pass by this clock. If pytest-asyncio "
+        "runs the test, ask for the fixture `clock` in it, with the loop scope `function`; for anyio write a fixture "
+        'anyio_backend that returns ("asyncio", {"loop_factory": clock.new_loop}); elsewhere use clock.run(main())'
     )
 
 

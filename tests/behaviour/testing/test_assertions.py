@@ -18,6 +18,7 @@ from kaiju_app.scheduler import ExecPolicy, FirstRun, Outcome, Reason, Scheduled
 from kaiju_app.testing import VirtualClock, assert_schedule, ledger, ran, run_once
 from kaiju_app.triggers import Cron
 from kaiju_app.triggers._lint import Level
+from support.machine import idle_year_s
 
 START = datetime(2027, 1, 1, tzinfo=UTC)
 HOUR = 3600
@@ -236,7 +237,9 @@ async def nothing() -> None:
 
 
 @pytest.mark.volume
-def test_a_year_of_fifty_tasks_in_four_zones_takes_a_few_seconds(clock: VirtualClock) -> None:
+def test_a_year_of_fifty_tasks_in_four_zones_costs_less_than_its_half_million_idle_minutes(clock: VirtualClock) -> None:
+    idle = idle_year_s()  # About 4 s where the year takes less than 2.
+
     async def main() -> float:
         async with Scheduler() as scheduler:
             tasks = [
@@ -252,4 +255,4 @@ def test_a_year_of_fifty_tasks_in_four_zones_takes_a_few_seconds(clock: VirtualC
             ran(task).times(365)
         return spent
 
-    assert clock.run(main()) <= 3
+    assert clock.run(main()) < 0.75 * idle
