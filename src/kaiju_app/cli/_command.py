@@ -22,45 +22,28 @@ from ._text import clean
 
 WHERE = "Which scheduler"
 
-COMMON = {
+PLACES = {
     "url": (
-        str | None,
-        typer.Option(
-            "--url", metavar="URL", rich_help_panel=WHERE,
-            help=f"The address of the endpoint, e.g. http://127.0.0.1:8700. Default: the environment variable {URL}.",
-        ),
-        None,
+        "URL",
+        f"The address of the endpoint, e.g. http://127.0.0.1:8700. Default: the environment variable {URL}.",
     ),
     "token": (
-        str | None,
-        typer.Option(
-            "--token", metavar="TOKEN", rich_help_panel=WHERE,
-            help=f"Its bearer token. Other users of this machine can see it here: better set the variable {TOKEN}.",
-        ),
-        None,
+        "TOKEN",
+        f"Its bearer token. Other users of this machine can see it here: better set the variable {TOKEN}.",
     ),
-    "store": (
-        str | None,
-        typer.Option(
-            "--store", metavar="URL", rich_help_panel=WHERE,
-            help=f"Ask this store, no endpoint: sqlite:///FILE or postgresql://... Default: the variable {STORE}.",
-        ),
-        None,
-    ),
-    "app": (
-        str | None,
-        typer.Option(
-            "--app", metavar="NAME", rich_help_panel=WHERE,
-            help=f"With --store: the name in Scheduler(app=...). Default: the variable {APP}.",
-        ),
-        None,
-    ),
-    "json": (
-        bool,
-        typer.Option("--json", help="Print the JSON that the endpoint answers.", show_default=False),
-        False,
-    ),
-}  # fmt: skip
+    "store": ("URL", f"Ask this store, no endpoint: sqlite:///FILE or postgresql://... Default: the variable {STORE}."),
+    "app": ("NAME", f"With --store: the name in Scheduler(app=...). Default: the variable {APP}."),
+}
+"""Metavariable and help of the options that say which scheduler is meant."""
+JSON = typer.Option("--json", help="Print the JSON that the endpoint answers.", show_default=False)
+COMMON: dict[str, tuple[Any, Any, Any]] = {
+    **{
+        name: (str | None, typer.Option(f"--{name}", metavar=metavar, rich_help_panel=WHERE, help=what), None)
+        for name, (metavar, what) in PLACES.items()
+    },
+    "json": (bool, JSON, False),
+}
+"""Type, declaration and default of the options of all commands."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import typer
 
@@ -84,3 +85,8 @@ def complete_scope(incomplete: str) -> list[str]:
 def complete_reason(incomplete: str) -> list[str]:
     """Return the reasons that begin so."""
     return [each.replace(" ", "-") for each in Reason if each.replace(" ", "-").startswith(incomplete)]
+
+
+def several(option: str, metavar: str, what: str, complete: Callable[[str], list[str]]) -> Any:
+    """Return the declaration of an option that may be given several times, with what a shell offers for it."""
+    return typer.Option(option, metavar=metavar, autocompletion=complete, help=f"{what} May be repeated.")

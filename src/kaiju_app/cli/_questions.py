@@ -9,7 +9,7 @@ import typer
 
 from ._client import Answer, Query
 from ._command import Session, command
-from ._complete import complete_outcome, complete_reason, complete_scope, complete_state, complete_task
+from ._complete import complete_outcome, complete_reason, complete_scope, complete_state, complete_task, several
 from ._moments import FORMS, instant_of
 from ._status import Ended, Status
 from ._tasks import find_task, path_of
@@ -23,12 +23,7 @@ MaybeName: TypeAlias = Annotated[
 ]
 Outcomes: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        "--outcome",
-        metavar="OUTCOME",
-        autocompletion=complete_outcome,
-        help=f"Only this outcome: {', '.join(complete_outcome(''))}. May be repeated.",
-    ),
+    several("--outcome", "OUTCOME", f"Only this outcome: {', '.join(complete_outcome(''))}.", complete_outcome),
 ]
 Limit: TypeAlias = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=500, help="List at most N.")]
 Cursor: TypeAlias = Annotated[
@@ -73,12 +68,7 @@ def add_questions(commands: typer.Typer) -> None:
         ] = None,
         state: Annotated[
             list[str] | None,
-            typer.Option(
-                "--state",
-                metavar="STATE",
-                autocompletion=complete_state,
-                help=f"Only this state: {', '.join(complete_state(''))}. May be repeated.",
-            ),
+            several("--state", "STATE", f"Only this state: {', '.join(complete_state(''))}.", complete_state),
         ] = None,
         outcome: Outcomes = None,
         scope: Annotated[
@@ -126,12 +116,7 @@ def add_questions(commands: typer.Typer) -> None:
         outcome: Outcomes = None,
         reason: Annotated[
             list[str] | None,
-            typer.Option(
-                "--reason",
-                metavar="REASON",
-                help="Only this reason, e.g. deadline or missed. May be repeated.",
-                autocompletion=complete_reason,
-            ),
+            several("--reason", "REASON", "Only this reason, e.g. deadline or missed.", complete_reason),
         ] = None,
         since: Annotated[
             str | None, typer.Option("--from", metavar="TIME", help=f"The earliest tick: {FORMS}.")

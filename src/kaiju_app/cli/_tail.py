@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ._client import Json
 from ._command import Session, command
-from ._complete import complete_outcome, complete_task
+from ._complete import complete_outcome, complete_task, several
 from ._follow import Event, events_of
 from ._moments import length
 from ._palette import STATES
@@ -38,12 +38,7 @@ def add_tail(commands: typer.Typer) -> None:
         ] = None,
         outcome: Annotated[
             list[str] | None,
-            typer.Option(
-                "--outcome",
-                metavar="OUTCOME",
-                help="Only runs that end with this outcome. May be repeated.",
-                autocompletion=complete_outcome,
-            ),
+            several("--outcome", "OUTCOME", "Only runs that end with this outcome.", complete_outcome),
         ] = None,
     ) -> Status:
         """Print what happens on all instances, until Ctrl-C: ends of runs, changes of state, pauses, suspensions."""

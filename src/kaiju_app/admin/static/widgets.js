@@ -10,7 +10,7 @@ export function Moment({ at, kind = "short" }) {
   const [where, now] = useClock();
   const moment = typeof at === "string" ? ms(at) : at;
   if (moment === null || moment === undefined) return html`<span class="muted">–</span>`;
-  const text = kind === "relative" ? relative(moment, now) : kind === "next" ? relative(Math.max(moment, now), now) : kind === "full" ? full(moment, where) : short(moment, where, now);
+  const text = kind === "relative" ? relative(moment, now) : kind === "next" ? relative(Math.max(moment, now), now) : kind === "past" ? relative(Math.min(moment, now), now) : kind === "full" ? full(moment, where) : short(moment, where, now);
   return html`<time class="num" datetime=${new Date(moment).toISOString()} title=${full(moment, where)}>${text}</time>`;
 }
 

@@ -93,7 +93,7 @@ function Attention({ items }) {
     ${!items ? html`<${Loading} />` : !items.length ? html`<${Empty} title="Nothing fails">Tasks whose last run failed, or that are overdue, come first here.<//>`
       : html`<ul class="list">${items.slice(0, MOST).map((task) => html`<li key=${task.id} data-row data-task=${task.id}>
         <span class="line"><${TaskLink} id=${task.id} name=${task.name} />${task.overdue || task.state === "hung" || task.state === "paused" ? html`<${State} task=${task} />` : null}</span>
-        ${task.last_run ? html`<span class="line sub"><${OutcomeText} run=${task.last_run} /><${Moment} at=${task.last_run.finished_at || task.last_run.scheduled_at} kind="relative" /></span>
+        ${task.last_run ? html`<span class="line sub"><${OutcomeText} run=${task.last_run} /><${Moment} at=${task.last_run.finished_at || task.last_run.scheduled_at} kind="past" /></span>
           ${task.last_run.error ? html`<span class="error-line">${task.last_run.error}</span>` : null}` : html`<span class="sub">It has never run</span>`}</li>`)}</ul>`}<//>`;
 }
 

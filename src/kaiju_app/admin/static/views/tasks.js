@@ -223,7 +223,7 @@ function Row({ task, index, top }) {
   return html`<div role="row" class="grid-row" aria-rowindex=${index + 2} data-row data-task=${task.id} style=${`transform:translateY(${top}px)`}>
     <div role="cell" class="c-state"><${State} task=${task} /></div>
     <div role="cell" class="c-name"><${TaskLink} id=${task.id} name=${task.name} /><span class="sub"><${Scope} scope=${task.scope} /> ${task.rule}</span></div>
-    <div role="cell" class="c-last">${run ? html`<span><${OutcomeText} run=${run} /> <span class="muted"><${Moment} at=${run.finished_at || run.scheduled_at} kind="relative" /></span></span>
+    <div role="cell" class="c-last">${run ? html`<span><${OutcomeText} run=${run} /> <span class="muted"><${Moment} at=${run.finished_at || run.scheduled_at} kind="past" /></span></span>
       <span class="sub" title=${run.error || null}>${run.error || ""}</span>` : html`<span class="muted">never</span>`}</div>
     <div role="cell" class="c-spark"><${Sparkline} outcomes=${task.recent} /></div>
     <div role="cell" class="c-next">${hold && task.state !== "running" ? html`<span class="sub hold-text">held: ${hold.reason || hold.holder}</span>`
