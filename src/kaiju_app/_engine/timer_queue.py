@@ -153,6 +153,8 @@ class TimerQueue:
     def clear(self) -> None:
         """Remove all items."""
         self.heap.clear()
+        for lane in self._lanes.values():
+            lane.clear()  # Its items refer to it: leave no cycle to the garbage collector.
         self._lanes.clear()
         self.size = self.dead = 0
 
