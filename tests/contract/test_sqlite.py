@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -1017,8 +1018,37 @@ async def test_claims_renewals_and_endings_take_the_same_statements_however_many
 
     assert taken[3] == taken[300]
     _, renewal, ending = taken[300]
-    # Each with BEGIN, COMMIT and a look at the clock: read, write, own claims and holds; read, write, rows and trim.
-    assert (renewal.total(), ending.total()) == (7, 7)
+    # Each with BEGIN, COMMIT, a look at the clock, and how often to look for the lock, before and after BEGIN:
+    # read, write, own claims and holds; read, write, rows and trim.
+    assert (renewal.total(), ending.total()) == (9, 9)
+
+
+async def test_a_change_finds_the_short_moments_in_which_the_lock_is_free(path: Path, store: SqliteStore) -> None:
+    await add(store, "task")
+    over, holds = Event(), 0
+
+    def hold_again_and_again() -> None:
+        nonlocal holds
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as greedy:
+            while not over.is_set():
+                greedy.execute("BEGIN IMMEDIATE")
+                time.sleep(0.3)
+                greedy.execute("COMMIT")
+                holds += 1
+                time.sleep(0.01)
+
+    greedy = Thread(target=hold_again_and_again)
+    greedy.start()
+    try:
+        for number in range(3):
+            await change_one(
+                store, "task", lambda old, now, number=number: (replace(old, rev=old.rev + number + 1), ())
+            )
+    finally:
+        over.set()
+        greedy.join()
+
+    assert holds <= 7  # SQLite itself looks every 100 ms by then, and gives up after one second.
 
 
 async def test_applications_do_not_see_each_others_tasks(opened: Open) -> None:

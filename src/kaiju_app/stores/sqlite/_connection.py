@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-from kaiju_app._core.clock import utc, wall_us
+from kaiju_app._core.clock import awake_us, utc, wall_us
 from kaiju_app._core.logs import logger
 from kaiju_app.errors import InvalidArgument
 from kaiju_app.stores._sql import made_by, missing_steps, statements
@@ -36,6 +36,7 @@ FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 
 # As often as automatic checkpoints, which are off then: 256 changes are about 1,000 pages.
 CHANGES_A_CHECKPOINT = 256
+LOOKS_MS = 8  # SQLite looks for the lock after 1, 3 and 8 ms; then it begins anew.
 CHECKPOINT_WAIT_MS = 50  # No process can write while it waits for readers; the next checkpoint will do.
 POLL_MS = 5
 HEADER, PAGE = b"SQLite format 3\0", 4096  # How every file starts, and how much of it is written at once.
@@ -65,12 +66,12 @@ class Connection:
     def read(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Return what *job* reads from one snapshot."""
         with self._not_in_a_fork:
-            return self._transaction("BEGIN", job)
+            return self._transaction(_begin_reading, job)
 
     def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Return the result of *job*, whose changes are committed together or not at all."""
         with self._not_in_a_fork:
-            result = self._transaction("BEGIN IMMEDIATE", job)
+            result = self._transaction(self._begin_writing, job)
             self._changes += 1
             if self._changes % CHANGES_A_CHECKPOINT == 0 and is_affected(sqlite3.sqlite_version_info):
                 self._checkpoint()
@@ -97,14 +98,32 @@ class Connection:
         if connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
-    def _transaction(self, begin: str, job: Callable[[sqlite3.Connection], T]) -> T:
+    def _begin_writing(self, connection: sqlite3.Connection) -> None:
+        """Take the write lock, looking for it every few milliseconds.
+
+        SQLite looks ever less often, in the end every 100 ms: among busy processes it would hardly find the lock free.
+        """
+        end = awake_us() + self._busy_ms * 1_000
+        connection.execute(f"PRAGMA busy_timeout = {LOOKS_MS}")
+        try:
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    return
+                except sqlite3.OperationalError as exc:
+                    if not is_busy(exc) or awake_us() >= end:
+                        raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {self._busy_ms}")
+
+    def _transaction(self, begin: Callable[[sqlite3.Connection], object], job: Callable[[sqlite3.Connection], T]) -> T:
         try:
             connection = self._ready()
-            connection.execute(begin)
+            begin(connection)
             if self._identity() != self._file:  # The file was renamed or removed before this transaction.
                 self.close()
                 connection = self._ready()
-                connection.execute(begin)
+                begin(connection)
             result = job(connection)
             connection.execute("COMMIT")
         except sqlite3.DatabaseError as exc:
@@ -225,6 +244,10 @@ class Connection:
         if busy and (size := Path(f"{self._path}-wal").stat().st_size) > MUCH_LOG:
             log.warning("the log of %s has %d MB and cannot be written back (%s): end the long read transaction on it",
                         self._path, size // 2**20, busy)  # fmt: skip
+
+
+def _begin_reading(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
 
 
 def _make(connection: sqlite3.Connection, statement: str) -> None:
