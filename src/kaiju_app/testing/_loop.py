@@ -142,7 +142,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         clock = self.virtual_clock
         if self._closing:
             return self._idle.wait(None)
-        if clock.waits_for_threads and self._jobs.in_progress():
+        may_pass = bool(self._goals) or not clock.is_driven_from_outside
+        if may_pass and clock.waits_for_threads and self._jobs.in_progress():
             return self._wait_for_threads(clock.patience_s)
         if self._ready:
             return []

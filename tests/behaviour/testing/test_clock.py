@@ -362,6 +362,14 @@ def test_time_passes_only_on_request_if_it_does_not_move_alone() -> None:
         assert not thread.is_alive()
 
 
+def test_a_thread_may_take_as_long_as_it_likes_while_nobody_asks_for_time_to_pass() -> None:
+    with (
+        VirtualClock(moves_alone=False, patience_s=0.2) as clock,
+        asyncio.Runner(loop_factory=clock.new_loop) as runner,
+    ):
+        runner.run(asyncio.to_thread(time.sleep, 0.5))
+
+
 def test_a_paused_clock_waits_for_real_sockets(clock: VirtualClock) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asking = await reader.readline()
