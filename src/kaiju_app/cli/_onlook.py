@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
-from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import store_from_url
 from kaiju_app.stores._base import Store
 from kaiju_app.stores._onlooker import Onlooker
 
 from ._status import Ended, Status
 from ._text import clean
+
+if TYPE_CHECKING:  # Who presses TAB waits for the import of a store, and not for that of a scheduler.
+    from kaiju_app.scheduler import Scheduler
+
+HEARD_US = 60_000_000  # Instances that were heard of so long ago are alive, as far as names are concerned.
 
 
 def onlooker_of(url: str, app: str) -> Onlooker:
@@ -37,12 +42,14 @@ def wrong_store(exc: InvalidArgument) -> Ended:
 
 def scheduler_of(store: Store) -> Scheduler:
     """Return a scheduler of this store, to be started. Nothing in it is watched, as it runs nothing."""
+    from kaiju_app.scheduler import Scheduler
+
     return Scheduler(store, watch_loop=False)
 
 
 @asynccontextmanager
-async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
-    """Return a started scheduler that only looks at the store.
+async def opened(url: str, app: str) -> AsyncIterator[Onlooker]:
+    """Return the open store that *url* names, as an onlooker sees it.
 
     Raises:
         Ended: The address is wrong, or the store cannot be reached.
@@ -50,9 +57,8 @@ async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
     store = onlooker_of(url, app)
     try:
         try:
-            await store.open()  # A scheduler would start all the same, and ask again later.
-            async with scheduler_of(store) as scheduler:
-                yield scheduler
+            await store.open()
+            yield store
         finally:
             await store.close()
     except InvalidArgument as exc:
@@ -61,13 +67,25 @@ async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
         raise Ended(Status.UNREACHABLE, clean(exc)) from None
 
 
+@asynccontextmanager
+async def looking_at(url: str, app: str) -> AsyncIterator[Scheduler]:
+    """Return a started scheduler that only looks at the store. It would start without the store, and ask again later.
+
+    Raises:
+        Ended: The address is wrong, or the store cannot be reached.
+    """
+    async with opened(url, app) as store, scheduler_of(store) as scheduler:
+        yield scheduler
+
+
 async def names_in(url: str, app: str) -> list[str]:
     """Return the names of the tasks in a store, and of the local tasks of its instances.
 
     Raises:
         Ended: The address is wrong, or the store cannot be reached.
     """
-    async with looking_at(url, app) as scheduler:
-        seen: dict[str, Any] = await scheduler.inspect()
-    local = (name for each in seen["instances"] for name in each.get("local_tasks") or ())
-    return sorted({*(each["name"] for each in seen["tasks"]), *map(str, local)})
+    async with opened(url, app) as store:
+        records = (await store.scan()).records
+        instances = await store.heartbeat("", "{}", HEARD_US)
+    local = (name for each in instances for name in json.loads(each.info).get("local_tasks") or ())
+    return sorted({*(each.name for each in records), *map(str, local)})

@@ -16,8 +16,10 @@ import jsonschema_rs
 import pytest
 
 from kaiju_app._core.text import ACTING
+from kaiju_app.cli._onlook import names_in
 from kaiju_app.cli._text import clean
 from kaiju_app.scheduler import Scheduler, Scope
+from kaiju_app.scheduler._hosting import publish_local_tasks
 from processes.cli.calls import EVIL, LONG, Called, endpoint, kaiju
 from support.reading import nothing
 
@@ -252,9 +254,11 @@ def test_completion_over_a_store_imports_no_server(tmp_path: Path, monkeypatch: 
     async def fill() -> None:
         scheduler = Scheduler(store)
         scheduler.schedule_task(nothing, 60, name="nightly purge", scope=Scope.CLUSTER)
+        scheduler.schedule_task(nothing, 60, name="of one process")
         async with scheduler:
-            while not (await scheduler.inspect())["tasks"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            publish_local_tasks(scheduler)
+            while await names_in(store, "default") != ["nightly purge", "of one process"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
     asyncio.run(fill())
     words = {"COMP_WORDS": r"kaiju show nightly\ p", "COMP_CWORD": "2", "_KAIJU_COMPLETE": "complete_bash"}
