@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,43 @@ async def test_a_killed_process_is_told_from_one_that_took_over(
     assert CauseKind.LOST in [cause.kind for cause in found.causes]
     assert f"because the run before it, on instance {lost.instance}, was lost at" in str(found)
     assert lost.instance != again.instance
+
+
+BLOCKING = """
+import asyncio, sys, time
+from kaiju_app.scheduler import LeaseTiming, Missed, Scheduler, Scope
+
+async def job(): ...
+
+async def main():
+    lease = LeaseTiming(ttl_s=2, renew_s=0.4, grace_s=1.3, poll_s=0.4)
+    async with Scheduler(sys.argv[1], lease=lease) as scheduler:
+        scheduler.schedule_task(job, 1, name="job", scope=Scope.CLUSTER, missed=Missed.SKIP)
+        await asyncio.sleep(1.5)  # Between two ticks.
+        print(time.time(), scheduler.json_repr()["instance"], flush=True)
+        time.sleep(3)
+        await asyncio.sleep(1.5)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def test_one_process_tells_that_the_loop_of_another_one_was_blocked(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}" if kind == "sqlite" else request.getfixturevalue("hosts")().url
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", BLOCKING, url, stdout=asyncio.subprocess.PIPE
+    )  # fmt: skip
+    assert process.stdout is not None
+    blocked_at, instance = (await process.stdout.readline()).decode().split()
+    assert await process.wait() == 0
+    async with Scheduler(url, lease=LEASE) as scheduler:
+        inside = datetime.fromtimestamp(float(blocked_at) + 1.5, UTC)
+        skips = (await scheduler.runs("job", outcomes=Outcome.SKIPPED)).runs
+        [skip] = [each for each in skips if each.scheduled_at <= inside <= each.last_scheduled_at]
+        found = await scheduler.explain("job", skip.scheduled_at)
+
+    assert (found.fate, found.run) == (Fate.SKIPPED, skip)
+    assert f"was skipped (missed): the loop of instance {instance} was blocked " in str(found)

@@ -62,7 +62,8 @@ def _stalls(known: Evidence, instance: str | None, first: int, last: int) -> lis
     if not known.shared:
         return upsets_at(known, STALLS, first, last)
     kinds = (*STALLS, UpsetKind.DISABLED)
-    found = [each for each in known.upsets if each.kind in kinds and each.meets(first, last)]
+    # A tick that was due just before the loop was blocked may have been about to start.
+    found = [each for each in known.upsets if each.kind in kinds and each.meets(first, last + EARLY)]
     there = [each for each in found if each.kind is UpsetKind.ABSENT or instance == (each.instance or known.instance)]
     return [*map(cause_of, there or found)]
 
