@@ -340,6 +340,29 @@ async def test_an_ending_waits_longer_for_company_if_the_next_tick_is_far(
     await one.stop()
 
 
+async def test_what_others_run_is_read_some_at_a_time_and_in_turn(loop: VirtualLoop) -> None:
+    names = [f"t{number}" for number in range(1_200)]
+
+    class Watched(MemoryStore):
+        read: ClassVar[list[set[str]]] = []
+
+        async def scan(self, names: Collection[str] | None = None, *, only_active: bool = False) -> Snapshot:
+            self.read += [set(names)] if names else []
+            return await super().scan(names, only_active=only_active)
+
+    class Onlooker(Instance):
+        def maybe_outdated(self) -> list[str]:
+            return names
+
+    store = Watched(loop.virtual_clock.wall)
+    one = Onlooker(loop, store, "one")
+    await asyncio.sleep(5)
+
+    assert [len(each) for each in store.read] == [500, 500, 500]
+    assert set.union(*store.read) == set(names)
+    await one.stop()
+
+
 async def test_a_lease_is_renewed_unless_it_is_new(loop: VirtualLoop) -> None:
     class Watched(MemoryStore):
         leased: ClassVar[dict[str, list[int]]] = {}
