@@ -188,19 +188,8 @@ function Table({ items, filters, hasMore, see }) {
   return html`<div class=${`panel grid ${acts ? "" : "is-read-only"}`} role="table" aria-label="Tasks" aria-rowcount=${hasMore ? -1 : items.length + 1}>
     <div role="rowgroup" class="grid-head"><div role="row" class="grid-row" aria-rowindex="1">${COLUMNS.map(([by, text]) => html`<${Column} by=${by} text=${text} filters=${filters} />`)}${acts ? html`<div role="columnheader">Actions</div>` : null}</div></div>
     <div role="rowgroup" ref=${body} class="grid-body" style=${`height:${items.length * height}px`}>
-      ${shown.map((task, i) => rowOf(task, first + i, height))}</div>
+      ${shown.map((task, i) => html`<${Row} key=${task.id} task=${task} index=${first + i} top=${(first + i) * height} />`)}</div>
     ${hasMore ? html`<p class="muted loading">More are loaded as you scroll …</p>` : null}</div>`;
-}
-
-const made = new WeakMap();
-
-/** A row of the table: the very same one as before if nothing in it has changed, so that scrolling draws new ones alone. */
-function rowOf(task, index, height) {
-  const before = made.get(task);
-  if (before && before.index === index && before.height === height) return before.row;
-  const row = html`<${Row} key=${task.id} task=${task} index=${index} top=${index * height} />`;
-  made.set(task, { index, height, row });
-  return row;
 }
 
 function Column({ by, text, filters }) {
