@@ -14,7 +14,8 @@ class Fate(StrEnum):
 
     Attributes:
         RAN: Its run is over; ``run`` has the outcome.
-        RUNNING: Its run is in progress.
+        RUNNING: Its run is in progress. The run of a cluster task begins with its claim; for a moment after that, its
+            instance may still find that the tick comes too late, and skip it.
         WAITING: It is due and has not started: the run before it is in progress, or something holds the task.
         SKIPPED: It did not run.
         DISABLED: It did not run, because the task is disabled.

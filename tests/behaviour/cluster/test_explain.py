@@ -6,7 +6,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from behaviour.cluster.common import Fragile, Journal, Made, nothing, share, started
@@ -260,6 +260,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(WHAT), st.integers(1, 45)), max_size=
 
 @settings(max_examples=30)
 @given(STEPS, st.sampled_from([ExecPolicy.SKIP, ExecPolicy.WAIT]), st.sampled_from(Missed), st.sampled_from([0, 3, 14]))
+@example([("sleep", 27), ("block", 35), ("block", 9)], ExecPolicy.WAIT, Missed.SKIP, 14)
 def test_every_tick_is_explained_as_the_journal_has_it(
     steps: list[tuple[str, int]], policy: ExecPolicy, missed: Missed, takes: int
 ) -> None:
@@ -320,6 +321,9 @@ async def explained(
     for second in range(0, last + 20, 10):
         found = await b.explain("job", moment(second))
         assert found.tick == moment(second), found
+        if found.fate is Fate.RUNNING and found.tick not in journal:
+            await asyncio.sleep(1)  # It was claimed a moment ago, and its instance may find that it is too late to run.
+            found = await b.explain("job", moment(second))
         if found.fate in (Fate.RAN, Fate.RUNNING):
             assert found.tick in journal, found
         else:
