@@ -84,6 +84,49 @@ async def test_after_a_stall_the_latest_missed_tick_gives_way_to_the_next_one_if
         assert tasks[1].history()[-1].error is None
 
 
+@pytest.mark.parametrize("stall", [False, True])
+@pytest.mark.parametrize("jitter_s", [0.0, 0.01])
+@pytest.mark.parametrize("what", ["remove", "disable", "reschedule"])
+async def test_a_listener_that_hears_of_skipped_ticks_sheds_the_load_at_once(
+    scheduler: Scheduler, loop: VirtualLoop, what: str, jitter_s: float, stall: bool
+) -> None:
+    starts: dict[str, list[float]] = {}
+    acted: dict[str, float] = {}
+
+    async def work(name: str) -> None:
+        starts.setdefault(name, []).append(loop.time())
+        loop.virtual_clock.block(0.035)
+
+    def shed(run: Run) -> None:
+        if run.outcome is not Outcome.SKIPPED or run.task in acted:
+            return
+        acted[run.task] = loop.time()
+        task = scheduler.tasks[run.task]
+        if what == "remove":
+            task.remove()
+        elif what == "disable":
+            task.disable()
+        else:
+            task.reschedule(100)
+
+    scheduler.subscribe(shed)
+    for number in range(10):
+        scheduler.schedule_task(work, 0.1, (str(number),), name=str(number), jitter_s=jitter_s)
+    async with scheduler:
+        if stall:
+            await asyncio.sleep(0.5)
+            loop.virtual_clock.block(5)
+        await asyncio.sleep(10)
+        engine = scheduler._engine
+        planned = [item[2].name for item in engine.queue.items() if item[1] == item[2].seq]
+        known = [name for name, entry in engine.entries.items() if entry.seq]
+
+    assert len(acted) > 5
+    # The run in progress goes on, and one that had begun but had not come to its first step.
+    assert all(len([each for each in starts[name] if each > at_s + 1e-6]) <= 1 for name, at_s in acted.items())
+    assert sorted(planned) == sorted(known)
+
+
 @given(
     st.lists(st.sampled_from([0.1, 0.25, 1.0]), min_size=1, max_size=6),
     st.sampled_from([0.0, 0.02]),

@@ -38,6 +38,7 @@ from contract.test_store_contract import (
     row,
     taken,
 )
+from kaiju_app._core.clock import Clock, substitute, substituted
 from kaiju_app._core.ledger_query import Ending, LedgerQuery, Place
 from kaiju_app.errors import InvalidArgument, StoreUnavailable
 from kaiju_app.stores import SqliteStore
@@ -962,6 +963,22 @@ async def test_a_clock_is_smoothed_by_records_of_its_own_application_only(opened
     await add(two, "task", rev=now + 5)
 
     assert (now, now + 5) == ((await one.scan()).now, (await two.scan()).now)
+
+
+async def test_the_wait_for_the_lock_ends_although_the_clock_of_a_test_stands_still(path: Path) -> None:
+    connection, before = _connection.Connection(path, busy_ms=100), substituted()
+    connection.write(lambda _: None)
+    substitute(Clock(lambda: 0, lambda: 0))
+    try:
+        with closing(connection), closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                connection.write(lambda _: None)
+    finally:
+        substitute(before)
+
+    assert 0.05 < time.monotonic() - began < 2
 
 
 async def test_an_idle_poll_takes_no_lock(path: Path, store: SqliteStore) -> None:

@@ -43,6 +43,8 @@ class Endings(Part):
     _wake: Callable[[], None]
     pending: dict[Key, FinishRequest] = field(default_factory=dict)
     _send_at: int = 0
+    _hurried: bool = False
+    """Whether somebody has asked for haste since the last call began."""
     _most: int = MOST_AT_ONCE
     _not_before: dict[Key, int] = field(default_factory=dict)
     """Steady times before which endings that the store does not accept are not sent again."""
@@ -55,7 +57,7 @@ class Endings(Part):
         if is_sooner:
             self._send_at = send_at
         self.pending[claim.key] = ending
-        if claim.held:
+        if claim.held or self._own.closing:
             self.hurry()
         if is_sooner or claim.held:  # Otherwise they are sent with those that wait already.
             self._wake()
@@ -79,6 +81,7 @@ class Endings(Part):
     def hurry(self) -> None:
         """Send what is pending without waiting for company: somebody waits for it."""
         self._send_at = 0
+        self._hurried = True
 
     @property
     def next_at(self) -> int:
@@ -92,6 +95,7 @@ class Endings(Part):
         client, now = self._client, self._client.steady()
         ready = [key for key in self.pending if self._not_before.get(key, now) <= now]
         endings = sorted((self.pending[key] for key in ready[: self._most]), key=lambda each: each.name)
+        self._hurried = False
         try:
             refusals = await client.ask("finish", client.store.finish(client.me, endings))
         except StoreRefused as refused:
@@ -136,7 +140,7 @@ class Endings(Part):
         self._put_last(endings)
         self._outbox.sent.set()
         delay = min(map(self._delay, self.pending.values()), default=BATCH_DELAY)  # Of those that came meanwhile.
-        self._send_at = client.steady() + (0 if len(ready) > len(endings) else delay)
+        self._send_at = client.steady() + (0 if self._hurried or len(ready) > len(endings) else delay)
 
     def _put_last(self, endings: Sequence[FinishRequest]) -> None:
         """Send those of *endings* that are still pending after all others."""

@@ -202,10 +202,8 @@ def record_of_overtaken(overtaken: Overtaken, finished: int = UNSET) -> RunRecor
 def counts(entry: TaskEntry) -> dict[Outcome, int]:
     """Return the number of ticks of *entry* by outcome."""
     totals = {**dict.fromkeys(Outcome, 0), Outcome.SUCCEEDED: entry.kept - entry.unsuccessful}
-    while True:  # This may be read in any thread, while the record of the overtaken ticks is closed.
-        overtaken, endings = entry.overtaken, dict(entry.ending_counts or {})
-        if entry.overtaken is overtaken:
-            break
+    # This may be read in any thread. A look just while the record of overtaken ticks is closed counts them twice.
+    overtaken, endings = entry.overtaken, dict(entry.ending_counts or {})
     if overtaken is not None:
         totals[Outcome.SKIPPED] += overtaken.number
     for code, number in endings.items():

@@ -13,7 +13,19 @@ from . import policy
 from .backlog import Backlog
 from .clock_monitor import MIN_NOTICED, ClockMonitor
 from .controls import Controls
-from .entry import DISABLED, EXTRA_FIRST_TICK, HELD, HUNG, ORDINARY, QUEUED, RELEASED, ActiveRun, Hold, TaskEntry
+from .entry import (
+    DISABLED,
+    EXTRA_FIRST_TICK,
+    HELD,
+    HUNG,
+    ORDINARY,
+    QUEUED,
+    RELEASED,
+    REMOVED,
+    ActiveRun,
+    Hold,
+    TaskEntry,
+)
 from .events import Notifier
 from .overload import Overload
 from .planner import Planner
@@ -123,6 +135,7 @@ class TickLoop:
                 self._monitor.on_blocked(now - until, entry.name, now)
             if self._monitor.has_findings and not (heap and heap[0][0] <= self._monitor.stalled_until):
                 self._monitor.report()
+            self._overload.tell_opened(now)
             self._overload.close_old(now)
         finally:
             queue.waking = self._notifier.suppressed = False
@@ -209,7 +222,9 @@ class TickLoop:
             self._recorder.skip(entry, first, late.last, late.dropped, late.reason, now, more=late.more)
         if late.kept and entry.spec.missed is policy.ALL:
             self._backlog.catch_up(entry, late.kept[:-1], now)
-        if late.kept:
+        if late.kept and entry.flags & (REMOVED | DISABLED):  # By a listener that has heard of the skipped ticks.
+            self._recorder.skip(entry, late.kept[-1], late.kept[-1], 1, _why_stopped(entry), now)
+        elif late.kept:
             self._offer(entry, late.kept[-1], now, late.gap)
         else:
             self._backlog.dequeue(entry)
@@ -249,3 +264,7 @@ class TickLoop:
             self._backlog.wait(entry, tick, now)
         if run is not None and decision is decide.REPLACE and run.kind is not Kind.CAUGHT_UP:
             self._watchdog.cancel(run, Reason.REPLACED)
+
+
+def _why_stopped(entry: TaskEntry) -> Reason:
+    return Reason.REMOVED if entry.flags & REMOVED else Reason.DISABLED

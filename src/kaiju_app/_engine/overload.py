@@ -13,6 +13,7 @@ from . import ledger, policy
 from .clock_monitor import ClockMonitor
 from .entry import TaskEntry
 from .events import Notifier
+from .overtaken import Overtaken
 
 MAX_OPEN = 60_000_000  # A record of overtaken ticks is closed after a minute: listeners learn of a lasting overload.
 MOST_CLOSED = 4  # Records that are closed in one slice: thousands may have been opened at once.
@@ -31,6 +32,7 @@ class Overload:
         self._history = history
         self._open: deque[tuple[int, TaskEntry]] = deque()
         """The tasks that have such a record, and when it was opened."""
+        self._untold: deque[tuple[TaskEntry, Overtaken]] = deque()
 
     def overtake(self, entry: TaskEntry, now: int) -> bool:
         """Let the latest due tick of *entry*, whose interval is plain, overtake the others.
@@ -57,6 +59,12 @@ class Overload:
         opened = ledger.overtake(entry, first, last, number, self._monitor.offset, more=more)
         if opened is not None:
             self._open.append((now, entry))
+            self._untold.append((entry, opened))
+
+    def tell_opened(self, now: int) -> None:
+        """Tell of the records that were opened, while no tick is half handled: a listener may remove any task."""
+        while self._untold:
+            entry, opened = self._untold.popleft()
             self._notifier.skipped(entry, ledger.record_of_overtaken(opened), True, now)
 
     def close_old(self, now: int) -> None:
@@ -69,6 +77,7 @@ class Overload:
 
     def close_all(self, now: int) -> None:
         """Close all records: the scheduler stops."""
+        self.tell_opened(now)
         while self._open:
             self._close(self._open.popleft()[1], now)
 
@@ -77,6 +86,7 @@ class Overload:
         for _, entry in self._open:
             entry.overtaken = None
         self._open.clear()
+        self._untold.clear()
 
     def _close(self, entry: TaskEntry, now: int) -> None:
         for record in ledger.close_overtaken(entry, now, self._history):

@@ -54,6 +54,7 @@ class TimerQueue:
         "_lanes",
         "_now",
         "_timer_at",
+        "_without_lane",
         "dead",
         "expected",
         "heap",
@@ -87,6 +88,7 @@ class TimerQueue:
         self._now = now
         self._entries = entries
         self._lanes: dict[int, Lane] = {}
+        self._without_lane = 0
         self._context = Context()
         self._timer_at = 0
 
@@ -102,15 +104,7 @@ class TimerQueue:
     def push_tick(self, due: int, entry: TaskEntry) -> int:
         """Do as ``push()`` with a tick of a plain interval."""
         self.number = number = self.number + 1
-        self.size += 1
-        lane = self._lane(entry.spec.gap)
-        if lane is None or (lane and due < lane[-1][0]):
-            heappush(self.heap, (due, number, entry, None))
-        else:
-            item = due, number, entry, lane
-            lane.append(item)
-            if len(lane) == 1:
-                heappush(self.heap, item)
+        self._put(due, number, entry)
         return number
 
     def advance(self, entry: TaskEntry, due: int) -> None:
@@ -122,10 +116,11 @@ class TimerQueue:
             lane.append((due, number, entry, lane))
             lane.popleft()
             heapreplace(heap, lane[0])
+        elif lane is None and self._lane(entry.spec.gap, due) is None:
+            heapreplace(heap, (due, number, entry, None))
         else:
             self.pop()
-            self.number -= 1
-            entry.seq = self.push_tick(due, entry)
+            self._put(due, number, entry)
 
     def pop(self) -> None:
         """Remove the head."""
@@ -158,12 +153,34 @@ class TimerQueue:
         self._lanes.clear()
         self.size = self.dead = 0
 
-    def _lane(self, gap: int) -> Lane | None:
-        """Return the lane of an interval; None if too many intervals have one already."""
+    def _put(self, due: int, number: int, entry: TaskEntry) -> None:
+        """Put a tick of a plain interval into its lane, or into the heap."""
+        self.size += 1
+        lane = self._lane(entry.spec.gap, due)
+        if lane is None:
+            heappush(self.heap, (due, number, entry, None))
+            return
+        item = due, number, entry, lane
+        lane.append(item)
+        if len(lane) == 1:
+            heappush(self.heap, item)
+
+    def _lane(self, gap: int, due: int) -> Lane | None:
+        """Return the lane of an interval for a tick that is *due*; None if its place is not at the end of a lane.
+
+        A first tick that is far ahead would be the last one in its lane until then, and no other could follow it.
+        """
+        if due > self._now() + gap:
+            return None
         lane = self._lanes.get(gap)
-        if lane is None and len(self._lanes) < MAX_LANES:
+        if lane is None:
+            self._without_lane += 1
+            if len(self._lanes) >= MAX_LANES and self._without_lane % MAX_LANES == 0:
+                self._lanes = {other: each for other, each in self._lanes.items() if each}
+            if len(self._lanes) >= MAX_LANES:
+                return None
             lane = self._lanes[gap] = deque()
-        return lane
+        return None if lane and due < lane[-1][0] else lane
 
     def _sweep(self) -> None:
         """Remove all dead items, and the lanes in which none is left."""

@@ -340,6 +340,29 @@ async def test_an_ending_waits_longer_for_company_if_the_next_tick_is_far(
     await one.stop()
 
 
+async def test_an_ending_that_somebody_waits_for_follows_the_call_that_is_under_way_at_once(loop: VirtualLoop) -> None:
+    class Slow(MemoryStore):
+        told: ClassVar[list[tuple[int, set[str]]]] = []
+
+        async def finish(self, me: str, endings: Sequence[FinishRequest]) -> list[Refusal | None]:
+            self.told.append((loop.virtual_clock.steady(), {each.name for each in endings}))
+            await asyncio.sleep(0.5)
+            return await super().finish(me, endings)
+
+    store, due = Slow(loop.virtual_clock.wall), ZERO + 7 * SECOND
+    await register(store, "first", every_s=100, first=due)
+    await register(store, "second", every_s=100, first=due + 3 * SECOND // 10)
+    one = Instance(loop, store, "one")
+    start = loop.virtual_clock.steady()
+    await asyncio.sleep(10.4)  # "first" has been on its way since 10.1 s; "second" ends at 10.3 s.
+    one.coordinator.endings.hurry()
+    await asyncio.sleep(0.5)
+
+    told = [(round((at - start) / SECOND, 2), names) for at, names in store.told]
+    assert told == [(10.1, {"first"}), (10.6, {"second"})]
+    await one.stop()
+
+
 async def test_what_others_run_is_read_some_at_a_time_and_in_turn(loop: VirtualLoop) -> None:
     names = [f"t{number}" for number in range(1_200)]
 

@@ -229,7 +229,7 @@ def test_the_ticks_of_one_interval_take_one_place_in_the_heap() -> None:
 
 
 def test_a_tick_that_is_due_before_the_last_of_its_lane_waits_in_the_heap_and_stands_in_the_lane_next_time() -> None:
-    queue = TimerQueue(lambda: 0, {})
+    queue = TimerQueue(lambda: 10, {})
     late, early, between = ticks(queue, 9, 1, 5)
     assert len(queue.heap) == 3
 
@@ -241,6 +241,14 @@ def test_a_tick_that_is_due_before_the_last_of_its_lane_waits_in_the_heap_and_st
     assert in_order(queue) == [early, between, late]
 
 
+def test_a_first_tick_that_is_far_ahead_keeps_no_other_from_the_lane() -> None:
+    queue = TimerQueue(lambda: 0, {})
+    far, *near = ticks(queue, 1_000_000, *range(10))
+
+    assert len(queue.heap) == 2
+    assert in_order(queue) == [*near, far]
+
+
 def test_more_intervals_than_lanes_keep_their_order() -> None:
     queue = TimerQueue(lambda: 0, {})
     entries = [ticks(queue, 2 * MAX_LANES - gap, gap=gap)[0] for gap in range(2 * MAX_LANES)]
@@ -250,16 +258,20 @@ def test_more_intervals_than_lanes_keep_their_order() -> None:
 
 def test_an_interval_that_nobody_has_any_more_gives_its_lane_away() -> None:
     queue = TimerQueue(lambda: 0, {})
-    former = [ticks(queue, 5, 6, gap=gap) for gap in range(1, MAX_LANES + 1)]
-    assert ticks(queue, 1, 2, gap=MAX_LANES + 1)
+    former = [ticks(queue, 5, 6, gap=gap) for gap in range(6, MAX_LANES + 6)]
+    others = ticks(queue, 1, 2, gap=MAX_LANES + 6)
     assert len(queue.heap) == MAX_LANES + 2
 
-    for one in [one for pair in former for one in pair]:
+    for one in [*others, *[one for pair in former for one in pair]]:
         drop(queue, one)
-    first, _ = ticks(queue, 3, 4, gap=MAX_LANES + 2)
+    while queue.heap:
+        queue.pop()
+    queue.dead = 0
+    gap = MAX_LANES + 7
+    ticks(queue, *range(gap), gap=gap)
 
-    assert [item[2] for item in queue.heap if item[2].spec.gap == MAX_LANES + 2] == [first]
-    assert queue.size == 4 + queue.dead
+    assert len(queue.heap) < MAX_LANES
+    assert queue.size == gap
 
 
 # --- used by the engine ---
@@ -356,7 +368,8 @@ class QueueAgainstList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = TimerQueue(lambda: 0, {})
+        self.now = 0
+        self.queue = TimerQueue(lambda: self.now, {})
         self.entries: list[TaskEntry] = []
         self.living: list[Item] = []
 
@@ -395,6 +408,7 @@ class QueueAgainstList(RuleBasedStateMachine):
     @rule(until=st.integers(0, 20))
     def look_at_what_is_due(self, until: int) -> None:
         heap = self.queue.heap
+        self.now = max(self.now, until)
         fired = []
         while heap and heap[0][0] <= until:
             item = heap[0]
@@ -419,6 +433,7 @@ class QueueAgainstList(RuleBasedStateMachine):
             if not is_alive(head) or first.role != "seq":
                 break
             assert head[:3] == (first.instant, first.number, first.entry)
+            self.now = max(self.now, first.instant)
             following = first.instant + (2 if late and first.number % 2 else 1) * first.entry.spec.gap
             self.queue.advance(first.entry, following)
             self.living.remove(first)

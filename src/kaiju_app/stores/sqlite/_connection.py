@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
-from kaiju_app._core.clock import awake_us, utc, wall_us
+from kaiju_app._core.clock import utc, wall_us
 from kaiju_app._core.logs import logger
 from kaiju_app.errors import InvalidArgument
 from kaiju_app.stores._sql import made_by, missing_steps, statements
@@ -103,7 +103,7 @@ class Connection:
 
         SQLite looks ever less often, in the end every 100 ms: among busy processes it would hardly find the lock free.
         """
-        end = awake_us() + self._busy_ms * 1_000
+        left = self._busy_ms // LOOKS_MS  # Counted, not read from a clock: that of a test may stand still meanwhile.
         connection.execute(f"PRAGMA busy_timeout = {LOOKS_MS}")
         try:
             while True:
@@ -111,7 +111,8 @@ class Connection:
                     connection.execute("BEGIN IMMEDIATE")
                     return
                 except sqlite3.OperationalError as exc:
-                    if not is_busy(exc) or awake_us() >= end:
+                    left -= 1
+                    if not is_busy(exc) or left < 0:
                         raise
         finally:
             connection.execute(f"PRAGMA busy_timeout = {self._busy_ms}")
