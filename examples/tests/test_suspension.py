@@ -18,7 +18,7 @@ async def test_no_refresh_while_the_cache_is_rewritten(clock: VirtualClock, sche
     async with scheduler:
         await clock.advance(121)  # The run of 00:02 is in progress.
         async with refresh.suspend("rewriting"):
-            assert clock.now() == MIDNIGHT + timedelta(seconds=125)  # It has been waited for.
+            assert clock.now() == MIDNIGHT + timedelta(seconds=125)  # suspend() has waited for its end.
             await asyncio.sleep(200)  # Stands for the rewriting.
             assert not refresh.running
         await clock.until(MIDNIGHT + timedelta(minutes=7, seconds=30))

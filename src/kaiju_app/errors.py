@@ -250,4 +250,4 @@ class ServiceStartFailed(KaijuError, RuntimeError):
 
 
 class VirtualTimeError(KaijuError, RuntimeError):
-    """A test in virtual time cannot go on, or uses it wrongly. The message says how it is done."""
+    """A test in virtual time cannot go on, or uses its clock wrongly. The message says what to do."""

@@ -20,7 +20,7 @@ from ._timers import Timers
 T = TypeVar("T")
 
 START = datetime(2027, 1, 1, tzinfo=UTC)  # A Friday. Any date would do.
-UPTIME = 5_000_000  # Microseconds since the virtual machine was booted: less than most intervals.
+UPTIME = 5_000_000  # Microseconds for which the machine of the test has been up: less than most intervals.
 
 
 class Traveller(Protocol):
@@ -46,7 +46,8 @@ class VirtualClock(Clock):
         seed: Decides the jitter of tasks: it is part of the identity of the schedulers.
         waits_for_threads: Whether time stands still while a thread is at work. False: time passes meanwhile, and
             how much differs from one test run to the next; for a plain function that outlives its deadline.
-        patience_s: Real seconds after which a test that does not get on fails, with what it waits for.
+        patience_s: Real seconds after which a test that makes no progress fails; the error says what it waits for. If
+            no timer is set, that is 2 s at most; for code that blocks the loop, it may be twice as long.
 
     Raises:
         InvalidArgument: *start* is naive, or *patience_s* is negative.
@@ -86,24 +87,24 @@ class VirtualClock(Clock):
         return utc(self._steady + self._offset)
 
     def steady_now(self) -> int:
-        """Return microseconds since the virtual machine was booted."""
+        """Return microseconds since the machine of the test was booted."""
         return self._steady
 
     def awake_now(self) -> int:
-        """Return microseconds since the virtual machine was booted, without those that it slept."""
+        """Return microseconds since the machine of the test was booted, without those that it slept."""
         return self._steady - self._slept
 
     # --- to move it ---
 
     async def advance(self, seconds: float | timedelta) -> None:
-        """Let time pass; return when everything that is due by then has been done, as far as it does not wait.
+        """Let time pass. Return when everything that is due by then has run, until it ended or has to wait.
 
         Args:
-            seconds: How long; 0 only does what is due.
+            seconds: How long; 0 lets no time pass, and only runs what is due.
 
         Raises:
             InvalidArgument: *seconds* is negative.
-            VirtualTimeError: It is called in another loop; a thread does not end; or something lets no time pass.
+            VirtualTimeError: It is called in another loop; a thread does not end; or something never lets time pass.
         """
         await _own_loop(self, "advance").reach(self._steady + duration_us("seconds", seconds))
 
@@ -116,7 +117,7 @@ class VirtualClock(Clock):
         target = epoch_us(aware("moment", moment))
         loop = _own_loop(self, "until")
         if target < self.wall():
-            raise InvalidArgument("moment", moment, f"must not be before now, {self.now()}; set_wall() sets it back")
+            raise InvalidArgument("moment", moment, f"must not be before now, {self.now()}; set_wall() can go back")
         while self.wall() < target:  # Somebody may set the wall clock back meanwhile.
             await loop.reach(target - self._offset)
 
@@ -160,7 +161,7 @@ class VirtualClock(Clock):
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let no time pass inside the block, but by ``advance()``: for real sockets and processes."""
+        """Let time pass only by ``advance()`` and ``until()`` in the block: for real sockets and processes."""
         before = self.moves_alone, self.is_paused
         self.moves_alone, self.is_paused = False, True
         try:
@@ -170,7 +171,7 @@ class VirtualClock(Clock):
 
     @contextmanager
     def leading(self, traveller: Traveller) -> Iterator[None]:
-        """Move the frozen time of freezegun or time-machine along inside the block, for code that reads the time.
+        """Let the frozen time of freezegun or time-machine follow this clock inside the block.
 
         Args:
             traveller: What ``freeze_time()`` or ``time_machine.travel(..., tick=False)`` returns on entry.
@@ -199,7 +200,7 @@ class VirtualClock(Clock):
         """Return a new event loop in this time: a loop factory, as for ``asyncio.Runner(loop_factory=clock.new_loop)``.
 
         Raises:
-            VirtualTimeError: The clock is not in use; or it has a loop already: two would move it without each other.
+            VirtualTimeError: The clock is not in use, or it has an open loop already: two loops would both move it.
         """
         if substituted() is not self:
             raise VirtualTimeError(
@@ -207,9 +208,7 @@ class VirtualClock(Clock):
                 "around the test, as the fixture `clock` does"
             )
         if self._loop is not None and not self._loop.is_closed():
-            raise VirtualTimeError(
-                "this clock has a loop already, which is open: close that one first, or make another VirtualClock"
-            )
+            raise VirtualTimeError("this clock has a loop already, which is still open: close that loop first")
         self._loop = VirtualLoop(self)
         self._timers.open(self._loop)
         return self._loop
@@ -217,7 +216,7 @@ class VirtualClock(Clock):
     def run(self, main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
         """Run *main* as ``asyncio.run()`` does, in a new loop in this time, and return its result.
 
-        Time passes alone in there. It may be called outside ``with clock:``.
+        In that loop time passes by itself, whatever *moves_alone* is. ``with clock:`` around this call is not needed.
         """
         if substituted() is not self:
             with self:
@@ -234,13 +233,14 @@ class VirtualClock(Clock):
         """Let a scheduler start in *loop*; return its identity, the same in every repetition of the test.
 
         Raises:
-            VirtualTimeError: *loop* is another one than that of this clock.
+            VirtualTimeError: *loop* is not the loop of this clock.
         """
         if getattr(loop, "virtual_clock", None) is not self:
             raise VirtualTimeError(
                 f"a scheduler starts in {_kind(loop)}, while its time is that of {self!r}: start it inside the test, "
-                "in the loop of this clock. pytest-asyncio gets that loop from the fixture `clock`, anyio from "
-                'anyio_backend = ("asyncio", {"loop_factory": clock.new_loop}), others from clock.run(main())'
+                "in the loop of this clock. For pytest-asyncio ask for the fixture `clock` in it; for anyio write a "
+                'fixture anyio_backend that returns ("asyncio", {"loop_factory": clock.new_loop}); elsewhere use '
+                "clock.run(main())"
             )
         if identity not in self._identities:
             identity = f"{self._seed & (1 << 64) - 1:016x}{len(self._identities) + 1:016x}"
@@ -271,8 +271,8 @@ def _own_loop(clock: VirtualClock, call: str) -> VirtualLoop:
     if isinstance(loop, VirtualLoop) and loop.virtual_clock is clock:
         return loop
     raise VirtualTimeError(
-        f"clock.{call}() is called in {_kind(loop)}, where time does not pass by this clock. If pytest-asyncio "
-        "runs the test, ask for the fixture `clock` in it, with the loop scope `function`; for anyio write a fixture "
+        f"clock.{call}() is called in {_kind(loop)}, whose time is not that of this clock. For pytest-asyncio "
+        "ask for the fixture `clock` in the test, with the loop scope `function`; for anyio write a fixture "
         'anyio_backend that returns ("asyncio", {"loop_factory": clock.new_loop}); elsewhere use clock.run(main())'
     )
 

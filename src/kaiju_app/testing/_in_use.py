@@ -21,14 +21,14 @@ def put_in_place(clock: Clock) -> None:
     global _sleep
     if substituted() is not None:
         raise VirtualTimeError(
-            f"there are two clocks: {substituted()!r} is in use already. A test has one: pass it on, or leave its "
-            "`with` block first"
+            f"there are two clocks: {substituted()!r} is in use already. A test has one clock: use that one, or "
+            "leave its `with` block first"
         )
     outside = running_outside()
     if outside:
         raise VirtualTimeError(
             f"a scheduler is running already, in real time, with the task(s) {', '.join(map(repr, outside))}: stop it, "
-            "and start it inside the test, after the clock"
+            "and start it inside `with clock:`, or in a test that has the fixture `clock`"
         )
     _sleep, time.sleep = time.sleep, _sleep_outside  # type: ignore[assignment]
     substitute(clock)
@@ -41,10 +41,10 @@ def put_back() -> None:
 
 
 def _sleep_outside(seconds: float, /) -> None:
-    """Sleep really, but for in a loop in virtual time."""
+    """Sleep in real time; in a loop in virtual time, refuse to."""
     if hasattr(asyncio._get_running_loop(), "virtual_clock"):
         raise VirtualTimeError(
-            f"time.sleep({seconds!r}) in virtual time would really wait, and no time would pass. Write `await "
-            "asyncio.sleep()`; clock.block() stands for code that blocks the loop"
+            f"time.sleep({seconds!r}) would wait in real time, and no virtual time would pass. Write `await "
+            "asyncio.sleep()`; to test code that blocks the loop, call clock.block()"
         )
     _sleep(seconds)

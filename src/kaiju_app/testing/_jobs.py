@@ -21,7 +21,7 @@ LIBRARIES = (sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
 
 
 class Jobs:
-    """The calls in threads that were made from one loop, and have not ended or not been told of to the loop.
+    """The calls in threads that one loop has made and that have not ended, or whose end the loop does not know yet.
 
     Args:
         loop: The loop.
@@ -81,7 +81,7 @@ class WatchedExecutor(concurrent.futures.Executor):
 
 
 def busy_threads() -> str:
-    """Return where the threads are that do something, but for this one: one a line."""
+    """Return where each thread is that does something, one a line; without this thread."""
     lines = []
     frames = sys._current_frames()
     for thread in threading.enumerate():
@@ -89,7 +89,7 @@ def busy_threads() -> str:
         if frame is None or frame.f_code.co_filename.replace("\\", "/").endswith(IDLE_IN):
             continue
         lines.append(f"\n  thread {thread.name!r} at {code_in(frame)}")
-    return "".join(lines) or " (none of them does anything)"
+    return "".join(lines) or " (none)"
 
 
 def code_in(frame: FrameType) -> str:

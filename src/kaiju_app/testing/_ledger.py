@@ -1,4 +1,4 @@
-"""What became of the ticks of a task, as a table for people: most often, for those whose test has just failed."""
+"""What became of the ticks of a task, as a table for people, such as those whose test has just failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ledger(task: ScheduledTask[Any], most: int = MOST) -> str:
 
     Args:
         task: The task.
-        most: Rows; older records are counted only.
+        most: Number of rows at most; older records are only counted.
     """
     runs = sorted(task.history(), key=lambda run: run.scheduled_at)  # A skip is recorded before the run ahead ends.
     rows = [HEAD, *(_row(run) for run in runs[-most:])] if runs else []

@@ -79,11 +79,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._jobs = Jobs(self)
 
     def time(self) -> float:
-        """Return the seconds since the virtual machine was booted, without those that it slept."""
+        """Return the seconds since the machine of the test was booted, without those that it slept."""
         return self.virtual_clock.awake_now() / 1e6
 
     def run_forever(self) -> None:
-        """Run until ``stop()`` is called. In a clock that is in use, code that never gives the loop back is ended."""
+        """Run until ``stop()`` is called. If the clock is in use, code that never gives the loop back is ended."""
         if substituted() is not self.virtual_clock:
             super().run_forever()
             return
@@ -92,7 +92,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             super().run_forever()
 
     async def reach(self, target: int) -> None:
-        """Let time pass until the steady clock shows *target*, and until everything that is due then has been done."""
+        """Let time pass until the steady clock shows *target*; return when everything that is due then has run."""
         goal = self.create_future()
         heappush(self._goals, (target, id(goal), goal))
         await goal
@@ -134,7 +134,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             ready = [each for each in asyncio.all_tasks(self) if getattr(each, "_fut_waiter", None) is None]
             self._fail(
                 f"the loop has made {MOST_TURNS:,} turns at one instant, {self.virtual_clock.now()}: something never "
-                f"lets time pass, as `while ...: await asyncio.sleep(0)` does. Ready are:{_told(ready)}"
+                f"lets time pass, as `while ...: await asyncio.sleep(0)` does. Tasks that are ready:{_told(ready)}"
             )
 
     def _on_idle(self, timeout: float | None) -> list[Any]:
@@ -165,9 +165,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if not events:
             self._jobs.give_up()
             self._fail(
-                f"time stands still, at {self.virtual_clock.now()}, until calls in threads have ended; after "
-                f"{patience_s:g} s they have not. A thread must not wait for virtual time: let the test set what it "
-                f"waits for. Threads at work:{busy_threads()}"
+                f"time stands still, at {self.virtual_clock.now()}, while calls in threads are in progress; in "
+                f"{patience_s:g} s of real time none has ended. A thread must not wait for virtual "
+                f"time: let it wait for something that the test does. Threads at work:{busy_threads()}"
             )
         return events
 
@@ -185,7 +185,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 else "no timer is set, so nothing can ever happen"
             )
             waiting = _told(asyncio.all_tasks(self))
-            self._fail(f"nothing has happened for {patience_s:g} s, and {why}. Waiting are:{waiting}")
+            self._fail(f"nothing has happened for {patience_s:g} s, and {why}. Tasks that wait:{waiting}")
         return events
 
     def _fail(self, text: str) -> None:

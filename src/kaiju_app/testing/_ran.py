@@ -25,13 +25,13 @@ def ran(task: ScheduledTask[Any]) -> Ran:
 
 
 class Ran:
-    """What became of the ticks of a task, and assertions about it. Each returns it again."""
+    """Assertions about what became of the ticks of a task. Each returns this object, so that they can be chained."""
 
     def __init__(self, task: ScheduledTask[Any]) -> None:
         self._task = task
 
     def times(self, number: int, outcome: Outcome | None = None) -> Self:
-        """Assert that exactly *number* runs have ended: with *outcome*, or with any.
+        """Assert that exactly *number* runs have ended with *outcome*; None: with any outcome.
 
         Raises:
             AssertionError: There were more or fewer.
@@ -52,7 +52,7 @@ class Ran:
             moments: Aware datetimes, in any time zone.
 
         Raises:
-            AssertionError: A run is missing, or is one too many.
+            AssertionError: A run is missing, or there is one too many.
             InvalidArgument: A moment is naive.
             WrongState: The history does not go back far enough.
         """
@@ -62,7 +62,7 @@ class Ran:
         missing = _named([each for each in expected if each not in found])
         needless = _named([each for each in found if each not in expected])
         texts = [f"did not run at {missing}"] if missing else []
-        texts += [f"ran also at {needless}"] if needless else []
+        texts += [f"also ran at {needless}"] if needless else []
         self._check(
             found == expected, " and ".join(texts) or f"ran in another order, or more than once: {_named(found)}"
         )
@@ -72,7 +72,7 @@ class Ran:
         """Assert that each run had ended before the next one started.
 
         Raises:
-            AssertionError: Two were in progress at one time.
+            AssertionError: Two runs were in progress at the same time.
             WrongState: The history does not go back far enough.
         """
         __tracebackhide__ = True
@@ -85,10 +85,10 @@ class Ran:
         return self
 
     def skipped(self, reason: Reason | str, times: int | None = None) -> Self:
-        """Assert that ticks were skipped for *reason*: exactly *times*, or at least one.
+        """Assert that *times* ticks were skipped for *reason*; None: at least one.
 
         Raises:
-            AssertionError: None was, or another number.
+            AssertionError: No tick was, or another number of them.
             InvalidArgument: There is no such reason.
             WrongState: The history does not go back far enough.
         """
@@ -116,7 +116,7 @@ class Ran:
         if kept < total:
             raise WrongState(
                 f"task {self._task.name!r}: its history has {kept} of {total} ticks: write Scheduler(history=10_000) "
-                "for the test, or look sooner"
+                "for the test, or check sooner"
             )
         return records
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def run_once(task: ScheduledTask[T]) -> Run:
     """Run *task* once and return its Run, with its ``result`` and ``exception``.
 
-    If its scheduler is not started, it is started for that, and no other task runs meanwhile.
+    If its scheduler is not started, this starts it, runs no other task, and stops it again.
 
     Raises:
         TaskBusy, TaskSuspended, WrongState: As ``task.run_now()``.

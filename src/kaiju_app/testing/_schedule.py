@@ -17,9 +17,9 @@ def assert_schedule(app: Application | Scheduler, *, level: Level = Level.WARNIN
     Tasks that services schedule in ``init()`` are there inside ``async with app:``.
 
     Args:
-        app: An application or a scheduler; it need not be started.
-        level: The least level that is a failure: ERROR, WARNING, or NOTE.
-        now: Aware datetime after which runs count; None for the present.
+        app: An application or a scheduler, started or not.
+        level: The lowest level that counts as a failure: ERROR, WARNING or NOTE, from high to low.
+        now: Aware datetime from which lint looks ahead; None for the present.
 
     Raises:
         AssertionError: There are such findings, which it shows with the next runs of their tasks; or there is no task.
@@ -33,7 +33,7 @@ def assert_schedule(app: Application | Scheduler, *, level: Level = Level.WARNIN
     scheduler = app.scheduler if isinstance(app, Application) else app
     reports = lint(scheduler, utc(wall_us()).replace(microsecond=0) if now is None else now)
     if not reports:
-        raise AssertionError("there is no task: services schedule theirs in init(), so look inside `async with app:`")
+        raise AssertionError("there is no task: services schedule theirs in init(), so call this in `async with app:`")
     levels = list(Level)
     bad = levels[: levels.index(level) + 1]
     found = [report for report in reports if any(finding.level in bad for finding in report.findings)]

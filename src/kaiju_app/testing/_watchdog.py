@@ -15,7 +15,7 @@ from ._jobs import code_in
 
 
 class Watchdog:
-    """Looks from a thread whether a loop gets on, while it runs.
+    """Checks from a thread whether a loop makes progress, while it runs.
 
     Args:
         turn: Returns the number of the loop's turn; None while the loop waits in real time.
@@ -52,8 +52,8 @@ def interrupt(ident: int, patience_s: float) -> None:
     if frame is None or _is_debugged(frame):
         return
     text = (
-        f"the loop has not got its turn for {patience_s:g} s: the code at {code_in(frame)} never awaits. Give the loop "
-        "back, or give the clock more patience_s"
+        f"the loop has been blocked for {patience_s:g} s: the code at {code_in(frame)} never awaits. Let it await, or "
+        "give the clock a larger patience_s"
     )
 
     class NeverAwaits(VirtualTimeError):

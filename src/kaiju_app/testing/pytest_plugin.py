@@ -1,7 +1,7 @@
 """Fixtures for tests in virtual time: ``clock``, ``scheduler``, ``app``. pytest loads them if the package is installed.
 
-A test that asks for none of them is not touched, and nothing of the package is imported for it. A fixture of one's own
-of the same name takes the place of one of these, as always in pytest.
+A test that asks for none of them is not touched, and nothing of the package is imported for it. A fixture of your own
+with the same name takes the place of one of these, as always in pytest.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _OWN = "kaiju_clock"  # The fixture that tells tests with this clock from those 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark that gives arguments to the clock."""
     config.addinivalue_line(
-        "markers", "virtual_time(start, **options): arguments of the VirtualClock that the fixture `clock` is"
+        "markers", "virtual_time(start, **options): arguments for the VirtualClock of the fixture `clock`"
     )
 
 
 @pytest.fixture
 def kaiju_clock(request: pytest.FixtureRequest) -> VirtualClock:
-    """The clock of this test; use the fixture ``clock``."""
+    """The clock of this test. Ask for the fixture ``clock`` instead."""
     return _clock_of(request.node)
 
 
@@ -38,8 +38,8 @@ def kaiju_clock(request: pytest.FixtureRequest) -> VirtualClock:
 def clock(kaiju_clock: VirtualClock) -> VirtualClock:
     """The time of this test, which every scheduler and the loop live by.
 
-    Time passes alone in an async test; in a plain one, as with a TestClient, by ``advance()`` only.
-    ``@pytest.mark.virtual_time(start, seed=7)`` gives it arguments.
+    Time passes by itself in an async test. In a plain one, as with a TestClient, it passes only by ``advance()`` and
+    ``until()``. ``@pytest.mark.virtual_time(start, seed=7)`` gives arguments to the clock.
     """
     return kaiju_clock
 

@@ -90,7 +90,7 @@ def test_runs_that_are_missing_or_too_many_are_named(clock: VirtualClock) -> Non
     with pytest.raises(AssertionError) as failure:
         ran(task).at(hour(0), hour(1), hour(5))
     assert str(failure.value).startswith(
-        "task 'report' did not run at 2027-01-01 05:00:00+00:00 and ran also at 2027-01-01 02:00:00+00:00\n"
+        "task 'report' did not run at 2027-01-01 05:00:00+00:00 and also ran at 2027-01-01 02:00:00+00:00\n"
     )
     with pytest.raises(AssertionError, match="in another order, or more than once"):
         ran(task).at(hour(0), hour(2), hour(1))
