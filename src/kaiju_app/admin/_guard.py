@@ -115,8 +115,8 @@ class Guard:
             challenge = self._gate.challenge
             headers = None if challenge is None else {"WWW-Authenticate": challenge}
             raise Refused(403 if challenge is None else 401, "Access denied", self._gate.advice, headers)
-        log.warning("%s may read and not operate: %s was refused", caller, request.scope["method"])
-        raise Refused(403, "Read only", "You may read and not operate: ask for access to operate")
+        log.warning("%s may read but not operate: %s was refused", caller, request.scope["method"])
+        raise Refused(403, "Read only", "You may read but not operate: ask for access to operate")
 
     async def _checked_body(self, request: HTTPConnection, receive: Receive) -> Receive:
         """Return what gives the body of a POST again, after it was read and found to be one that may change something.

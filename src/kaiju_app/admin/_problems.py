@@ -67,7 +67,7 @@ def refusal_of(exc: KaijuError) -> Refused:
     if isinstance(exc, TaskBusy):
         return Refused(409, "Busy", f"{exc.what}. Try again when that run has ended")
     if isinstance(exc, TaskSuspended):
-        advice = "Resume it if it is paused. Otherwise wait: a suspension ends when the code that made it goes on"
+        advice = "Resume it if it is paused. Otherwise wait: the code that suspended it ends the suspension"
         return Refused(409, "Suspended", f"{exc.what}. {advice}")
     return Refused(409, "Not now", str(exc))
 

@@ -86,7 +86,7 @@ class TimelineTask(Answer):
     marks: list[MarkItem] = Field(description="Ticks that did not run.")
     bands: list[BandItem] = Field(description="Pauses, suspensions and disables: those of now, and what is known.")
     kept_since: datetime | None = Field(
-        description="Of a local task: from when on its runs are kept, if older ones are not kept any more; or null."
+        description="Of a local task: runs before this instant are not kept any more; null if all are kept."
     )
     upcoming: list[datetime] = Field(
         description=f"The ticks in the window that are to come, at most the next {MOST_UPCOMING}."
@@ -100,7 +100,7 @@ class Line(Answer):
     until: datetime | None = Field(description="Null: it is an instant, or it goes on.")
     kind: LineKind
     text: str
-    count: int = Field(description="How often it happened, one time soon after the other.")
+    count: int = Field(description="How many times it happened, at short intervals.")
 
 
 class Timeline(Answer):

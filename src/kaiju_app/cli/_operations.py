@@ -53,7 +53,7 @@ def write_all(session: Session, what: str, found: Json) -> Status:
     """Write on how many tasks a command has acted, and on which it has not."""
     session.screen.write([f"{what} {found['tasks']} tasks."])
     for each in found["elsewhere"]:
-        session.screen.warn(f"the local tasks of {each} are left as they are: ask the endpoint of that process")
+        session.screen.warn(f"the local tasks of {each} are left as they are: ask the endpoint of their own process")
     for each in found["failed"]:
         session.screen.warn(each)
     return Status.FAILED if found["failed"] else Status.DONE

@@ -126,7 +126,7 @@ async def test_a_refusal_tells_people_what_to_do_and_not_programmers_what_to_wri
         "task 'waits' is busy: a run that was requested before is waiting already. Try again when that run has ended",
         (
             "task 'skips' is suspended by this machine from 127.0.0.1 (audit). Resume it if it is paused. Otherwise "
-            "wait: a suspension ends when the code that made it goes on"
+            "wait: the code that suspended it ends the suspension"
         ),
     ]
 

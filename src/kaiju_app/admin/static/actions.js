@@ -52,8 +52,8 @@ export const cancel = (task, reason) =>
 
 /** What became of all tasks: of how many, and which are as they were. */
 function ofAll(what, { tasks, elsewhere, failed }) {
-  const left = elsewhere.length ? `. The local tasks of ${elsewhere.join(", ")} are left as they are: only the endpoint of that process can act on them` : "";
-  if (failed.length) throw new Error(`${what.toLowerCase()} ${plural(tasks, "task")}, and not these: ${failed.join("; ")}${left}`);
+  const left = elsewhere.length ? `. The local tasks of ${elsewhere.join(", ")} are left as they are: only the endpoint of their own process can act on them` : "";
+  if (failed.length) throw new Error(`${what.toLowerCase()} ${plural(tasks, "task")}, but not these: ${failed.join("; ")}${left}`);
   return `${what} ${plural(tasks, "task")}${left}`;
 }
 
@@ -74,7 +74,7 @@ export const mayOperate = () => Boolean(may.value?.includes("operate"));
 
 /** Why the buttons of a task cannot be used; null if they can. */
 export function whyNot(task) {
-  if (!mayOperate()) return "You may read and not operate";
+  if (!mayOperate()) return "You may read but not operate";
   if (!task.controlled_here) return task.note || "Only the process that has this task can act on it";
   return null;
 }

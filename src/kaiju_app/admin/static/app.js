@@ -28,7 +28,7 @@ function Bar({ view }) {
     <nav aria-label="Views">${NAMES.map(([name, href, text]) => html`<a href=${href}
       aria-current=${name === view || (name === "tasks" && view === "task") ? "page" : null}>${text}</a>`)}</nav>
     <div class="tools">
-      ${rights && !rights.includes("operate") ? html`<span class="chip" title="You may see everything here, and run, pause and cancel nothing">read only</span>` : null}
+      ${rights && !rights.includes("operate") ? html`<span class="chip" title="You may look at everything here, but not run, pause or cancel tasks">read only</span>` : null}
       <button type="button" class="quiet" title=${where === "utc" ? "Times are in UTC" : `Times are in ${localZone()}`}
         onClick=${() => zone.set(where === "utc" ? "local" : "utc")}>${where === "utc" ? "UTC" : "Local"}<span class="visually-hidden"> time: switch</span></button>
       <button type="button" class="quiet" aria-label=${label} title=${label} onClick=${() => theme.set(next)}>${{ auto: "Auto", dark: "Dark", light: "Light" }[shownTheme] || "Auto"}</button>

@@ -48,7 +48,7 @@ function Pause({ task, scheduler }) {
     else setBusy(false);
   };
   return html`<${Modal} label=${task ? `Pause ${task.name}` : "Pause all tasks"}><form onSubmit=${submit}>
-    ${task ? null : html`<p><strong>This pauses ${number}</strong>: those of ${scheduler.process}, and all that instances share.</p>
+    ${task ? null : html`<p><strong>This pauses ${number}</strong>: the local tasks of ${scheduler.process}, and all cluster tasks.</p>
       ${scheduler.tasks > scheduler.controlled_here ? html`<p class="muted">${plural(scheduler.tasks - scheduler.controlled_here, "local task")} of other instances ${scheduler.tasks - scheduler.controlled_here === 1 ? "goes" : "go"} on.</p>` : null}`}
     <p class="muted">No new run starts until the pause ends, on any instance that shares the task. A run in progress goes on.</p>
     <label>Reason, for whoever wonders why ${task ? "it does" : "they do"} not run
@@ -70,8 +70,8 @@ function ResumeAll({ scheduler }) {
     else setBusy(false);
   };
   return html`<${Modal} label="Resume all tasks"><form onSubmit=${submit}>
-    <p><strong>This ends the pauses of ${number}</strong>, whoever made them.</p>
-    <p class="muted">What the code of the application suspends stays suspended. Of the ticks that were missed, each task runs as many as its rule for missed ticks says.</p>
+    <p><strong>This ends the pauses of ${number}</strong>, no matter who made them.</p>
+    <p class="muted">It does not end suspensions, which the code of the application makes. The option missed= of each task decides which of its missed ticks run.</p>
     <div class="buttons end"><button type="button" onClick=${close}>Back</button><button class="primary" autofocus disabled=${isBusy}>Resume ${number}</button></div>
   </form><//>`;
 }

@@ -235,7 +235,7 @@ function Lines({ lines }) {
   const shown = all.slice(-MOST_LINES);
   return html`<ul class="lines" aria-label="What concerned all tasks">${shown.map((each) => html`<li key=${each.what}>${each.count > 1 ? html`<span>${severalInWords(each)}, the last at <${Moment} at=${each.at} /></span>`
     : html`<${Moment} at=${each.at} /> <span>${each.text}</span>`}</li>`)}
-    ${all.length > MOST_LINES ? html`<li class="muted">and ${all.length - MOST_LINES} before</li>` : null}</ul>`;
+    ${all.length > MOST_LINES ? html`<li class="muted">and ${all.length - MOST_LINES} earlier</li>` : null}</ul>`;
 }
 
 const LEGEND = [["SUCCEEDED", "succeeded"], ["FAILED", "failed"], ["TIMED_OUT", "timed out"], ["CANCELLED", "cancelled"], ["LOST", "lost"], [null, "running"], ["skip", "skipped"], ["band", "held"], ["dropped", "older runs are not kept"]];
