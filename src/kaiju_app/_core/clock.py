@@ -1,7 +1,7 @@
 """The only module that reads a clock. Time is integer microseconds; datetimes are made here, for the public API.
 
 Programs make their schedulers without a clock, often when they are imported. So that they can be tested as they are,
-``substitute()`` lets this module read other clocks than those of the machine; ``kaiju_app.testing`` does so.
+``substitute()`` lets this module read the clock of a test instead of the machine's; ``kaiju_app.testing`` calls it.
 """
 
 from __future__ import annotations

@@ -163,5 +163,5 @@ def in_progress(run: InProgress | None, due: int | None = None) -> Iterator[Caus
 def because(known: Evidence, causes: Sequence[Cause], near: int) -> str:
     if not causes:
         why = "" if known.shared else f": {UNSEEN}"
-        return f"why is not known{why}"
+        return f"and it is not known why{why}"
     return f"because {' and '.join(cause_text(each, near) for each in causes)}"

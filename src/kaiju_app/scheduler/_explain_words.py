@@ -69,7 +69,11 @@ def cause_text(cause: Cause, near: int) -> str:
             return f"instance {cause.instance} came at {when(since, near)}, and the tasks were divided anew"
         case CauseKind.STOPPED:
             if since is None:
-                return f"the scheduler was first started{span}" if until is not None else "it was not started yet"
+                return (
+                    f"the scheduler was first started{span}"
+                    if until is not None
+                    else "the scheduler was not started yet"
+                )
             return f"the scheduler was stopped{span}"
         case CauseKind.RESCHEDULED:
             return f"the task got another rule at {when(until, near)}"

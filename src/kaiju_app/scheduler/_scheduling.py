@@ -130,7 +130,8 @@ class TaskScheduling(TaskDecorators):
                 so do ``subscribe_overdue()`` and ``task.overdue``. With Scope.CLUSTER, the successes of all instances
                 count, also those before the start.
             show: True lets the endpoint of ``kaiju_app.admin`` show *args*, *kws* and the last result in this process,
-                as short texts. Passwords are hidden where a name or an address shows them. By default nothing is shown.
+                as short texts. A value is hidden if its name says that it is a secret, and so are user and password in
+                an address (URL). By default neither arguments nor results are shown.
             replace: True removes the task that has this *name*, if there is one. Its run in progress goes on and
                 ``stop()`` awaits it, as that of the task ``<name> (replaced)``; the new task runs when it has ended.
 
