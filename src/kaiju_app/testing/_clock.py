@@ -97,7 +97,7 @@ class VirtualClock(Clock):
     # --- to move it ---
 
     async def advance(self, seconds: float | timedelta) -> None:
-        """Let time pass. Return when everything that is due by then has run, until it ended or has to wait.
+        """Let time pass. Return when everything that is due by then has ended or waits for something.
 
         Args:
             seconds: How long; 0 lets no time pass, and only runs what is due.
