@@ -52,7 +52,7 @@ class Heartbeat:
             await self._tell()
 
     async def _tell(self) -> None:
-        """Tell the store what has happened here. It is for people only, so that it fails is no outage."""
+        """Tell the store what has happened here. It is for people only: if this fails, that is no outage."""
         client = self._client
         news = self._notes.news(client.clock.at_least(client.steady()))
         if news is None:
@@ -61,7 +61,7 @@ class Heartbeat:
             async with asyncio.timeout(client.lease.renew / 1e6):
                 await client.store.note(client.me, news)
         except Exception as exc:  # Whatever it is: the coordinator must go on.
-            log.info("store %s: what has happened to this instance is told later: %s", client.store.name, exc)
+            log.info("store %s: the report on this instance failed, and will be repeated: %s", client.store.name, exc)
         else:
             self._notes.told()
 

@@ -116,8 +116,8 @@ class TaskDetail(TaskItem):
     args: list[str] | None = Field(description="Its positional arguments; null unless registered with show=True.")
     kwargs: dict[str, str] | None = Field(description="Its keyword arguments; null unless registered with show=True.")
     result: str | None = Field(
-        description="What the last success in this process returned; null for None, and unless registered with "
-        "show=True."
+        description="What the last success in this process returned; null if that was None, or if the task was "
+        "not registered with show=True."
     )
     note: str | None = Field(description="What is special about this task, such as where it can be acted on.")
 
