@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container
+from types import NoneType
 from typing import Any
 
 from kaiju_app._core.upset import Upset, UpsetKind
@@ -14,6 +15,7 @@ from kaiju_app.stores._record import scheduler_of
 MOST = 50  # Of the latest that are told, so that a note has less than 20 KB: whoever asks why reads those of all.
 MOST_CHARACTERS = 200
 TOLD = (UpsetKind.BLOCKED, UpsetKind.SLEPT, UpsetKind.CLOCK, UpsetKind.STORE, UpsetKind.DISABLED)
+TIME, NAME = {int, NoneType}, {str, NoneType}
 LEAST_SHIFT = 100_000  # By less the clocks of two hosts differ, and an answer takes as long: it changes no reason.
 
 
@@ -74,6 +76,8 @@ def upsets_in(life: Life, *, is_alive: bool) -> list[Upset]:
             kind, since, until, task, who = each
             upset = Upset(UpsetKind(kind), since, until, task, who, scheduler_of(life.id))
         except (TypeError, ValueError):  # Of another version.
+            continue
+        if not ({type(since), type(until)} <= TIME and {type(task), type(who)} <= NAME):
             continue
         found.append(upset if is_alive or until is not None else upset._replace(until=life.seen_at))
     return found

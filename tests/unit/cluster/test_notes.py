@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import product
+from types import NoneType
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kaiju_app._cluster.notes import MOST, MOST_CHARACTERS, Notes, upsets_in
 from kaiju_app._core.upset import Upset, UpsetKind
@@ -15,6 +20,7 @@ pytestmark = pytest.mark.pure
 
 S = 1_000_000
 NOW = 1_000 * S
+VALID = [list(each) for each in product((int, NoneType), (int, NoneType), (str, NoneType), (str, NoneType))]
 
 
 def read(note: str | None, *, is_alive: bool = True) -> list[Upset]:
@@ -65,9 +71,41 @@ def test_a_note_is_small_whatever_happens() -> None:
     assert found[-1].since == NOW + 1_990 * S
 
 
-@pytest.mark.parametrize("note", ["", "{", "7", "[7]", '[["loop blocked", 1]]', '[["meteorite", 1, 2, null, null]]'])
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "{",
+        "7",
+        "[7]",
+        '[["loop blocked", 1]]',
+        '[["meteorite", 1, 2, null, null]]',
+        '[["loop blocked", "yesterday", 2, null, null]]',
+        '[["loop blocked", 1, "today", null, null]]',
+        '[["loop blocked", 1.5, 2, null, null]]',
+        '[["loop blocked", 1, true, null, null]]',
+        '[["loop blocked", [1], 2, null, null]]',
+        '[["disabled", 1, null, 7, null]]',
+        '[["disabled", 1, null, null, {"name": "me"}]]',
+    ],
+)
 def test_what_another_version_tells_is_passed_over(note: str) -> None:
     assert read(note) == []
     known = ["loop blocked", 1, 2, None, None]
     mixed = json.dumps([*json.loads(note), known]) if note.startswith("[") else json.dumps([known])
     assert [each.kind for each in read(mixed)] == [UpsetKind.BLOCKED]
+
+
+anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+
+
+@given(st.sampled_from(UpsetKind), st.tuples(*[anything] * 4), st.booleans())
+def test_what_is_read_can_be_asked_about_whatever_was_told(
+    kind: UpsetKind, told: tuple[Any, ...], is_alive: bool
+) -> None:
+    found = read(json.dumps([[kind, *told]]), is_alive=is_alive)
+
+    is_valid = [type(each) for each in told] in VALID
+    assert len(found) == is_valid
+    for each in found:
+        assert isinstance(each.covers(NOW), bool)
