@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import islice
@@ -20,66 +20,101 @@ MOST_ITEMS = 8  # Of a list, also of the arguments themselves.
 DEPTH = 3  # Lists inside lists that are shown.
 LOOKED_AT = 2_000  # Characters in which passwords are looked for: more than are shown, so that none is cut in halves.
 
-SECRET = re.compile(r"pass(?:word|wd|phrase)|secret|token|api_?key|credential|authorization|^pwd$", re.IGNORECASE)
-BRACKETS: dict[type, tuple[str, str]] = {
-    list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}"), frozenset: ("{", "}"), deque: ("[", "]")
-}  # fmt: skip
+SECRET = re.compile(
+    r"pass(?:word|wd|phrase|code)|(?:^|[_-])pass$|^pwd$|secret|token|cookie|credential|authorization"
+    r"|(?:api|private|access|signing)[_-]?key",
+    re.IGNORECASE,
+)
+
+# A value is taken apart only if Python wrote its ``__repr__``: one that the application wrote may hide a secret.
+TEXTS: tuple[object, ...] = (str.__repr__, bytes.__repr__)
+DICTS: tuple[object, ...] = (dict.__repr__, OrderedDict.__repr__, defaultdict.__repr__, Counter.__repr__)
+BRACKETS: dict[object, tuple[str, str]] = {
+    list.__repr__: ("[", "]"),
+    tuple.__repr__: ("(", ")"),
+    set.__repr__: ("{", "}"),
+    frozenset.__repr__: ("{", "}"),
+    deque.__repr__: ("[", "]"),
+}
+NAMED_TUPLE = namedtuple("NAMED_TUPLE", ()).__repr__.__code__  # All named tuples share it.
 
 
 def shown(value: object, name: str = "") -> str:
     """Return *value* on one line of at most 300 characters; only ``***`` if *name* says that it is a secret."""
-    return HIDDEN if SECRET.search(name) else _cut(name_of(_text(value, DEPTH)), MOST_VALUE)
+    return HIDDEN if _is_secret(name) else _cut(name_of(_text(value, DEPTH)), MOST_VALUE)
 
 
 def shown_arguments(
     func: Callable[..., Any], args: Sequence[object], kws: Mapping[str, object]
 ) -> tuple[list[str], dict[str, str]]:
     """Return the arguments of *func* as texts: at most eight of either kind, with how many more there are."""
-    texts = [shown(value, name) for value, name in zip(args[:MOST_ITEMS], _names(func, len(args)), strict=False)]
+    first = args[:MOST_ITEMS]
+    names = zip(_names(func, len(first), is_wrapped=False), _names(func, len(first), is_wrapped=True), strict=True)
+    texts = [HIDDEN if any(map(_is_secret, both)) else shown(value) for value, both in zip(first, names, strict=True)]
     more = [f"... and {len(args) - MOST_ITEMS} more"] if len(args) > MOST_ITEMS else []
     named = {one_line(name): shown(value, name) for name, value in islice(kws.items(), MOST_ITEMS)}
     rest = {"...": f"and {len(kws) - MOST_ITEMS} more"} if len(kws) > MOST_ITEMS else {}
     return texts + more, named | rest
 
 
-def _names(func: Callable[..., Any], number: int) -> list[str]:
-    """Return the names of the first *number* parameters; "" where there is none, as in ``*args``."""
+def _names(func: Callable[..., Any], number: int, *, is_wrapped: bool) -> list[str]:
+    """Return the names of the first *number* arguments, also of those in ``*args``; "" where there is none.
+
+    Args:
+        is_wrapped: Whether to read the function inside of those that ``functools.wraps`` was used on.
+    """
     try:
-        parameters = inspect.signature(func, follow_wrapped=False).parameters.values()
+        parameters = inspect.signature(func, follow_wrapped=is_wrapped).parameters.values()
     except (TypeError, ValueError):  # Some built-in functions have none.
         return [""] * number
     names = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-    return (names + [""] * number)[:number]
+    rest = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), "")
+    return (names + [rest] * number)[:number]
+
+
+def _is_secret(name: object) -> bool:
+    text = name.decode("latin-1") if isinstance(name, bytes) else name
+    return isinstance(text, str) and SECRET.search(text) is not None
 
 
 def _text(value: Any, depth: int) -> str:
     """Return *value* as Python writes it, without what would make that long. Its own ``__repr__`` may fail."""
     kind = type(value)
     try:
-        if isinstance(value, str | bytes):
+        written_by: object = kind.__repr__
+        if written_by in TEXTS:
             return _part(repr(value[:LOOKED_AT]) + ("..." if len(value) > LOOKED_AT else ""))
-        if kind in BRACKETS:
-            begin, end = BRACKETS[kind]
+        if written_by in BRACKETS:
+            begin, end = BRACKETS[written_by]
             return begin + _listed((_text(each, depth - 1) for each in value), len(value), depth) + end
-        if isinstance(value, dict):
-            return "{" + _listed((_item(*each, depth) for each in value.items()), len(value), depth) + "}"
-        if is_dataclass(value) and not isinstance(value, type):
-            names = [each.name for each in fields(value) if each.repr]
+        if written_by in DICTS:
+            return "{" + _listed((_item(key, each, depth) for key, each in value.items()), len(value), depth) + "}"
+        names = _fields_in_repr(kind)
+        if names is not None:
             return f"{kind.__name__}({_fields(value, names, depth)})"
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return f"{kind.__name__}({_fields(value, value._fields, depth)})"
         return _part(repr(value)[:LOOKED_AT])
     except Exception as exc:  # Code of the application, which may also change the value meanwhile.
         return f"<{kind.__name__}: no text, because of {type(exc).__name__}>"
 
 
+def _fields_in_repr(kind: type) -> Sequence[str] | None:
+    """Return the fields that a generated ``__repr__`` of *kind* writes; None if it has none or another."""
+    owner: Any = next(each for each in kind.__mro__ if "__repr__" in vars(each))  # A subclass may have more fields.
+    written_by = owner.__repr__
+    if getattr(written_by, "__code__", None) is NAMED_TUPLE:
+        return tuple(owner._fields)
+    generated = getattr(getattr(written_by, "__wrapped__", None), "__code__", None)
+    if is_dataclass(owner) and generated is not None and generated.co_filename == "<string>":  # It has no source file.
+        return [each.name for each in fields(owner) if each.repr]
+    return None
+
+
 def _item(key: object, value: object, depth: int) -> str:
-    text = HIDDEN if isinstance(key, str) and SECRET.search(key) else _text(value, depth - 1)
-    return f"{_text(key, depth - 1)}: {text}"
+    return f"{_text(key, depth - 1)}: {HIDDEN if _is_secret(key) else _text(value, depth - 1)}"
 
 
 def _fields(value: object, names: Sequence[str], depth: int) -> str:
-    texts = (f"{name}={HIDDEN if SECRET.search(name) else _text(getattr(value, name), depth - 1)}" for name in names)
+    texts = (f"{name}={HIDDEN if _is_secret(name) else _text(getattr(value, name), depth - 1)}" for name in names)
     return _listed(texts, len(names), depth)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial, wraps
 from pathlib import PurePosixPath
+from reprlib import recursive_repr
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 from kaiju_app._core.text import ACTING
 from kaiju_app.admin._values import MOST_VALUE, shown, shown_arguments
+from kaiju_app.stores._masking import HIDDEN
 
 pytestmark = pytest.mark.pure
 
@@ -27,6 +31,64 @@ class Account:
 class Point(NamedTuple):
     x: int
     api_key: str = "hunter2"
+
+
+class Hiding:
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
+class HidingText(Hiding, str):
+    pass
+
+
+class HidingBytes(Hiding, bytes):
+    pass
+
+
+class HidingDict(Hiding, dict[str, str]):
+    pass
+
+
+class HidingList(Hiding, list[str]):
+    pass
+
+
+@dataclass(repr=False)
+class HidingData(Hiding):
+    word: str = "hunter2"
+
+
+@dataclass
+class HidingByHand:
+    word: str = "hunter2"
+
+    @recursive_repr()
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
+class HidingPair(NamedTuple):
+    user: str
+    word: str = "hunter2"
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+
+@dataclass
+class User:
+    user: str
+    word: str = "me"
+
+
+@dataclass(repr=False)
+class Login(User):  # Its __repr__ is that of User, which knows of no answer.
+    answer: str = "hunter2"
+
+
+class Plain(dict[str, str]):
+    pass
 
 
 class Broken:
@@ -73,6 +135,102 @@ def test_arguments_are_secrets_by_the_names_of_their_parameters() -> None:
     assert given == (["'db'", "***", "3"], {"token": "***", "retries": "2"})
     assert shown_arguments(print, range(10), {})[0] == [*map(str, range(8)), "... and 2 more"]
     assert shown_arguments(dict, (), {f"k{n}": n for n in range(10)})[1]["..."] == "and 2 more"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        HidingText("hunter2"),
+        HidingBytes(b"hunter2"),
+        HidingDict(word="hunter2"),
+        HidingList(["hunter2"]),
+        HidingData(),
+        HidingByHand(),
+        HidingPair("me"),
+    ],
+    ids=lambda each: str(type(each).__name__),
+)
+def test_what_a_value_hides_stays_hidden(value: object) -> None:
+    assert shown(value) == HIDDEN
+    assert shown([value, {"n": value}, User("me", value)]) == "[***, {'n': ***}, User(user='me', word=***)]"  # type: ignore[arg-type]
+
+
+def test_an_inherited_repr_shows_no_more_fields_than_it_writes() -> None:
+    assert shown(Login("me")) == repr(Login("me")) == "Login(user='me', word='me')"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {b"password": "hunter2"},
+        {b"Cookie": b"hunter2"},
+        Plain(password="hunter2"),
+        OrderedDict(password="hunter2"),
+        defaultdict(str, password="hunter2"),
+    ],
+    ids=lambda each: str(type(each).__name__),
+)
+def test_secrets_in_any_dict_are_known_by_their_keys(value: object) -> None:
+    assert ": ***}" in shown(value)
+    assert "hunter2" not in shown(value)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_secret"),
+    [
+        ("password db_passwd passphrase passcode PASSWORD pass db_pass smtp-pass pwd", True),
+        ("private_key access_key aws_secret_access_key signing_key signingKey api_key X-API-Key", True),
+        ("cookie cookies Set-Cookie token tokens client_secret credentials Authorization", True),
+        ("user key primary_key passenger passes bypass compass n", False),
+    ],
+)
+def test_names_say_what_is_a_secret(names: str, is_secret: bool) -> None:
+    assert {name: shown(7, name) for name in names.split()} == dict.fromkeys(names.split(), "***" if is_secret else "7")
+
+
+Function = Callable[..., Any]
+
+
+def retried(func: Function) -> Function:
+    @wraps(func)
+    def call(*args: Any, **kws: Any) -> Any:
+        return func(*args, **kws)
+
+    return call
+
+
+def renamed(func: Function) -> Function:
+    @wraps(func)
+    def call(password: str, word: str) -> Any:
+        return func(password, word)
+
+    return call
+
+
+class Client:
+    @retried
+    def login(self, user: str, password: str) -> None: ...
+
+
+def test_arguments_of_a_decorated_function_are_secrets_if_either_signature_says_so() -> None:
+    def login(user: str, password: str) -> None: ...
+
+    given = ("me", "hunter2")
+
+    assert shown_arguments(retried(login), given, {})[0] == ["'me'", "***"]
+    assert shown_arguments(retried(retried(login)), given, {})[0] == ["'me'", "***"]
+    assert shown_arguments(Client().login, given, {})[0] == ["'me'", "***"]
+    assert shown_arguments(partial(retried(login), "me"), ("hunter2",), {})[0] == ["***"]
+    assert shown_arguments(renamed(login), given, {})[0] == ["***", "***"]
+
+
+def test_arguments_beyond_the_named_ones_are_secrets_by_the_name_of_the_rest() -> None:
+    def check(user: str, *tokens: str) -> None: ...
+    def add(user: str, *others: str) -> None: ...
+
+    assert shown_arguments(check, ("me", "hunter2", "hunter2"), {})[0] == ["'me'", "***", "***"]
+    assert shown_arguments(retried(check), ("me", "hunter2", "hunter2"), {})[0] == ["'me'", "***", "***"]
+    assert shown_arguments(add, ("me", "you", "them"), {})[0] == ["'me'", "'you'", "'them'"]
 
 
 scalars = st.none() | st.integers() | st.floats() | st.text() | st.binary() | st.booleans()
