@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from kaiju_app._core.text import describe_exception
 from kaiju_app._engine.events import log
 from kaiju_app.stores._answers import Instance
 from kaiju_app.stores._record import scheduler_of
@@ -12,8 +13,13 @@ from kaiju_app.stores._selection import EVERYBODY, Partition
 
 from .neighbours import Neighbours, process_of
 from .notes import Notes
-from .store_client import StoreClient
+from .store_client import REFUSED_RETRY, StoreClient
 from .timing import MAX_POLL_STRETCH
+
+UNTOLD = (
+    "store %s: the report on this instance failed, and is repeated every %d s: %s. "
+    "If that goes on, check that the table kaiju_note exists, that this user may change it, and that nobody locks it"
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -35,6 +41,8 @@ class Heartbeat:
     partition: Partition = EVERYBODY
     next_at: int = 0
     _instances: list[Instance] = field(default_factory=list)
+    _tell_at: int = 0
+    _is_untold: bool = False
 
     async def run(self) -> None:
         """Send a heartbeat."""
@@ -52,8 +60,13 @@ class Heartbeat:
             await self._tell()
 
     async def _tell(self) -> None:
-        """Tell the store what has happened here. It is for people only: if this fails, that is no outage."""
+        """Tell the store what has happened here. It is for people only: if this fails, that is no outage.
+
+        A failure may cost the store its connection, so the next attempt waits until somebody may have seen to it.
+        """
         client = self._client
+        if client.steady() < self._tell_at:
+            return
         news = self._notes.news(client.clock.at_least(client.steady()))
         if news is None:
             return
@@ -61,9 +74,13 @@ class Heartbeat:
             async with asyncio.timeout(client.lease.renew / 1e6):
                 await client.store.note(client.me, news)
         except Exception as exc:  # Whatever it is: the coordinator must go on.
-            log.info("store %s: the report on this instance failed, and will be repeated: %s", client.store.name, exc)
+            self._tell_at = client.steady() + REFUSED_RETRY
+            if not self._is_untold:
+                log.info(UNTOLD, client.store.name, REFUSED_RETRY // 1_000_000, describe_exception(exc))
+            self._is_untold = True
         else:
             self._notes.told()
+            self._is_untold = False
 
     async def ensure(self) -> None:
         """Send the first heartbeat if none was sent yet: the store cannot notice the death of an unknown instance."""
