@@ -38,6 +38,7 @@ from kaiju_app.stores._answers import FinishRequest
 from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery
+from kaiju_app.stores._sql import missing_steps
 from kaiju_app.stores._transitions import Refusal, hold, request_run, unhold
 from kaiju_app.stores.postgres import PostgresStore, _connection, _hosts, _schema
 from kaiju_app.stores.postgres._columns import ending_columns, numbers, texts
@@ -160,6 +161,31 @@ async def test_steps_that_are_missing_are_taken_once(
         ]
         assert 1 == await connection.fetchval("SELECT count(*) FROM kaiju_second")
         assert 1 == await connection.fetchval("SELECT count(*) FROM kaiju_task")
+
+
+@pytest.mark.parametrize("dropped", [None, "kaiju_life"])
+async def test_a_database_that_is_a_step_behind_takes_that_step_only(
+    database: str, opened: Opened, monkeypatch: pytest.MonkeyPatch, dropped: str | None
+) -> None:
+    """Unless a part was dropped: to repeat a step takes strong locks for nothing, which the others would wait for."""
+    await (await opened(database)).close()
+    async with connected(database) as connection:
+        await connection.execute("DROP TABLE kaiju_note; UPDATE kaiju_schema SET version = 4")
+        if dropped:
+            await connection.execute(f"DROP TABLE {dropped}")
+    taken_steps: list[list[str]] = []
+
+    def noted(*args: Any, **named: Any) -> list[str]:
+        taken_steps.append(missing_steps(*args, **named))
+        return taken_steps[-1]
+
+    monkeypatch.setattr(_schema, "missing_steps", noted)
+    await opened(database)
+
+    assert [len(each) for each in taken_steps] == [1 if dropped is None else 5]
+    async with connected(database) as connection:
+        for table in ("kaiju_note", "kaiju_life"):
+            assert 0 == await connection.fetchval(f"SELECT count(*) FROM {table}")
 
 
 async def test_steps_are_taken_where_the_tables_are(

@@ -46,6 +46,7 @@ from kaiju_app.stores._answers import FinishRequest
 from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import NextTick
 from kaiju_app.stores._selection import Partition
+from kaiju_app.stores._sql import made_by
 from kaiju_app.stores._transitions import release, remove_dead
 from kaiju_app.stores.sqlite import _connection, _place
 from kaiju_app.stores.sqlite._records import SQL
@@ -626,6 +627,27 @@ async def test_an_older_file_takes_the_steps_that_are_missing_or_none(
     with closing(sqlite3.connect(path)) as connection:
         assert [(len(_connection.SCHEMA),)] == connection.execute("SELECT version FROM kaiju_schema").fetchall()
         assert [] == connection.execute("SELECT * FROM more").fetchall()
+
+
+async def test_a_file_that_is_a_step_behind_takes_that_step_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = _connection.SCHEMA
+    monkeypatch.setattr(_connection, "SCHEMA", {number: schema[number] for number in "1234"})
+    monkeypatch.setattr(_connection, "MADE", made_by(_connection.SCHEMA))
+    old = SqliteStore(path)
+    await old.open()
+    await add(old, "task")
+    await old.close()
+    monkeypatch.undo()
+    made: list[str] = []
+    make = _connection._make
+    monkeypatch.setattr(_connection, "_make", lambda at, what: (made.append(what.strip()), make(at, what)))
+
+    store = SqliteStore(path)
+    await store.open()
+    assert ["task"] == [each.name for each in (await store.scan()).records]
+    await store.close()
+
+    assert [each.strip() for each in schema["5"].split(";")] == made
 
 
 async def test_a_file_from_before_results_were_kept_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 
 
 @cache
@@ -24,12 +26,15 @@ def made_by(schema: dict[str, str]) -> frozenset[str]:
     return frozenset(name for step in schema.values() for name in re.findall(CREATE, step))
 
 
-def missing_steps(schema: dict[str, str], taken: int, *, complete: bool) -> list[str]:
+def missing_steps(schema: dict[str, str], taken: int, found: Collection[str]) -> list[str]:
     """Return the steps that a database still needs which has *taken* the first ones.
 
+    If somebody has dropped a part of what these have made, all steps are returned, so that they make it again.
+
     Args:
-        complete: It has all that these have made. Otherwise somebody has dropped a part, and the steps make it again.
+        found: The names of the tables and indexes that the database has.
     """
-    if taken and complete:
-        return list(schema.values())[taken:]
-    return [re.sub(MAKES, r"\1 IF NOT EXISTS ", step) for step in schema.values()]
+    steps = list(schema.values())
+    if taken and made_by(dict(islice(schema.items(), taken))).issubset(found):
+        return steps[taken:]
+    return [re.sub(MAKES, r"\1 IF NOT EXISTS ", step) for step in steps]

@@ -11,8 +11,7 @@ from kaiju_app.stores._sql import missing_steps, statements
 
 SCHEMA = statements("postgres/schema.sql")
 OLDEST = 13
-TABLES = ["kaiju_task", "kaiju_run", "kaiju_instance", "kaiju_life", "kaiju_note"]
-COMPLETE = "SELECT " + " AND ".join(f"to_regclass('{table}') IS NOT NULL" for table in TABLES)
+FOUND = "SELECT relname FROM pg_class WHERE relname LIKE 'kaiju%' AND pg_table_is_visible(oid)"  # Indexes, too.
 HOME = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass('kaiju_schema')"
 
 
@@ -49,8 +48,8 @@ async def prepare_schema(connection: asyncpg.Connection, address: Address, *, kn
                 await connection.execute(f"SET LOCAL search_path = {home}")
             await connection.execute("CREATE TABLE IF NOT EXISTS kaiju_schema (version integer NOT NULL)")
             taken = await connection.fetchval("SELECT max(version) FROM kaiju_schema") or 0
-            complete = await connection.fetchval(COMPLETE)
-            for step in missing_steps(SCHEMA, taken, complete=complete) if taken <= len(SCHEMA) else ():
+            found = {name for (name,) in await connection.fetch(FOUND)}
+            for step in missing_steps(SCHEMA, taken, found) if taken <= len(SCHEMA) else ():
                 await connection.execute(step)
             if taken < len(SCHEMA):
                 await connection.execute(f"DELETE FROM kaiju_schema; INSERT INTO kaiju_schema VALUES ({len(SCHEMA)})")

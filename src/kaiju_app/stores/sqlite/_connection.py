@@ -187,7 +187,7 @@ class Connection:
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Apply the missing steps to the newest schema, and make again what somebody has dropped."""
-        if self._schema(connection) == len(SCHEMA) and _is_complete(connection):
+        if self._schema(connection) == len(SCHEMA) and _found(connection) >= MADE:
             return
         if self.only_looks and self._schema(connection) <= len(SCHEMA):
             rule = f"must have schema {len(SCHEMA)}, that of this version, not {self._schema(connection)}"
@@ -199,7 +199,7 @@ class Connection:
             connection.execute("ROLLBACK")
             rule = f"must have schema {len(SCHEMA)}, that of this version, or an older one, not {taken}"
             raise InvalidArgument("path", str(self._path), f"{rule}: upgrade kaiju_app, or use another file")
-        for step in missing_steps(SCHEMA, taken, complete=_is_complete(connection)):
+        for step in missing_steps(SCHEMA, taken, _found(connection)):
             for statement in step.split(";"):
                 _make(connection, statement)
         connection.execute("CREATE TABLE IF NOT EXISTS kaiju_schema (version INTEGER NOT NULL)")
@@ -261,9 +261,8 @@ def _make(connection: sqlite3.Connection, statement: str) -> None:
             raise
 
 
-def _is_complete(connection: sqlite3.Connection) -> bool:
-    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'kaiju_%'")}
-    return found >= MADE
+def _found(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'kaiju_%'")}
 
 
 def is_affected(version: tuple[int, ...]) -> bool:
