@@ -175,7 +175,7 @@ class Coordinator:
             with suppress(TimeoutError):
                 async with asyncio.timeout((next_at - now) / 1e6):
                     await self._woken.wait()
-            self._host.on_late(self.client.steady() - next_at)
+            self._host.on_late(self.client.steady() - next_at, now)
 
     def _wake(self) -> None:
         self._woken.set()

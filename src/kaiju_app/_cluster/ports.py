@@ -62,8 +62,11 @@ class Host(Protocol):
     def start(self, claim: Claim) -> None:
         """Start the run now. ``ended()`` or ``released()`` must be called once its body is really over."""
 
-    def on_late(self, late: int) -> None:
-        """Learn that a timer fired so many microseconds late: the loop was blocked, or the machine slept."""
+    def on_late(self, late: int, set_at: int) -> None:
+        """Learn that a timer, set at steady time *set_at*, fired *late* microseconds late.
+
+        The loop was blocked, or the machine slept.
+        """
 
     def on_lease_lost(self, claim: Claim) -> None:
         """Cancel the run: its lease has expired, and another instance may run the task from now on."""

@@ -27,6 +27,7 @@ class Starter(Part):
     _timer: asyncio.Handle | None = None
     _wakes_at: int = NEVER
     _expected: int = NEVER
+    _set_at: int = 0
     """When the timer fires if nothing blocks the loop."""
 
     def is_too_late(self, claim: Claim, now: int) -> bool:
@@ -56,7 +57,7 @@ class Starter(Part):
         """Set the only timer of all claims."""
         self._stop_timer()
         loop = asyncio.get_running_loop()
-        self._wakes_at, self._expected = due, max(due, now)
+        self._wakes_at, self._expected, self._set_at = due, max(due, now), now
         if due <= now:
             self._timer = loop.call_soon(self._start_due)
         else:
@@ -72,7 +73,7 @@ class Starter(Part):
         """Start the runs whose ticks are due; after a while the loop goes on with something else first."""
         self._stop_timer()
         begun = self._client.steady()
-        self._host.on_late(begun - self._expected)
+        self._host.on_late(begun - self._expected, self._set_at)
         try:
             while self._coming and self._coming[0][0] <= begun and self._client.steady() - begun < MOST_AT_ONCE:
                 due, _, claim = heappop(self._coming)

@@ -43,12 +43,11 @@ class ClockMonitor:
     """
 
     __slots__ = (
-        "_asleep",
-        "_asleep_elsewhere",
         "_awake",
         "_findings",
         "_run",
         "_skipped",
+        "_sleeps",
         "_steady",
         "_upsets",
         "_wall",
@@ -70,7 +69,8 @@ class ClockMonitor:
         self._steady = clock.steady
         self._wall = clock.wall
         self._awake = clock.awake
-        self._asleep = self._asleep_elsewhere = 0
+        # When each sleep was noticed, and how long the machine had slept by then in all.
+        self._sleeps: deque[tuple[int, int]] = deque(maxlen=MOST_BLOCKS)
         self._findings: list[str] = []
         self._run = 0
         self._skipped = 0
@@ -94,6 +94,8 @@ class ClockMonitor:
         change, self.offset = offset - self.offset, offset
         self.latest_wall = now + offset
         self._forget_findings()
+        self._sleeps.clear()
+        self._sleeps.append((now, self._time_asleep()))
         return change
 
     def check_wall_clock(self, now: int) -> None:
@@ -114,39 +116,54 @@ class ClockMonitor:
 
     # --- what is reported ---
 
-    def on_wake(self, late: int, now: int) -> None:
-        """Note that the timer fired *late* microseconds late."""
+    def on_wake(self, late: int, now: int, set_at: int) -> None:
+        """Note that the timer, set at steady time *set_at*, fired *late* microseconds late."""
         self.lag.note(late, now)
         if late >= MIN_NOTICED:
-            self._on_late(late, now, None)
+            self._on_late(late, now, set_at, None)
 
     def on_blocked(self, late: int, task: str, now: int) -> None:
         """Note that a run of *task* has just kept the loop from getting on for *late* microseconds."""
         self.lag.note(late, now)
-        self._on_late(late, now, task)
+        self._on_late(late, now, now - late, task)
 
-    def on_late_elsewhere(self, late: int) -> None:
-        """Note that a timer of the cluster tasks fired *late* microseconds late; the own one may be set for later."""
+    def on_late_elsewhere(self, late: int, set_at: int) -> None:
+        """Note that a timer of the cluster tasks, set at steady time *set_at*, fired *late* microseconds late.
+
+        The own timer may be set for later.
+        """
         if late < MIN_REPORTED:
             return
-        asleep = self._time_asleep()
-        slept, self._asleep_elsewhere = min(late, asleep - self._asleep_elsewhere), asleep
-        end = self._steady() + self.offset
-        for kind, long in ((UpsetKind.SLEPT, slept), (UpsetKind.BLOCKED, late - slept)):
-            if long >= MIN_REPORTED:
-                self._upsets.note(kind, end - late, end)
+        now = self._steady()
+        end = now + self.offset
+        if late - self._slept(late, now, set_at) >= MIN_REPORTED:
+            self._upsets.note(UpsetKind.BLOCKED, end - late, end)
 
-    def _on_late(self, late: int, now: int, task: str | None) -> None:
+    def _slept(self, late: int, now: int, set_at: int) -> int:
+        """Return how long the machine has slept since a late timer was set, and note it if it was that.
+
+        Each timer that a sleep has made late tells of it: it ended when the first one fired.
+        """
+        asleep = self._time_asleep()
+        if not self._sleeps or asleep - self._sleeps[-1][1] > MIN_STEP:
+            self._sleeps.append((now, asleep))
+        woke, since = self._sleeps[-1][0], now - late
+        before = next((total for moment, total in reversed(self._sleeps) if moment <= set_at), self._sleeps[0][1])
+        slept = asleep - before
+        if min(slept, late) >= MIN_REPORTED:
+            until = woke if since < woke else now  # The loop's clock may have stood still before the timer was due.
+            self._upsets.note(UpsetKind.SLEPT, since + self.offset, until + self.offset)
+        return slept
+
+    def _on_late(self, late: int, now: int, set_at: int, task: str | None) -> None:
         place = self.place()
         self.lag.blame(late, place)
         if late < MIN_REPORTED:
             return
         self.stalled_until = now
-        asleep = self._time_asleep()
-        slept, self._asleep = asleep - self._asleep, asleep
+        slept = self._slept(late, now, set_at)
         end = now + self.offset
         if slept >= MIN_REPORTED:
-            self._upsets.note(UpsetKind.SLEPT, end - late, end)
             self._findings.append(f"the machine slept for {_length(slept)}")
         if late - slept >= MIN_REPORTED:
             cause = "the loop was blocked" if self._awake is not None else "the loop was blocked, or the machine slept,"
@@ -192,7 +209,6 @@ class ClockMonitor:
         self._forget_findings()
 
     def _forget_findings(self) -> None:
-        self._asleep = self._asleep_elsewhere = self._time_asleep()
         self._findings.clear()
         self._run = self._skipped = 0
 

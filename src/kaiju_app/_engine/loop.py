@@ -88,7 +88,7 @@ class TickLoop:
         clock, begin, overtake, advance = self._now, self._begin, self._overload.overtake, queue.advance
         now = clock()
         until = now + MAX_SLICE
-        self._monitor.on_wake(now - queue.expected, now)
+        self._monitor.on_wake(now - queue.expected, now, queue.set_at)
         self._monitor.check_wall_clock(now)
         self._notifier.suppressed = self._monitor.has_findings
         try:

@@ -46,6 +46,7 @@ class TimerQueue:
         waking: Whether ``wake`` is running; it sets the timer itself when it is done.
         timer: The timer, if one is set.
         expected: When the timer will fire.
+        set_at: When it was set.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class TimerQueue:
         "most_sleep",
         "number",
         "rouse",
+        "set_at",
         "size",
         "started",
         "timer",
@@ -82,7 +84,7 @@ class TimerQueue:
         self.started = False
         self.waking = False
         self.timer: asyncio.Handle | None = None
-        self.expected = 0
+        self.expected = self.set_at = 0
         self.most_sleep = longest_sleep
         self.watched_from = 0
         self._now = now
@@ -217,7 +219,7 @@ class TimerQueue:
                 return
             self.timer.cancel()
         self._timer_at = due
-        now = self._now()
+        self.set_at = now = self._now()
         delay = max(due - now, 0)
         if delay > SHORT_SLEEP:
             delay = min(delay, self.most_sleep())

@@ -101,7 +101,7 @@ class Instance:
         assert claim.name not in self.bodies
         self.bodies[claim.name] = self.loop.create_task(self.body(claim))
 
-    def on_late(self, _: int) -> None:
+    def on_late(self, *_: object) -> None:
         """Do nothing: nobody asks why ticks were late."""
 
     def on_lease_lost(self, claim: Claim) -> None:
