@@ -35,6 +35,6 @@ def test_the_quick_form_measures_every_work_and_judges_nothing(tmp_path: Path) -
     (shared,) = measured["W8-postgresql-1000", "asyncio"]["rounds"]["kaiju"]
     assert (shared["expected"], shared["duplicates"]) == (20, 0)
     assert shared["statements"] >= 1
-    assert shared["server_us"] >= 1
+    assert shared["server_us"] >= 0  # The system counts in hundredths of a second: so few runs may take none.
     (stopped,) = measured["W2-recovery", "asyncio"]["rounds"]["kaiju"]
     assert 0.5 < stopped["stop_before"] < 1.5
