@@ -52,14 +52,14 @@ class Endings(Part):
     def ended(self, claim: Claim, ending: FinishRequest) -> None:
         """Take note that the run of *claim* is over, and how its tick ends."""
         claim.state = State.ENDING
-        send_at = self._client.steady() + (0 if self._own.closing else self._delay(ending))
+        send_at = self._client.steady() + self._delay(ending)
         is_sooner = send_at < self._send_at or len(self.pending) == len(self._not_before)
         if is_sooner:
             self._send_at = send_at
         self.pending[claim.key] = ending
-        if claim.held or self._own.closing:
+        if is_urgent := claim.held or self._own.closing:
             self.hurry()
-        if is_sooner or claim.held:  # Otherwise they are sent with those that wait already.
+        if is_sooner or is_urgent:  # Otherwise they are sent with those that wait already.
             self._wake()
 
     def _delay(self, ending: FinishRequest) -> int:

@@ -197,7 +197,7 @@ class TimerQueue:
         self.heap[:] = [item for item in self.heap if item[3] is None and is_alive(item)]
         self.heap.extend(lane[0] for lane in lanes.values())
         heapify(self.heap)
-        self.size = sum(1 for _ in self.items())
+        self.size -= self.dead
         self.dead = 0
 
     # --- the timer ---
@@ -234,9 +234,7 @@ class TimerQueue:
             return
         left = self.expected - self._now()
         if left > SHORT_SLEEP and left > self.most_sleep():
-            self.timer.cancel()
-            self.timer = None
-            self.arm()
+            self.set_anew()
 
     def set_anew(self) -> None:
         """Set the timer anew: what was known of the clocks when it was set is not true any more."""
