@@ -33,16 +33,26 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-async def test_a_killed_process_is_told_from_one_that_took_over(
-    tmp_path: Path, request: pytest.FixtureRequest, kind: str
-) -> None:
-    url = f"sqlite:///{tmp_path / 'store.db'}" if kind == "sqlite" else request.getfixturevalue("hosts")().url
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Return the address of an empty store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    return str(request.getfixturevalue("hosts")().url)
+
+
+async def started(program: str, url: str) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader]:
+    """Return a process that runs *program* on a store, and what it prints."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, url, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", program, url, stdout=asyncio.subprocess.PIPE
     )  # fmt: skip
     assert process.stdout is not None
-    assert b"running\n" == await process.stdout.readline()
+    return process, process.stdout
+
+
+async def test_a_killed_process_is_told_from_one_that_took_over(url: str) -> None:
+    process, output = await started(PROGRAM, url)
+    assert b"running\n" == await output.readline()
     await asyncio.sleep(1)
     process.kill()
     await process.wait()
@@ -85,16 +95,9 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-async def test_one_process_tells_that_the_loop_of_another_one_was_blocked(
-    tmp_path: Path, request: pytest.FixtureRequest, kind: str
-) -> None:
-    url = f"sqlite:///{tmp_path / 'store.db'}" if kind == "sqlite" else request.getfixturevalue("hosts")().url
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", BLOCKING, url, stdout=asyncio.subprocess.PIPE
-    )  # fmt: skip
-    assert process.stdout is not None
-    blocked_at, instance = (await process.stdout.readline()).decode().split()
+async def test_one_process_tells_that_the_loop_of_another_one_was_blocked(url: str) -> None:
+    process, output = await started(BLOCKING, url)
+    blocked_at, instance = (await output.readline()).decode().split()
     assert await process.wait() == 0
     async with Scheduler(url, lease=LEASE) as scheduler:
         inside = datetime.fromtimestamp(float(blocked_at) + 1.5, UTC)

@@ -10,13 +10,12 @@ import sys
 from typing import Any
 
 from kaiju_app.application import Application, run_app
-from kaiju_app.errors import InvalidArgument, StoreUnavailable
+from kaiju_app.errors import InvalidArgument
 
 from ._environment import APP, STORE, app_of
-from ._onlook import onlooker_of, scheduler_of, wrong_store
-from ._status import Ended, Status
+from ._onlook import onlooker_of, opened, scheduler_of
+from ._status import Ended
 from ._target import set_up_logging
-from ._text import clean
 
 TOKEN, READ_TOKEN = "KAIJU_ADMIN_TOKEN", "KAIJU_ADMIN_READ_TOKEN"  # Other users can see the arguments of a command.
 
@@ -122,12 +121,5 @@ async def _check(url: str, app: str) -> None:
     Raises:
         Ended: It can never be used, or it does not answer.
     """
-    store = onlooker_of(url, app)
-    try:
-        await store.open()
-    except InvalidArgument as exc:
-        raise wrong_store(exc) from None
-    except StoreUnavailable as exc:
-        raise Ended(Status.UNREACHABLE, clean(exc)) from None
-    finally:
-        await store.close()
+    async with opened(url, app):
+        pass
