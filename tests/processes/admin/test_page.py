@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from processes.admin.browser import Server, Tabs, expect, served_page
@@ -190,7 +191,12 @@ def test_all_tasks_are_paused_and_resumed_at_the_same_place(tmp_path: Path, tabs
     with served_page(tmp_path) as server:
         page = tabs.open(f"{server.base}#/tasks")
         page.get_by_role("button", name="Resume all").click()  # One task was paused when the program began.
-        expect(page.get_by_role("dialog", name="Resume all tasks")).to_contain_text("ends the pauses of 1 task,")
+        dialog = page.get_by_role("dialog", name="Resume all tasks")
+        expect(dialog).to_contain_text("ends the pauses of 1 task,")
+        disk = f"{server.base}api/tasks/{server.task('disk')['id']}"
+        httpx.post(f"{disk}/pause", json={"reason": "by somebody else"}).raise_for_status()
+        expect(dialog).to_contain_text("ends the pauses of 2 tasks,")  # The number of now, not of when it was opened.
+        httpx.post(f"{disk}/resume", json={}).raise_for_status()
         page.keyboard.press("Escape")
 
         page.get_by_role("button", name="Pause all").click()

@@ -38,3 +38,21 @@ def test_the_quick_form_measures_every_work_and_judges_nothing(tmp_path: Path) -
     assert shared["server_us"] >= 0  # The system counts in hundredths of a second: so few runs may take none.
     (stopped,) = measured["W2-recovery", "asyncio"]["rounds"]["kaiju"]
     assert 0.5 < stopped["stop_before"] < 1.5
+
+
+ALREADY_OVER = """
+import asyncio, subprocess, time
+from bench import overload
+
+class Slow(subprocess.Popen):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        time.sleep(1)
+
+subprocess.Popen = Slow
+asyncio.run(overload.be_stopped(0.5))
+"""
+
+
+def test_a_stop_that_is_over_before_the_first_look_is_noticed() -> None:
+    subprocess.run([sys.executable, "-c", ALREADY_OVER], cwd=Path(__file__).parents[3], check=True, timeout=30)

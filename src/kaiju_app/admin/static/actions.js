@@ -62,8 +62,8 @@ export const pauseAll = (reason, for_s) =>
 
 export const resumeAll = () => attempt(null, "Could not resume", async () => ofAll("Resumed", (await post("api/resume", {})).body));
 
-export const askPauseAll = (scheduler) => dialog.set({ kind: "pause all", scheduler });
-export const askResumeAll = (scheduler) => dialog.set({ kind: "resume all", scheduler });
+export const askPauseAll = () => dialog.set({ kind: "pause all" });
+export const askResumeAll = () => dialog.set({ kind: "resume all" });
 export const askPause = (task) => dialog.set({ kind: "pause", task });
 export const askCancel = (task) => dialog.set({ kind: "cancel", task });
 export const isPaused = (task) => task.state === "paused" || (task.holds || []).length > 0;

@@ -81,7 +81,7 @@ function Page() {
   const View = VIEWS[route.view] || Missing;
   return html`<${Bar} view=${route.view} /><${Banner} />
     <main id="main" tabindex="-1" ref=${main}><${View} key=${place} id=${route.id} parameters=${route.parameters} scheduler=${scheduler} /></main>
-    <${Notice} /><${Dialogs} />`;
+    <${Notice} /><${Dialogs} scheduler=${scheduler} />`;
 }
 
 const Missing = () => html`<h1>There is no such view</h1><p><a href="#/">Go to the overview</a></p>`;

@@ -116,11 +116,12 @@ function Help() {
     <div class="buttons end"><button type="button" class="primary" autofocus onClick=${close}>Close</button></div><//>`;
 }
 
-export function Dialogs() {
+/** Those about all tasks say the numbers of now, not those of when they were opened. */
+export function Dialogs({ scheduler }) {
   const open = useCell(dialog);
   if (!open || link.value.state === "token") return null;
-  if (open.kind === "pause" || open.kind === "pause all") return html`<${Pause} task=${open.task} scheduler=${open.scheduler} />`;
-  if (open.kind === "resume all") return html`<${ResumeAll} scheduler=${open.scheduler} />`;
+  if (open.kind === "pause" || open.kind === "pause all") return html`<${Pause} task=${open.task} scheduler=${scheduler} />`;
+  if (open.kind === "resume all") return html`<${ResumeAll} scheduler=${scheduler} />`;
   if (open.kind === "cancel") return html`<${Cancel} task=${open.task} />`;
   return html`<${Help} />`;
 }

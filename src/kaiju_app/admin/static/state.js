@@ -68,7 +68,7 @@ export const link = new Cell({ state: "new", detail: "" });
 export const may = new Cell(null);
 /** What was done, for eyes and for screen readers: {text, isError}. */
 export const notice = new Cell(null);
-/** The dialog that is open: {kind, task or scheduler} or null. */
+/** The dialog that is open: {kind, task} or null. */
 export const dialog = new Cell(null);
 
 export function setLink(state, detail = "") {

@@ -54,8 +54,8 @@ export function AllButtons({ scheduler }) {
   useCell(may);
   if (!scheduler || !mayOperate() || !scheduler.controlled_here) return null;
   return html`<div class="buttons" role="group" aria-label="All tasks">
-    <button type="button" class="small" onClick=${() => askPauseAll(scheduler)}>Pause all …</button>
-    ${scheduler.paused ? html`<button type="button" class="small" onClick=${() => askResumeAll(scheduler)}>Resume all …</button>` : null}</div>`;
+    <button type="button" class="small" onClick=${askPauseAll}>Pause all …</button>
+    ${scheduler.paused ? html`<button type="button" class="small" onClick=${askResumeAll}>Resume all …</button>` : null}</div>`;
 }
 
 export const Empty = ({ title, children }) => html`<div class="empty"><p class="empty-title">${title}</p><p>${children}</p></div>`;
