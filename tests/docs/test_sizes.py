@@ -17,6 +17,7 @@ MOST_METHODS = 20
 LARGE = {
     "ScheduledTask": "the public face of a task: a property for each of its facts, a method for each thing to do",
     "Store": "the contract of every store: a method for each verb, with a default for those that need no speed",
+    "Wire": "a method for each verb of a Store",
     "PostgresStore": "a method for each verb of a Store",
     "SqliteStore": "a method for each verb of a Store",
     "SqliteRecords": "each verb of a Store, inside a transaction",

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from kaiju_app.testing._cluster.journal import Entry
 from processes.group import LEASE, Processes
 from processes.hosts import Hosts
-from simulation.journal import Entry
 from support.pgbouncer import PgBouncer, find_pgbouncer
 from support.postgres_server import Missing, Programs, Server, find_programs, found_or_skip
 

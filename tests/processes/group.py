@@ -23,8 +23,9 @@ from kaiju_app._core.model import Outcome
 from kaiju_app.scheduler import LeaseTiming
 from kaiju_app.stores import store_from_url
 from kaiju_app.stores._record import LedgerRow, TaskRecord
+from kaiju_app.testing._cluster.journal import Entry
 from processes.worker import Options
-from simulation.journal import Bounds, Entry, TaskJournal, acts_by_fence, acts_in_suspensions, claims, ticks_in_two_rows
+from simulation.promises import Bounds, TaskJournal, acts_by_fence, acts_in_suspensions, claims, ticks_in_two_rows
 
 WORKER = Path(__file__).with_name("worker.py")
 

@@ -8,7 +8,7 @@
     What the simulated program works with: ``id``, ``loop``, ``steady()`` and ``wall()`` in microseconds, ``store`` (a
     ``Wire``) and ``journal("act", "task", fence=..., tick=..., take=...)``. ``block(seconds)`` spends time in one step.
 ``Plan``, ``Pause``, ``Block``, ``Crash``, ``Cut``, ``Outage``, ``Jump``, ``Loss``, ``Ask``, ``Network``, ``RELIABLE``
-    The faults, as plain data. ``Plan.drawn(seed)`` draws a plan at random.
+    The faults, as plain data. ``drawn_plan(seed)`` draws a plan at random.
 ``violations(journal, plan, ...)``, ``Bounds``
     The broken promises, in words, with the lines of the journal that show them. Shortcut: ``simulation.violations()``.
 ``hunt(seeds, boot, ask)``
@@ -19,11 +19,16 @@ runs after the crash, not even ``finally`` blocks: ``close()`` discards what is 
 threads: ``run_in_executor()`` raises.
 """
 
+from kaiju_app.testing._cluster.instance import Instance
+from kaiju_app.testing._cluster.journal import Entry
+from kaiju_app.testing._cluster.network import RELIABLE, Network
+from kaiju_app.testing._cluster.plan import Ask, Block, Crash, Cut, Fault, Jump, Loss, Outage, Pause, Plan
+from kaiju_app.testing._cluster.wire import Wire
+from kaiju_app.testing._cluster.world import AskHook, BootHook
+from simulation.checked import Simulation
+from simulation.drawn import drawn_plan
 from simulation.hunt import broken, hunt, script, shrink
-from simulation.journal import Bounds, Entry, violations
-from simulation.plan import RELIABLE, Ask, Block, Crash, Cut, Fault, Jump, Loss, Network, Outage, Pause, Plan
-from simulation.wire import Wire
-from simulation.world import AskHook, BootHook, Instance, Simulation
+from simulation.promises import Bounds, violations
 
 __all__ = [
     "RELIABLE",
@@ -46,6 +51,7 @@ __all__ = [
     "Simulation",
     "Wire",
     "broken",
+    "drawn_plan",
     "hunt",
     "script",
     "shrink",

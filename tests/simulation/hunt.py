@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from simulation.plan import RELIABLE, Plan
-from simulation.world import AskHook, BootHook, Simulation
+from kaiju_app.testing._cluster.network import RELIABLE
+from kaiju_app.testing._cluster.plan import Plan
+from kaiju_app.testing._cluster.world import AskHook, BootHook
+from simulation.checked import Simulation
+from simulation.drawn import drawn_plan
 
 Check = Callable[[Simulation], list[str]]
 
@@ -68,7 +71,7 @@ def hunt(
     ask: AskHook | None = None,
     *,
     instances: int = 3,
-    draw: Callable[[int, int], Plan] = Plan.drawn,
+    draw: Callable[[int, int], Plan] = drawn_plan,
     check: Check = _checked,
     before: str = "",
 ) -> None:

@@ -16,12 +16,15 @@ from random import Random
 from kaiju_app._cluster.timing import DEFAULT_TIMING
 from kaiju_app._core.model import Outcome
 from kaiju_app.scheduler import LeaseTiming, OnLost
+from kaiju_app.testing._cluster.instance import Instance
+from kaiju_app.testing._cluster.journal import Entry
+from kaiju_app.testing._cluster.loop import logging_disabled
+from kaiju_app.testing._cluster.plan import MILLION, Ask, Plan, us
+from kaiju_app.testing._cluster.world import AskHook, BootHook
+from simulation.checked import Simulation
 from simulation.hunt import script, shrink
-from simulation.journal import Bounds, Entry
-from simulation.loop import logging_disabled
-from simulation.plan import MILLION, Ask, Plan, us
+from simulation.promises import Bounds
 from simulation.worker import Work, Worker
-from simulation.world import AskHook, BootHook, Instance, Simulation
 
 
 class SceneSimulation(Simulation):

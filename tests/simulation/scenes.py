@@ -19,8 +19,10 @@ from dataclasses import replace
 from random import Random
 
 from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Missed, OnLost
-from simulation.journal import Bounds
-from simulation.plan import MILLION, RELIABLE, Ask, Block, Crash, Cut, Fault, Jump, Loss, Network, Outage, Pause, Plan
+from kaiju_app.testing._cluster.network import RELIABLE, Network
+from kaiju_app.testing._cluster.plan import MILLION, Ask, Block, Crash, Cut, Fault, Jump, Loss, Outage, Pause, Plan
+from simulation.drawn import drawn_plan
+from simulation.promises import Bounds
 from simulation.scene import SAFETY, Scene, due_when_begun, exactly_once, no_gaps
 from simulation.worker import Work
 
@@ -222,7 +224,7 @@ def crashes(rng: Random) -> Plan:
 def everything(rng: Random) -> Plan:
     """Every kind of fault."""
     kinds = (Pause, Block, Crash, Cut, Cut, Outage)
-    plan = Plan.drawn(rng.randrange(10**9), 3, faults=10, kinds=kinds, tasks=TWO, suspensions=8)
+    plan = drawn_plan(rng.randrange(10**9), 3, faults=10, kinds=kinds, tasks=TWO, suspensions=8)
     asks = [
         Ask(at, rng.randrange(3), rng.choice(ASKS), rng.choice(TWO), between(rng, 0, 5))
         for at in spread(rng, plan.for_s, 3, 25)

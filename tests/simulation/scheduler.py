@@ -9,9 +9,9 @@ from typing import Any
 from kaiju_app._core.clock import epoch_us
 from kaiju_app.errors import StoreUnavailable, SuspensionLost, TaskBusy, TaskSuspended
 from kaiju_app.scheduler import Clock, ExecPolicy, LeaseTiming, Missed, Scheduler, Scope, current_run
-from simulation.journal import Event
-from simulation.plan import Ask
-from simulation.world import Instance
+from kaiju_app.testing._cluster.instance import Instance
+from kaiju_app.testing._cluster.journal import Event
+from kaiju_app.testing._cluster.plan import Ask
 
 ACT_S = 0.25
 CLEANUP_S = 1.5  # Within the time that the lease leaves for it.

@@ -26,6 +26,7 @@ from kaiju_app.scheduler import Clock
 from kaiju_app.stores._record import LedgerRow, NextTick, StoredHold, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery
 from kaiju_app.stores._transitions import Definition, define, hold
+from kaiju_app.testing._cluster.plan import MILLION, merged, us
 from simulation import (
     RELIABLE,
     Ask,
@@ -43,12 +44,12 @@ from simulation import (
     Plan,
     Simulation,
     broken,
+    drawn_plan,
     hunt,
     script,
     shrink,
     violations,
 )
-from simulation.plan import MILLION, merged, us
 from simulation.toy_protocols import CHALLENGE, GUARD, HOLDER, LEASE, toys
 from support.engines import change_one
 from support.virtual import EPOCH_US
@@ -87,7 +88,7 @@ async def nothing(_: Instance) -> None:
 
 def digest(seed: int) -> str:
     boot, ask = toys()
-    with Simulation(Plan.drawn(seed), 3, seed, boot, ask) as simulation:
+    with Simulation(drawn_plan(seed), 3, seed, boot, ask) as simulation:
         return sha256(repr(simulation.run()).encode()).hexdigest()
 
 
@@ -107,7 +108,7 @@ def test_the_same_seed_gives_the_same_journal_in_another_process_too() -> None:
 
 
 def test_a_plan_is_python_that_can_be_run_again() -> None:
-    plan = Plan.drawn(11, kinds=(Pause, Block, Crash, Cut, Outage, Jump))
+    plan = drawn_plan(11, kinds=(Pause, Block, Crash, Cut, Outage, Jump))
     boot, ask = toys()
     text = script(plan, 3, 11)
     names: dict[str, Any] = dict(globals(), boot=boot, ask=ask)
@@ -147,7 +148,7 @@ def test_who_only_spins_gets_somewhere_and_keeps_nobody_waiting() -> None:
         else:
             await ticking(instance)
 
-    journal = simulated(Plan(for_s=3), spin, 2)
+    journal = simulated(Plan(for_s=2.9), spin, 2)
 
     assert times_s(journal, "end") == [0.1]
     assert times_s(journal) == [0, 1, 2]
@@ -223,7 +224,7 @@ def test_spans_are_merged(spans: list[tuple[int, int]]) -> None:
 
 
 def test_a_pause_stops_an_instance_and_nothing_else() -> None:
-    journal = simulated(Plan((Pause(10.5, 0, 5),), for_s=20), ticking, 2)
+    journal = simulated(Plan((Pause(10.5, 0, 5),), for_s=19.9), ticking, 2)
 
     assert times_s(journal, who="b1") == list(range(20))
     assert times_s(journal, who="a1") == [*range(11), 15.5, 16.5, 17.5, 18.5, 19.5]
@@ -263,7 +264,7 @@ def test_a_block_burns_time_in_one_turn_while_others_go_on() -> None:
             instance.journal("act", "task")
         await ticking(instance)
 
-    journal = simulated(Plan((Pause(3, 0, 1), Block(8.6, 0, 3)), for_s=13), boot, 2)
+    journal = simulated(Plan((Pause(3, 0, 1), Block(8.6, 0, 3)), for_s=12.9), boot, 2)
 
     assert times_s(journal, who="a1") == [7.5, 7.5, 8.5, 11.6, 12.6]
     assert times_s(journal, who="b1") == list(range(13))
@@ -382,7 +383,7 @@ def test_simulations_leave_no_files_and_no_objects() -> None:
     before = files(), sum(isinstance(each, Instance | asyncio.Task) for each in gc.get_objects())
 
     for seed in range(5):
-        assert broken(Plan.drawn(seed, for_s=60), 3, seed, boot, ask) == []
+        assert broken(drawn_plan(seed, for_s=60), 3, seed, boot, ask) == []
     del boot, ask
     gc.collect()
 
@@ -606,20 +607,20 @@ def test_who_waits_is_told_of_a_change_or_waits_to_the_end() -> None:
 
 def test_a_careful_coordinator_keeps_its_promises() -> None:
     hunt(range(SEEDS // 10), *toys())
-    hunt(range(SEEDS), *toys(), draw=lambda seed, number: Plan.drawn(seed, number, for_s=100, suspensions=3))
+    hunt(range(SEEDS), *toys(), draw=lambda seed, number: drawn_plan(seed, number, for_s=100, suspensions=3))
 
 
 def test_it_keeps_them_through_everything_else_too() -> None:
     everything: tuple[type[Fault], ...] = (Pause, Block, Crash, Cut, Outage)
-    hunt(range(SEEDS // 8), *toys(), draw=lambda seed, number: Plan.drawn(seed, number, faults=12, kinds=everything))
+    hunt(range(SEEDS // 8), *toys(), draw=lambda seed, number: drawn_plan(seed, number, faults=12, kinds=everything))
 
 
 def paused(seed: int, number: int) -> Plan:
-    return Plan.drawn(seed, number, faults=8, kinds=(Pause,), jumps=0, suspensions=0, for_s=150)
+    return drawn_plan(seed, number, faults=8, kinds=(Pause,), jumps=0, suspensions=0, for_s=150)
 
 
 def cut_off_with_wrong_clocks(seed: int, number: int) -> Plan:
-    plan = Plan.drawn(seed, number, faults=8, kinds=(Cut,), jumps=0, suspensions=0, for_s=150)
+    plan = drawn_plan(seed, number, faults=8, kinds=(Cut,), jumps=0, suspensions=0, for_s=150)
     return replace(plan, rates_ppm=(-100_000,) * number, store_ppm=100_000)
 
 
@@ -629,7 +630,7 @@ def set_again_and_again(_: int, __: int) -> Plan:
 
 CARELESS = [
     pytest.param(LEASE, paused, "acts by fence", 2, id="lease"),
-    pytest.param(HOLDER, Plan.drawn, "inside the suspended body", 2, id="holder"),
+    pytest.param(HOLDER, drawn_plan, "inside the suspended body", 2, id="holder"),
     pytest.param(CHALLENGE, cut_off_with_wrong_clocks, "acts by fence", 3, id="challenge"),
     pytest.param(GUARD, set_again_and_again, "acts by fence", 5, id="guard"),
 ]
@@ -659,7 +660,7 @@ def test_what_catches_the_careless_does_not_catch_the_careful(draw: Callable[[in
 
 
 def test_only_faults_that_matter_are_left() -> None:
-    plan = Plan.drawn(5, faults=20)
+    plan = drawn_plan(5, faults=20)
     wanted = set(plan.faults[3:12:4])
 
     small = shrink(plan, lambda each: wanted <= set(each.faults))

@@ -11,10 +11,10 @@ from kaiju_app._cluster.task import ClusterEntry
 from kaiju_app._core.clock import epoch_us
 from kaiju_app.errors import StoreUnavailable, SuspensionLost, TaskBusy, TaskSuspended, WrongState
 from kaiju_app.scheduler import Clock, ExecPolicy, LeaseTiming, Missed, OnLost, Scheduler, Scope, current_run
-from simulation.journal import Event
-from simulation.plan import Ask, us
+from kaiju_app.testing._cluster.instance import Instance
+from kaiju_app.testing._cluster.journal import Event
+from kaiju_app.testing._cluster.plan import Ask, us
 from simulation.scheduler import ACT_S, Program
-from simulation.world import Instance
 
 FROZEN_S = 0.1  # A body that wakes this late was frozen, and was not cancelled in time.
 

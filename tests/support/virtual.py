@@ -7,8 +7,8 @@ from typing import Any
 
 from kaiju_app import testing
 from kaiju_app._core.clock import utc
+from kaiju_app.testing._cluster.plan import EPOCH_US
 
-EPOCH_US = 1_800_000_000_000_000  # A Friday in 2027: any date would do.
 BOOTED_US = 5_000_000  # The steady clock when a test begins.
 
 

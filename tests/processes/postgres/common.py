@@ -6,10 +6,10 @@ challenge was not answered. The bounds are the promised ones; each slack has its
 
 from __future__ import annotations
 
+from kaiju_app.testing._cluster.journal import Entry
 from processes.fixtures import ASKED_AGAIN_S, Figures
 from processes.group import LEASE, local_gap, seconds, us
 from processes.hosts import Hosts
-from simulation.journal import Entry
 
 FAILOVER_S = LEASE.failover_s
 MISSED_S = LEASE.ttl_s + LEASE.grace_s  # A silent process is not considered dead before.

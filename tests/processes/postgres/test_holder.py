@@ -8,11 +8,11 @@ import signal
 import pytest
 
 from kaiju_app._core.clock import steady_us
+from kaiju_app.testing._cluster.journal import Entry
 from processes.fixtures import LONG, Figures, Make, taken_over
 from processes.group import LEASE, PATIENCE_S, seconds, us
 from processes.hosts import Hosts
 from processes.postgres.common import FAILOVER_S, MISSED_S, cut
-from simulation.journal import Entry
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 

@@ -53,6 +53,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-6
         self.slow_callback_duration = math.inf
         self.is_dead = False
+        # From Python 3.12 on, runs of a scheduler would start eagerly, and the journal would differ from that of 3.11.
+        self.set_task_factory(_plain_task)
 
     def time(self) -> float:
         return self._steady() / 1e6
@@ -107,6 +109,10 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def _write_to_self(self) -> None:
         if not self.is_dead:
             self._on_work()
+
+
+def _plain_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.Task(coro, loop=loop, **options)
 
 
 def discard(loop: SimulatedLoop, remains: Iterable[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Plans: the faults of a simulation as plain data, which can be drawn from a seed, shrunk, printed and replayed.
+"""Plans: the faults of a simulation as plain data.
 
 Faults are written in seconds, for people. The methods of a plan work in microseconds of real time, which only the
 simulation knows. They are pure functions of the plan, so that the checks can use them as well.
@@ -6,17 +6,17 @@ simulation knows. They are pure functions of the plan, so that the checks can us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
-from random import Random
 
-from support.virtual import EPOCH_US
+from .network import RELIABLE, Network
 
 Span = tuple[int, int]
 """Start (included) and end (excluded), in microseconds of real time."""
 
 MILLION = 1_000_000
+EPOCH_US = 1_800_000_000_000_000  # When a simulation begins: a Friday in 2027; any date would do.
 
 
 def us(seconds: float) -> int:
@@ -99,38 +99,6 @@ Fault = Pause | Block | Crash | Cut | Outage | Jump | Loss | Ask
 
 
 @dataclass(frozen=True)
-class Network:
-    """What can happen to messages. Shares are between 0 and 1.
-
-    Args:
-        latency_s: Least and greatest time of one way.
-        lost: Share of requests that never arrive.
-        lost_answers: Share of answers that never arrive.
-        late: Share of messages that take up to *late_s* longer; short delays are more likely.
-        duplicated: Share of requests that are executed again, up to *late_s* later. The first answer to arrive counts.
-        lost_hints: Share of change notifications that never arrive.
-        impatient: Share of calls that raise StoreUnavailable when no answer comes within *patience_s* (least and
-            greatest). The others wait until their caller gives up.
-        split: Send only ``scan`` and ``swap`` as messages and build every other call from them. Otherwise every call
-            is one message.
-    """
-
-    latency_s: tuple[float, float] = (0.0005, 0.005)
-    lost: float = 0.01
-    lost_answers: float = 0.005
-    late: float = 0.025
-    late_s: float = 40.0
-    duplicated: float = 0.003
-    lost_hints: float = 0.05
-    impatient: float = 0.5
-    patience_s: tuple[float, float] = (1.0, 8.0)
-    split: bool = False
-
-
-RELIABLE = Network(lost=0.0, lost_answers=0.0, late=0.0, duplicated=0.0, lost_hints=0.0)
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything that happens to the instances, except to messages, whose fate is drawn when they are sent.
 
@@ -145,53 +113,6 @@ class Plan:
     store_ppm: int = 0
     network: Network = RELIABLE
     for_s: float = 300.0
-
-    @classmethod
-    def drawn(
-        cls,
-        seed: int,
-        instances: int = 3,
-        *,
-        for_s: float = 300.0,
-        faults: int = 6,
-        jumps: int | None = None,
-        suspensions: int = 5,
-        kinds: Sequence[type[Fault]] = (Pause, Crash, Cut),
-        tasks: Sequence[str] = ("task",),
-        network: Network | None = None,
-    ) -> Plan:
-        """Return the plan of *seed*. With *jumps* None, the number of clock jumps is drawn from 0, 1 and 3."""
-        rng = Random(f"plan {seed}")
-
-        def drawn(low: float, high: float) -> float:
-            return round(rng.uniform(low, high), 3)
-
-        def fault(kind: type[Fault]) -> Fault:
-            at, place = drawn(1, for_s), rng.randrange(instances)
-            if kind is Pause:
-                return Pause(at, place, drawn(3, 60))
-            if kind is Block:
-                return Block(at, place, drawn(1, 30))
-            if kind is Crash:
-                return Crash(at, place, drawn(0.5, 30))
-            if kind is Cut:
-                return Cut(at, place, drawn(3, 40), rng.choice(("both", "both", "there", "back")))
-            if kind is Outage:
-                return Outage(at, drawn(1, 40), rng.choice(("refuses", "silent", "stalls")))
-            return Jump(at, drawn(-30, 0) if rng.random() < 0.5 else round(3600 * rng.random() ** 3, 3))
-
-        found: list[Fault] = [fault(rng.choice(kinds)) for _ in range(faults)]
-        found += [fault(Jump) for _ in range(rng.choice((0, 1, 3)) if jumps is None else jumps)]
-        for _ in range(suspensions):
-            at, place = drawn(1, for_s), rng.randrange(instances)
-            found.append(Ask(at, place, "suspend", rng.choice(tasks), drawn(0.5, 20)))
-        return cls(
-            tuple(sorted(found, key=lambda each: each.at_s)),
-            tuple(rng.randint(-20_000, 20_000) for _ in range(instances)),
-            rng.randint(-20_000, 20_000),
-            replace(Network(), split=rng.random() < 0.5) if network is None else network,
-            for_s,
-        )
 
     # --- clocks ---
 

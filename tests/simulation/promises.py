@@ -1,4 +1,4 @@
-"""The journal of simulated instances, and the checks that it shows no broken promise.
+"""The checks that the journal of a simulation shows no broken promise.
 
 Bodies write what they do, and the store writes what it changed. Each line has the real time, which neither of them can
 know. The checks know only what is promised to users, and nothing of how a coordinator works.
@@ -11,64 +11,11 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
 
 from kaiju_app._core.model import Outcome
 from kaiju_app.stores._record import LedgerRow
-from simulation.plan import MILLION, Plan, Span, inside, merged, us
-
-Event = Literal[
-    # A body begins, acts now and then, and ends. The note "manual" means that run_now() asked for it.
-    "begin",
-    "act",
-    "end",
-    # A suspension is requested, its body begins, acts now and then, and ends. An end without a beginning: it gave up.
-    "suspend",
-    "suspended-begin",
-    "act-in-suspension",
-    "suspended-end",
-    # The store. "next" gives the next tick from now on. The note is "manual" or the key of a hold.
-    "claimed",
-    "challenged",
-    "finished",
-    "freed",
-    "forgotten",
-    "next",
-    "held",
-    "unheld",
-    # The simulation.
-    "boot",
-    "crash",
-]
-
-
-class Entry(NamedTuple):
-    """One line of the journal.
-
-    Attributes:
-        at: Real time, in microseconds.
-        store: What the store's clock showed then.
-        thaw: Written in the first turn of a loop after a pause or after blocking code. Only then may a body act before
-            its deadline is checked.
-    """
-
-    at: int
-    who: str
-    event: Event
-    task: str = ""
-    fence: int = 0
-    tick: int = 0
-    take: int = 0
-    note: str = ""
-    store: int = 0
-    thaw: bool = False
-
-    def __str__(self) -> str:
-        facts = [self.event, self.task, self.note, "(thaw)" if self.thaw else ""]
-        facts += [f"fence {self.fence}"] if self.fence else []
-        facts += [f"tick {(self.tick - self.store) / MILLION:+.3f} s, take {self.take}"] if self.tick else []
-        return f"{self.at / MILLION:12.6f} {self.who:<5} " + " ".join(fact for fact in facts if fact)
-
+from kaiju_app.testing._cluster.journal import Entry, Event
+from kaiju_app.testing._cluster.plan import MILLION, Plan, Span, inside, merged, us
 
 SOON_S = 5.0
 

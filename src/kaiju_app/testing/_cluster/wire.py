@@ -3,90 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from kaiju_app._core.ledger_query import LedgerQuery
 from kaiju_app.errors import StoreUnavailable
-from kaiju_app.stores import MemoryStore, Store
+from kaiju_app.stores import Store
 from kaiju_app.stores._answers import ChangeResult, Claimed, FinishRequest, LedgerPage, Life, Renewed, Snapshot
 from kaiju_app.stores._answers import Instance as Heard
 from kaiju_app.stores._cas import Transition
 from kaiju_app.stores._record import LedgerRow, TaskRecord
 from kaiju_app.stores._selection import ClaimQuery
 from kaiju_app.stores._transitions import Refusal
-from simulation.plan import MILLION, Network, Plan, Span, inside, us
+
+from .network import Delivery, draw_delivery
+from .plan import MILLION, Plan, Span, inside, us
+from .store import SharedStore, at_once
 
 if TYPE_CHECKING:
-    from simulation import Instance
-
-T = TypeVar("T")
-
-
-def at_once(job: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that must not wait for anything, and return its result."""
-    try:
-        job.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    job.close()
-    raise AssertionError("the store awaited something, so its call was not atomic")
-
-
-class SharedStore(MemoryStore):
-    """The store itself. Calls *changed* for every change, at the instant of the change."""
-
-    def __init__(
-        self, clock: Callable[[], int], changed: Callable[[TaskRecord | None, TaskRecord | None], None]
-    ) -> None:
-        super().__init__(clock, history=sys.maxsize)  # The checks need all rows.
-        self._changed = changed
-
-    def lose(self) -> None:
-        """Lose all records, and what is known of instances."""
-        self._records.clear()
-        self._instances.clear()
-
-    async def swap(self, old: TaskRecord | None, new: TaskRecord | None, rows: Sequence[LedgerRow] = ()) -> bool:
-        done = await super().swap(old, new, rows)
-        if done:
-            self._changed(old, new)
-        return done
-
-
-class Delivery(NamedTuple):
-    """What happens to the messages of one call.
-
-    Drawn when the call is made, so that removing a fault elsewhere in the plan changes nothing here.
-    """
-
-    there: int | None
-    """Microseconds that the request takes; None if it is lost."""
-    again: int | None
-    """Microseconds from the request to its second execution; None if it is executed once."""
-    back: int | None
-    """Microseconds that the answer takes; None if it is lost."""
-    kept: bool
-    """A message that meets a cut arrives after its end, as with TCP; otherwise it is lost."""
-    patience_s: float | None
-    """Seconds after which the call raises StoreUnavailable; None if never."""
-
-
-def draw_delivery(rng: Random, network: Network) -> Delivery:
-    def way(lost: float) -> int | None:
-        gone, late, long = rng.random() < lost, rng.random() < network.late, rng.random()
-        delay = rng.uniform(*network.latency_s) + (network.late_s * long * long if late else 0)
-        return None if gone else us(delay)
-
-    there, back = way(network.lost), way(network.lost_answers)
-    duplicated, again, kept = rng.random() < network.duplicated, rng.random(), rng.random() < 0.5
-    impatient, patience = rng.random() < network.impatient, rng.uniform(*network.patience_s)
-    repeated = us(network.late_s * again * again) if duplicated else None
-    return Delivery(there, repeated, back, kept, patience if impatient else None)
+    from .instance import Instance
 
 
 class Wire(Store):
@@ -202,10 +139,10 @@ class Wire(Store):
         if self._hinted or not self._waiting:
             return
         drawn = draw_delivery(self._rng, self._plan.network)
-        arrival = self._arrival(drawn.back, "back", drawn.kept, self._instance.simulation.now)
+        arrival = self._arrival(drawn.back, "back", drawn.kept, self._instance.world.now)
         if arrival is not None and self._rng.random() >= self._plan.network.lost_hints:
             self._hinted = True
-            self._instance.simulation.at(arrival, self._hint)
+            self._instance.world.at(arrival, self._hint, self._rng.random())
 
     def _hint(self) -> None:
         self._hinted = False
@@ -224,9 +161,9 @@ class Wire(Store):
         execute = partial(self._execute, future, drawn, method, args, options)
         arrival = self._arrival(drawn.there, "there", drawn.kept, instance.now())
         if arrival is not None and not instance.has_crashed:
-            instance.simulation.at(arrival, execute)
+            instance.world.at(arrival, execute, self._rng.random())
             if drawn.again is not None:
-                instance.simulation.at(arrival + drawn.again, execute)
+                instance.world.at(arrival + drawn.again, execute, self._rng.random())
         if drawn.patience_s is None:
             return await future
         error = self._unavailable(f"no answer for {drawn.patience_s:.1f} s")
@@ -239,15 +176,16 @@ class Wire(Store):
     def _execute(
         self, future: asyncio.Future[Any], drawn: Delivery, method: str, args: Any, options: dict[str, Any]
     ) -> None:
-        simulation = self._instance.simulation
-        down = outage_at(self._plan, simulation.now)
+        world = self._instance.world
+        down = outage_at(self._plan, world.now)
         result: Any = None
         error: Exception | None = None
         if down is not None:
             _, end, how = down
             if how == "stalls":
                 execute = partial(self._execute, future, drawn, method, args, options)
-                simulation.at(end + us(self._rng.uniform(*self._plan.network.latency_s)), execute)
+                delay = us(self._rng.uniform(*self._plan.network.latency_s))
+                world.at(end + delay, execute, self._rng.random())
             if how != "refuses":
                 return
             error = self._unavailable("it is down")
@@ -256,9 +194,10 @@ class Wire(Store):
                 result = at_once(getattr(self._shared, method)(*args, **options))
             except Exception as exc:  # The request was invalid: the caller gets the error.
                 error = exc
-        arrival = self._arrival(drawn.back, "back", drawn.kept, simulation.now)
+        arrival = self._arrival(drawn.back, "back", drawn.kept, world.now)
         if arrival is not None:
-            simulation.at(arrival, partial(self._instance.deliver, _answer, future, result, error))
+            deliver = partial(self._instance.deliver, _answer, future, result, error)
+            world.at(arrival, deliver, self._rng.random())
 
     def _arrival(self, delay: int | None, way: str, kept: bool, now: int) -> int | None:
         if delay is None:
