@@ -170,7 +170,7 @@ async def test_a_database_that_is_a_step_behind_takes_that_step_only(
     """Unless a part was dropped: to repeat a step takes strong locks for nothing, which the others would wait for."""
     await (await opened(database)).close()
     async with connected(database) as connection:
-        await connection.execute("DROP TABLE kaiju_note; UPDATE kaiju_schema SET version = 4")
+        await connection.execute("ALTER TABLE kaiju_run DROP COLUMN held_by; UPDATE kaiju_schema SET version = 5")
         if dropped:
             await connection.execute(f"DROP TABLE {dropped}")
     taken_steps: list[list[str]] = []
@@ -182,7 +182,7 @@ async def test_a_database_that_is_a_step_behind_takes_that_step_only(
     monkeypatch.setattr(_schema, "missing_steps", noted)
     await opened(database)
 
-    assert [len(each) for each in taken_steps] == [1 if dropped is None else 5]
+    assert [len(each) for each in taken_steps] == [1 if dropped is None else 6]
     async with connected(database) as connection:
         for table in ("kaiju_note", "kaiju_life"):
             assert 0 == await connection.fetchval(f"SELECT count(*) FROM {table}")

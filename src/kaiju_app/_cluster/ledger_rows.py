@@ -5,18 +5,18 @@ from __future__ import annotations
 from kaiju_app._core.model import Outcome, Reason, Run
 from kaiju_app._engine.ledger import CODES, UNSET, RunRecord
 from kaiju_app._engine.spec import TaskSpec
-from kaiju_app.stores._record import LedgerRow, scheduler_of
+from kaiju_app.stores._record import LedgerRow, TaskRecord, scheduler_of
 from kaiju_app.triggers._timeline import Timeline
 
 from .policy import SkippedTicks
 from .result_codec import result_from_text
 
 
-def row_of(name: str, kept: RunRecord, me: str, result: str | None) -> LedgerRow:
-    """Return the row for a run of the task *name* on the instance *me*, with its *result* as JSON text."""
+def row_of(claimed: TaskRecord, kept: RunRecord, me: str, result: str | None) -> LedgerRow:
+    """Return the row for a run of what was *claimed* by the instance *me*, with its *result* as JSON text."""
     offset, reason = kept.offset, kept.reason
     return LedgerRow(
-        name,
+        claimed.name,
         kept.first + offset,
         kept.delivery,
         kept.first + offset,
@@ -32,6 +32,7 @@ def row_of(name: str, kept: RunRecord, me: str, result: str | None) -> LedgerRow
         instance=me,
         jitter=kept.jitter,
         result=result,
+        held_by=claimed.delayed_by,
     )
 
 

@@ -240,7 +240,7 @@ class ClusterRuns:
         is_again = runs_again(outcome, reason, task.on_lost, manual=run.kind is Kind.MANUAL)
         kept = record_of(run, Outcome.LOST if is_again else outcome, reason, exc, now)
         kept, result = self._result(task, kept)
-        row = row_of(task.name, kept, self._me, result)
+        row = row_of(claim.record, kept, self._me, result)
         task.claim = task.skipped = None
         self._running.pop(claim, None)
         if run.task is not None:  # Its end is known: the callback would take a turn of the loop.

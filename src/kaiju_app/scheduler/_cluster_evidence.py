@@ -16,7 +16,7 @@ from kaiju_app._engine.engine import Engine
 from kaiju_app._engine.options import DEFAULT_CATCHUP_S, make_spec
 from kaiju_app._engine.spec import TaskSpec
 from kaiju_app.stores._answers import Life
-from kaiju_app.stores._record import TaskRecord, scheduler_of, true_holds
+from kaiju_app.stores._record import LedgerRow, TaskRecord, holds_in, scheduler_of, true_holds
 from kaiju_app.triggers._timeline import timeline_of
 
 from ._evidence import Evidence, InProgress, Ticks
@@ -44,7 +44,12 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
     lives = await client.call_or_raise("lives", client.store.lives(), "when instances were heard of")
     question = client.store.instances(3 * client.lease.poll)
     alive = {each.id for each in await client.call_or_raise("instances", question, "which instances are alive")}
-    upsets = [*_absences(lives, seen.now), *_holds(name, record, seen.now), *_of_others(name, lives, alive, engine)]
+    upsets = [
+        *_absences(lives, seen.now),
+        *_holds(name, record, seen.now),
+        *_held(name, record, page.rows),
+        *_of_others(name, lives, alive, engine),
+    ]
     upsets += [each for each in engine.upsets.of(name) if each.kind in SEEN_HERE]
     if client.degraded_since is not None:
         upsets.append(Upset(UpsetKind.STORE, client.answered_at + engine.offset, None))
@@ -91,6 +96,13 @@ def _holds(name: str, record: TaskRecord | None, now: int) -> list[Upset]:
         Upset(UpsetKind.HELD, now if held.since is None else held.since, None, name, held.describe(key))
         for key, held in holds.items()
     ]
+
+
+def _held(name: str, record: TaskRecord | None, rows: Sequence[LedgerRow]) -> list[Upset]:
+    """Return the holds of a task that are over and have delayed a tick."""
+    delayed_by = [row.held_by for row in rows] + [None if record is None else record.delayed_by]
+    told = {held for each in delayed_by if each is not None for held in holds_in(each)}
+    return [Upset(UpsetKind.HELD, since, until, name, who) for who, since, until in sorted(told)]
 
 
 def _absences(lives: Sequence[Life], now: int) -> list[Upset]:

@@ -162,8 +162,9 @@ def storable_row(row: LedgerRow) -> LedgerRow:
     """Return *row* with texts that any database can store: those that people write are ``shortened()``, too."""
     error = row.error and storable(shortened(row.error))
     result = row.result and storable(row.result)  # JSON remains JSON, and has a limit of its own.
-    is_storable = (error, result) == (row.error, row.result)
-    return row if is_storable else row._replace(error=error, result=result)
+    held_by = row.held_by and storable(row.held_by)
+    is_storable = (error, result, held_by) == (row.error, row.result, row.held_by)
+    return row if is_storable else row._replace(error=error, result=result, held_by=held_by)
 
 
 def storable_hold(hold: StoredHold) -> StoredHold:

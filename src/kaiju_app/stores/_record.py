@@ -6,14 +6,19 @@ read; nothing in them can be executed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from kaiju_app._core.clock import utc
+from kaiju_app._core.clock import epoch_us, utc
 from kaiju_app._core.ledger_query import Ending, Place
 
 T = TypeVar("T")
 
+TIME = r"(\d{4}-\d\d-\d\dT[\d:.]+\+00:00)"
+HELD = re.compile(rf"(.+?) from {TIME} to {TIME}(?:, |$)", re.DOTALL)
 END = "#end of "  # The fence of a run follows. Like a pause it belongs to no instance.
 
 
@@ -83,8 +88,19 @@ class StoredHold(NamedTuple):
         text = f"{self.holder}{where} ({self.reason})" if self.reason else f"{self.holder}{where}"
         if until is None or self.since is None:
             return text[:most]
-        span = " from {} to {}".format(*(utc(each).isoformat(timespec="seconds") for each in (self.since, until)))
+        span = f" from {_shown(self.since)} to {_shown(until)}"
         return (text if most is None else text[: most - len(span)]) + span
+
+
+def _shown(moment: int) -> str:
+    return utc(moment).isoformat(timespec="milliseconds" if moment % 1_000_000 >= 1_000 else "seconds")
+
+
+def holds_in(described: str) -> Iterator[tuple[str, int, int]]:
+    """Yield who held a task, from when and until when, of holds *described* with when they ended, joined by commas."""
+    for who, since, until in HELD.findall(described):
+        with suppress(ValueError, OverflowError):
+            yield who, epoch_us(datetime.fromisoformat(since)), epoch_us(datetime.fromisoformat(until))
 
 
 NO_HOLDS: Mapping[str, StoredHold] = {}
@@ -153,6 +169,11 @@ class TaskRecord(NamedTuple):
         return self.manual_at if self.manual and self.manual_at is not None else self.next_due
 
     @property
+    def delayed_by(self) -> str | None:
+        """Who held the task when the tick of the claim was due; None if nobody did."""
+        return None if self.manual else self.held_back_by
+
+    @property
     def delivery(self) -> int:
         """How many times the tick of the claim has been claimed, this time included."""
         return self.manual_claims if self.manual else self.claims
@@ -169,6 +190,7 @@ class LedgerRow(NamedTuple):
         outcome: The value of an ``Outcome``; ``reason`` is the value of a ``Reason``.
         started_at: None for skipped ticks.
         result: What the function returned, as JSON text; None if that is not kept.
+        held_by: Of a run, who held the task when its tick was due, as ``TaskRecord.held_back_by``.
     """
 
     name: str
@@ -188,6 +210,7 @@ class LedgerRow(NamedTuple):
     instance: str | None = None
     jitter: int = 0
     result: str | None = None
+    held_by: str | None = None
 
     @property
     def place(self) -> Place:

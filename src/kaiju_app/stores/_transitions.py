@@ -245,6 +245,7 @@ def lost(old: TaskRecord, now: int, reason: Reason | None = None) -> LedgerRow:
         fence=old.fence,
         instance=old.owner,
         jitter=old.tick_due - old.tick,
+        held_by=old.delayed_by,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -80,6 +81,33 @@ async def test_a_hold_is_told_with_who_and_when(made: Made) -> None:
         assert "is due, and waits because the task was held by pause() on" in held
         assert held.endswith(f"{here} (deploy) since 08:00:13Z.")
         assert f"was skipped (suspended): held by pause() on {here} (deploy) from 2027-01-15T08:00:13+00:00 to " in over
+
+
+@pytest.mark.parametrize("how", ["pause", "suspend"])
+async def test_a_run_was_late_because_of_a_hold_that_is_over(made: Made, how: str) -> None:
+    """Any instance tells it, during the run and after it, also when those who held and ran the task are gone."""
+    a, b, c = made(), made(), made()
+    task = share(a, Journal(4).body("a"), 60)
+    async with started(a, b):
+        await asyncio.sleep(58)
+        if how == "pause":
+            await task.pause("deploy", for_s=9)
+        else:
+            async with task.suspend("deploy"):
+                await asyncio.sleep(9)
+        await asyncio.sleep(10.5 if how == "pause" else 1.5)
+        during = await told(b, 60)
+        await asyncio.sleep(6)
+    async with c:
+        found = await c.explain("job", moment(60))
+
+    here = a.json_repr()["instance"]
+    assert "is running, since 08:01:12" in during
+    assert (found.fate, [cause.kind for cause in found.causes]) == (Fate.RAN, [CauseKind.HELD])
+    for each in (during, str(found)):
+        assert re.search(
+            rf" s late, because the task was held by {how}\(\).* on {here} \(deploy\) from 08:01:03Z to 08:01:12", each
+        ), each
 
 
 async def test_no_instance_was_there(made: Made) -> None:
@@ -315,8 +343,8 @@ async def explained(
     await asyncio.sleep(0.5)
     newcomer = Scheduler(store, clock=loop.virtual_clock)
     await newcomer.start()
-    # Of a hold that is over only skipped ticks tell, and of a block only what was late by at least a second.
-    is_told = {what for what, _ in steps}.isdisjoint(("pause", "suspend", "block", "sleep of the machine"))
+    # Of a block only what was late by at least a second tells.
+    is_told = {what for what, _ in steps}.isdisjoint(("block", "sleep of the machine"))
     last = (loop.virtual_clock.wall() - EPOCH_US) // 1_000_000 - 5
     for second in range(0, last + 20, 10):
         found = await b.explain("job", moment(second))

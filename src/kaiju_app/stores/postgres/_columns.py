@@ -11,7 +11,8 @@ from kaiju_app.stores._codec import record_to_json_values, row_columns, rows_to_
 from kaiju_app.stores._record import LedgerRow, TaskRecord
 from kaiju_app.stores._transitions import wakes_waiters
 
-TEXTS = frozenset({"name", "outcome", "reason", "error", "instance", "result"})  # The columns of rows that are texts.
+# The columns of rows that are texts.
+TEXTS = frozenset({"name", "outcome", "reason", "error", "instance", "result", "held_by"})
 
 
 def swap_columns(app: str, old: TaskRecord | None, new: TaskRecord | None, rows: Sequence[LedgerRow]) -> dict[str, Any]:

@@ -62,12 +62,12 @@ WITH wanted AS MATERIALIZED (
 ), kept AS (
     INSERT INTO kaiju_run (
         app, name, first_tick, jitter, manual, delivery, last_tick, count, more, outcome, reason, error, started_at,
-        finished_at, attempts, fence, instance, result
+        finished_at, attempts, fence, instance, result, held_by
     )
     SELECT
         :app, row.name, row.first_tick, row.jitter, row.manual, row.delivery, row.last_tick, row.count, row.more,
         row.outcome, row.reason, row.error, row.started_at, row.finished_at, row.attempts, row.fence, row.instance,
-        row.result
+        row.result, row.held_by
     FROM done, json_populate_recordset(NULL::kaiju_run, done.rows) AS row
     ON CONFLICT DO NOTHING
 )
@@ -227,22 +227,23 @@ WITH wanted AS MATERIALIZED (
 ), kept AS (
     INSERT INTO kaiju_run (
         app, name, first_tick, jitter, manual, delivery, last_tick, count, more, outcome, reason, error, started_at,
-        finished_at, attempts, fence, instance, result
+        finished_at, attempts, fence, instance, result, held_by
     )
     SELECT
         :app, row.name, row.first_tick, row.jitter, row.manual, row.delivery, row.last_tick, row.count, row.more,
         row.outcome, row.reason, row.error, row.started_at, row.finished_at, row.attempts, row.fence, row.instance,
-        row.result
+        row.result, row.held_by
     FROM judged JOIN unnest(
         :row_places::text::bigint[], :row_name::text::text[], :row_first_tick::text::bigint[],
         :row_jitter::text::bigint[], :row_manual::text::boolean[], :row_delivery::text::integer[],
         :row_last_tick::text::bigint[], :row_count::text::bigint[], :row_more::text::boolean[],
         :row_outcome::text::text[], :row_reason::text::text[], :row_error::text::text[],
         :row_started_at::text::bigint[], :row_finished_at::text::bigint[], :row_attempts::text::integer[],
-        :row_fence::text::bigint[], :row_instance::text::text[], :row_result::text::text[]
+        :row_fence::text::bigint[], :row_instance::text::text[], :row_result::text::text[],
+        :row_held_by::text::text[]
     ) AS row (
         place, name, first_tick, jitter, manual, delivery, last_tick, count, more, outcome, reason, error, started_at,
-        finished_at, attempts, fence, instance, result
+        finished_at, attempts, fence, instance, result, held_by
     ) USING (place)
     WHERE judged.verdict = 'OK'
     ON CONFLICT DO NOTHING

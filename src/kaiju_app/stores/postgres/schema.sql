@@ -82,3 +82,6 @@ CREATE TABLE kaiju_note (
     note text NOT NULL,
     PRIMARY KEY (app, id)
 );
+
+-- name: 6
+ALTER TABLE kaiju_run ADD COLUMN held_by text;

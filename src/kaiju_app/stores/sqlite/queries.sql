@@ -97,7 +97,7 @@ DELETE FROM kaiju_task WHERE app = :app AND name = :name AND rev = :old_rev;
 -- name: keep
 INSERT INTO kaiju_run (
     app, name, first_tick, jitter, manual, delivery, last_tick, count, more, outcome, reason, error, started_at,
-    finished_at, attempts, fence, instance, result
+    finished_at, attempts, fence, instance, result, held_by
 )
 SELECT
     :app, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[15]'),
@@ -105,7 +105,7 @@ SELECT
     json_extract(value, '$[4]'), json_extract(value, '$[9]'), json_extract(value, '$[5]'),
     json_extract(value, '$[6]'), json_extract(value, '$[10]'), json_extract(value, '$[8]'),
     json_extract(value, '$[7]'), json_extract(value, '$[12]'), json_extract(value, '$[13]'),
-    json_extract(value, '$[14]'), json_extract(value, '$[16]')
+    json_extract(value, '$[14]'), json_extract(value, '$[16]'), json_extract(value, '$[17]')
 FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING;
 
 -- name: trim

@@ -84,3 +84,6 @@ CREATE TABLE kaiju_note (
     note TEXT NOT NULL,
     PRIMARY KEY (app, id)
 ) WITHOUT ROWID;
+
+-- name: 6
+ALTER TABLE kaiju_run ADD COLUMN held_by TEXT;
