@@ -170,7 +170,7 @@ async def test_a_database_that_is_a_step_behind_takes_that_step_only(
     """Unless a part was dropped: to repeat a step takes strong locks for nothing, which the others would wait for."""
     await (await opened(database)).close()
     async with connected(database) as connection:
-        await connection.execute("ALTER TABLE kaiju_run DROP COLUMN held_by; UPDATE kaiju_schema SET version = 5")
+        await connection.execute("DROP INDEX kaiju_life_seen; UPDATE kaiju_schema SET version = 6")
         if dropped:
             await connection.execute(f"DROP TABLE {dropped}")
     taken_steps: list[list[str]] = []
@@ -182,10 +182,29 @@ async def test_a_database_that_is_a_step_behind_takes_that_step_only(
     monkeypatch.setattr(_schema, "missing_steps", noted)
     await opened(database)
 
-    assert [len(each) for each in taken_steps] == [1 if dropped is None else 6]
+    assert [len(each) for each in taken_steps] == [1 if dropped is None else 7]
     async with connected(database) as connection:
         for table in ("kaiju_note", "kaiju_life"):
             assert 0 == await connection.fetchval(f"SELECT count(*) FROM {table}")
+
+
+@pytest.mark.parametrize("table", ["kaiju_task", "kaiju_run", "kaiju_instance", "kaiju_life", "kaiju_note"])
+async def test_a_table_that_is_dropped_is_made_again(database: str, opened: Opened, table: str) -> None:
+    store = await opened(database)
+    await add(store, "task")
+    async with connected(database) as connection:
+        await connection.execute(f"DROP TABLE {table}")
+
+    async def use() -> None:
+        await store.heartbeat(ME, "{}", TTL)
+        await store.note(ME, "[]")
+        await store.lives()
+        await store.history("task", 1)
+        await store.scan()
+
+    with pytest.raises(StoreUnavailable, match=table):
+        await use()
+    await use()
 
 
 async def test_steps_are_taken_where_the_tables_are(

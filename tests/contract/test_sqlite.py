@@ -631,7 +631,7 @@ async def test_an_older_file_takes_the_steps_that_are_missing_or_none(
 
 async def test_a_file_that_is_a_step_behind_takes_that_step_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = _connection.SCHEMA
-    monkeypatch.setattr(_connection, "SCHEMA", {number: schema[number] for number in "12345"})
+    monkeypatch.setattr(_connection, "SCHEMA", {number: schema[number] for number in "123456"})
     monkeypatch.setattr(_connection, "MADE", made_by(_connection.SCHEMA))
     old = SqliteStore(path)
     await old.open()
@@ -647,7 +647,7 @@ async def test_a_file_that_is_a_step_behind_takes_that_step_only(path: Path, mon
     assert ["task"] == [each.name for each in (await store.scan()).records]
     await store.close()
 
-    assert [each.strip() for each in schema["6"].split(";")] == made
+    assert [each.strip() for each in schema["7"].split(";")] == made
 
 
 async def test_a_file_from_before_results_were_kept_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -697,6 +697,20 @@ async def test_a_page_of_the_ledger_reads_only_what_is_asked_for(path: Path, sto
     assert not [each for each in plans if "ORDER BY" in each], plans
     page = await store.runs(LedgerQuery(3, endings=frozenset([Ending("FAILED", None)]), below=Place(19_007)))
     assert [18_007, 17_007, 16_007] == [each.first_tick for each in page.rows]
+
+
+async def test_lives_around_a_span_are_found_by_an_index(path: Path, store: SqliteStore) -> None:
+    """Of the others no note is read: it may have 20 KB."""
+    with closing(sqlite3.connect(path)) as connection:
+        terms = {"app": "default", "since": 5, "until": 9, "most": 9}
+        plans = [each[3] for each in connection.execute(f"EXPLAIN QUERY PLAN {SQL['lives_near']}", terms)]
+
+    lives = [each for each in plans if "kaiju_life" in each]
+    assert 3 == len(
+        [each for each in lives if re.match(r"SEARCH kaiju_life USING COVERING INDEX kaiju_life_seen", each)]
+    )
+    assert len(lives) == 3, plans
+    assert [each for each in plans if each.startswith("SEARCH kaiju_note USING PRIMARY KEY (app=? AND id=?)")], plans
 
 
 async def test_a_lock_whose_file_was_removed_is_taken_again(path: Path, store: SqliteStore) -> None:

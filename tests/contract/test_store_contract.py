@@ -23,7 +23,16 @@ from kaiju_app._core.text import MARK, MOST_TEXT
 from kaiju_app.errors import InvalidArgument, StoreRefused, StoreUnavailable
 from kaiju_app.scheduler import Scheduler
 from kaiju_app.stores import MemoryStore, SqliteStore, Store, store_from_url
-from kaiju_app.stores._answers import Claimed, FinishRequest, Instance, LedgerPage, Life, Renewed, Snapshot
+from kaiju_app.stores._answers import (
+    Claimed,
+    FinishRequest,
+    Instance,
+    LedgerPage,
+    Life,
+    Renewed,
+    Snapshot,
+    lives_around,
+)
 from kaiju_app.stores._cas import MOST_CONFLICTS, Transition, simply
 from kaiju_app.stores._onlooker import Onlooker
 from kaiju_app.stores._record import LedgerRow, NextTick, StoredHold, TaskRecord, end_key
@@ -1387,6 +1396,25 @@ async def test_a_store_keeps_what_has_happened_to_an_instance_as_long_as_its_lif
     assert [""] == [each.note for each in await store.lives()]
     if not isinstance(store, MemoryStore):  # It belongs to one application as a whole.
         assert [""] == [each.note for each in await theirs.lives()]
+
+
+@real
+async def test_lives_around_a_span_are_those_in_it_and_next_to_it(store: Store, clock: Clock) -> None:
+    for number in range(6):  # Each lives for two seconds, the next one begins a second later.
+        clock.now = T0 + 3 * number * S
+        await store.heartbeat(f"{number}" * 32, "{}", TTL)
+        await store.note(f"{number}" * 32, f"[{number}]")
+        clock.now += 2 * S
+        await store.heartbeat(f"{number}" * 32, "{}", TTL)
+    lives = await store.lives()
+    for since in range(-2, 20):
+        for until in range(since, 20):
+            span = T0 + since * S, T0 + until * S
+            assert lives_around(lives, *span) == await store.lives_near(*span), (since, until)
+
+    found = [each.note for each in await store.lives_near(T0 + 7 * S, T0 + 9 * S)]
+    assert ["[1]", "[2]", "[3]", "[4]"] == found
+    assert ["[5]"] == [each.note for each in await store.lives_near(T0 + 99 * S, T0 + 99 * S)]
 
 
 # --- retention ---

@@ -83,6 +83,7 @@ IN_A_FILE = {
     "all rows are deleted": executed("; ".join(f"DELETE FROM {table}" for table in TABLES)),
     "the table is dropped": executed("DROP TABLE kaiju_task"),
     "the history is dropped": executed("DROP TABLE kaiju_run"),
+    "what instances told is dropped": executed("DROP TABLE kaiju_life; DROP TABLE kaiju_note"),
     "all tables are dropped": executed("; ".join(f"DROP TABLE {table}" for table in (*TABLES, "kaiju_schema"))),
     OLDER_COPY: executed(f"BEGIN IMMEDIATE; {OLDER}; COMMIT"),
 }
@@ -116,6 +117,7 @@ IN_A_DATABASE = {
     "the tables are truncated": f"TRUNCATE {', '.join(TABLES)}",
     "the table is dropped": "DROP TABLE kaiju_task",
     "the history is dropped": "DROP TABLE kaiju_run",
+    "what instances told is dropped": "DROP TABLE kaiju_life, kaiju_note",
     "all tables are dropped": f"DROP TABLE {', '.join(TABLES)}, kaiju_schema",
     "the schema is dropped": "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO public",
     OLDER_COPY: "BEGIN; "

@@ -16,6 +16,7 @@ from .notes import Notes
 from .store_client import REFUSED_RETRY, StoreClient
 from .timing import MAX_POLL_STRETCH
 
+REPEAT = 600_000_000  # What has happened is told again: somebody may have emptied or dropped the table.
 UNTOLD = (
     "store %s: the report on this instance failed, and is repeated every %d s: %s. "
     "If that goes on, check that the table kaiju_note exists, that this user may change it, and that nobody locks it"
@@ -42,6 +43,7 @@ class Heartbeat:
     next_at: int = 0
     _instances: list[Instance] = field(default_factory=list)
     _tell_at: int = 0
+    _repeat_at: int = 0
     _is_untold: bool = False
 
     async def run(self) -> None:
@@ -67,6 +69,9 @@ class Heartbeat:
         client = self._client
         if client.steady() < self._tell_at:
             return
+        if client.steady() >= self._repeat_at:
+            self._repeat_at = client.steady() + REPEAT
+            self._notes.repeat()
         news = self._notes.news(client.clock.at_least(client.steady()))
         if news is None:
             return

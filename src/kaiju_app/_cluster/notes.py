@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container
+from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
 
+from kaiju_app._core.clock import epoch_us
 from kaiju_app._core.upset import Upset, UpsetKind
 from kaiju_app._engine.upsets import UpsetLog
 from kaiju_app.stores._answers import Life
@@ -15,7 +17,8 @@ from kaiju_app.stores._record import scheduler_of
 MOST = 50  # Of the latest that are told, so that a note has less than 20 KB: whoever asks why reads those of all.
 MOST_CHARACTERS = 200
 TOLD = (UpsetKind.BLOCKED, UpsetKind.SLEPT, UpsetKind.CLOCK, UpsetKind.STORE, UpsetKind.DISABLED)
-TIME, NAME = {int, NoneType}, {str, NoneType}
+NAME = {str, NoneType}
+CALENDAR = range(epoch_us(datetime.min.replace(tzinfo=UTC)), epoch_us(datetime.max.replace(tzinfo=UTC)) + 1)
 LEAST_SHIFT = 100_000  # By less the clocks of two hosts differ, and an answer takes as long: it changes no reason.
 
 
@@ -57,6 +60,10 @@ class Notes:
         """Learn that the store has what ``news()`` has returned."""
         self._told, self._told_at = self._text, self._seen
 
+    def repeat(self) -> None:
+        """Have ``news()`` return again what was told."""
+        self._told, self._told_at = "[]", -1
+
     def _concerns(self, upset: Upset) -> bool:
         is_ours = upset.task is None or upset.task in self._tasks
         return is_ours and (upset.until is None or upset.until >= self._began)
@@ -77,10 +84,15 @@ def upsets_in(life: Life, *, is_alive: bool) -> list[Upset]:
             upset = Upset(UpsetKind(kind), since, until, task, who, scheduler_of(life.id))
         except (TypeError, ValueError):  # Of another version.
             continue
-        if not ({type(since), type(until)} <= TIME and {type(task), type(who)} <= NAME):
+        if not (_is_time(since) and _is_time(until) and {type(task), type(who)} <= NAME):
             continue
         found.append(upset if is_alive or until is not None else upset._replace(until=life.seen_at))
     return found
+
+
+def _is_time(told: object) -> bool:
+    """Return whether it is a time that can be shown, or None."""
+    return told is None or (type(told) is int and told in CALENDAR)
 
 
 def _read(note: str) -> list[Any]:

@@ -89,7 +89,7 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
         upcoming.append(_upcoming(task, max(since, now), until) if span.now <= span.until else [])
         drawing.drawn.size = _size(task, len(upcoming[-1]))
         drawing.drawn.bands = _bands(task, span, kept_off)
-    upsets, lives = window.upsets_of(api.scheduler, ""), await _lives(api, seen)
+    upsets, lives = window.upsets_of(api.scheduler, ""), await _lives(api, seen, span)
     lines = await lines_of(span.since, span.until, upsets, lives, _zones(tasks))
     written_lines = [each.model_dump_json() for each in lines]
     room = MOST_BYTES - FOR_THE_REST - sum(len(each.encode()) + 1 for each in written_lines)
@@ -150,10 +150,10 @@ async def _add_stored(
     return None
 
 
-async def _lives(api: Api, seen: Seen) -> list[Life]:
+async def _lives(api: Api, seen: Seen, span: Window) -> list[Life]:
     alive = {each["id"] for each in seen.instances}
     try:
-        lives = await window.lives_of(api.scheduler)
+        lives = await window.lives_of(api.scheduler, span.since, span.until)
     except (StoreUnavailable, WrongState):
         return []
     return [

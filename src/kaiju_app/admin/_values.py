@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import re
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from kaiju_app.stores._masking import HIDDEN
@@ -29,12 +31,15 @@ SECRET = re.compile(
 # A value is taken apart only if Python wrote its ``__repr__``: one that the application wrote may hide a secret.
 TEXTS: tuple[object, ...] = (str.__repr__, bytes.__repr__)
 DICTS: tuple[object, ...] = (dict.__repr__, OrderedDict.__repr__, defaultdict.__repr__, Counter.__repr__)
+PROXY: object = MappingProxyType.__repr__  # It writes its mapping by that one's own ``__repr__``.
+PAIR = 2
 BRACKETS: dict[object, tuple[str, str]] = {
     list.__repr__: ("[", "]"),
     tuple.__repr__: ("(", ")"),
     set.__repr__: ("{", "}"),
     frozenset.__repr__: ("{", "}"),
     deque.__repr__: ("[", "]"),
+    type({}.items()).__repr__: ("dict_items([", "])"),
 }
 NAMED_TUPLE = namedtuple("NAMED_TUPLE", ()).__repr__.__code__  # All named tuples share it.
 
@@ -86,9 +91,14 @@ def _text(value: Any, depth: int) -> str:
             return _part(repr(value[:LOOKED_AT]) + ("..." if len(value) > LOOKED_AT else ""))
         if written_by in BRACKETS:
             begin, end = BRACKETS[written_by]
+            if isinstance(value, (list, tuple)) and len(value) == PAIR and _is_secret(value[0]) and depth > 0:
+                return f"{begin}{_text(value[0], depth - 1)}, {HIDDEN}{end}"
             return begin + _listed((_text(each, depth - 1) for each in value), len(value), depth) + end
         if written_by in DICTS:
             return "{" + _listed((_item(key, each, depth) for key, each in value.items()), len(value), depth) + "}"
+        if written_by == PROXY:
+            [mapping] = gc.get_referents(value)
+            return f"mappingproxy({_text(mapping, depth)})"
         names = _fields_in_repr(kind)
         if names is not None:
             return f"{kind.__name__}({_fields(value, names, depth)})"

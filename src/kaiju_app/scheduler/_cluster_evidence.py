@@ -41,9 +41,11 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
     record = next(iter(seen.records), None)
     if record is None and page.oldest is None:
         return None
-    lives = await client.call_or_raise("lives", client.store.lives(), "when instances were heard of")
-    question = client.store.instances(3 * client.lease.poll)
-    alive = {each.id for each in await client.call_or_raise("instances", question, "which instances are alive")}
+    settling = round(cluster.timing.failover_s * 1e6)
+    near = client.store.lives_near(*_span(record, page.rows, at, settling))
+    lives = await client.call_or_raise("lives", near, "when instances were heard of")
+    recent = client.store.instances(3 * client.lease.poll)
+    alive = {each.id for each in await client.call_or_raise("instances", recent, "which instances are alive")}
     upsets = [
         *_absences(lives, seen.now),
         *_holds(name, record, seen.now),
@@ -68,8 +70,16 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
         shared=True,
         instance=engine.instance,
         instances=len({scheduler_of(each) for each in alive}),
-        settling=round(cluster.timing.failover_s * 1e6),
+        settling=settling,
     )
+
+
+def _span(record: TaskRecord | None, rows: Sequence[LedgerRow], at: int, settling: int) -> tuple[int, int]:
+    """Return from when to when something may have delayed the tick at the instant: until what became of it began."""
+    ends = [row.finished_at if row.started_at is None else row.started_at for row in rows]
+    if record is not None and record.claimed_at is not None:
+        ends.append(record.claimed_at)
+    return at - NEAR - settling, max([at, *ends]) + NEAR
 
 
 def _undecided(record: TaskRecord, now: int) -> int | None:

@@ -191,8 +191,8 @@ def _stored(row: LedgerRow) -> Ended:
     )
 
 
-async def lives_of(scheduler: Scheduler) -> list[tuple[str, int, int, list[Upset]]]:
-    """Return the instances that were heard of, each with when it began and when it was last heard of.
+async def lives_of(scheduler: Scheduler, since: int, until: int) -> list[tuple[str, int, int, list[Upset]]]:
+    """Return the instances that were heard of around a window, each with when it began and when it was last heard of.
 
     The fourth is what it has told of what happened to all its tasks; nothing of this instance, which knows that better.
 
@@ -204,7 +204,7 @@ async def lives_of(scheduler: Scheduler) -> list[tuple[str, int, int, list[Upset
     from kaiju_app.stores._record import scheduler_of
 
     client, me = _client(scheduler), scheduler._engine.instance
-    lives = await client.call_or_raise("lives", client.store.lives(), "when instances were heard of")
+    lives = await client.call_or_raise("lives", client.store.lives_near(since, until), "when instances were heard of")
     found = []
     for each in lives:
         instance = scheduler_of(each.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -130,3 +131,11 @@ class Life:
     began_at: int
     seen_at: int
     note: str = ""
+
+
+def lives_around(lives: Sequence[Life], since: int, until: int) -> list[Life]:
+    """Return those of *lives*, which are in the order of their ends, that met a span, and those next to it."""
+    before = [each for each in lives if each.seen_at < since][-1:]
+    inside = [each for each in lives if each.seen_at >= since and each.began_at <= until]
+    after = min((each for each in lives if each.began_at > until), key=lambda each: each.began_at, default=None)
+    return sorted([*before, *inside, *([] if after is None else [after])], key=lambda each: (each.seen_at, each.id))

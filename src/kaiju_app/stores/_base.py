@@ -11,7 +11,7 @@ from kaiju_app._core.ledger_query import LedgerQuery
 from kaiju_app._core.validate import duration_us, integer
 from kaiju_app.errors import InvalidArgument, StoreUnavailable, WrongState
 
-from ._answers import ChangeResult, Claimed, FinishRequest, Instance, LedgerPage, Life, Renewed, Snapshot
+from ._answers import ChangeResult, Claimed, FinishRequest, Instance, LedgerPage, Life, Renewed, Snapshot, lives_around
 from ._cas import (
     AT_ONCE_AGAIN,
     MOST_CONFLICTS,
@@ -253,6 +253,13 @@ class Store(ABC):
         """Return tasks that no instance has known for longer than *unseen_for*, and that none runs or holds."""
         seen = await self.scan()
         return [record.name for record in seen.records if is_forgettable(record, seen.now, unseen_for)][:limit]
+
+    async def lives_near(self, since: int, until: int) -> list[Life]:
+        """Return from when to when instances were heard of, by the time they were last, around a span of time.
+
+        Those that were heard of in it, the last one before it and the first one after it. Others are not read.
+        """
+        return lives_around(await self.lives(), since, until)
 
     async def guard(self, connection: object, claimed: TaskRecord) -> bool:
         """Lock the record of a claim until the user's transaction ends; return whether the claim still stands.

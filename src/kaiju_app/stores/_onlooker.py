@@ -74,6 +74,10 @@ class Onlooker(Store):
         """Return from when to when instances were heard of."""
         return await self._store.lives()
 
+    async def lives_near(self, since: int, until: int) -> list[Life]:
+        """Return from when to when instances were heard of: those around a span of time."""
+        return await self._store.lives_near(since, until)
+
     async def instances(self, ttl: int) -> list[Instance]:
         """Return the instances with a heartbeat within *ttl*."""
         return await self._store.instances(ttl)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import PurePosixPath
 from reprlib import recursive_repr
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -167,12 +168,39 @@ def test_an_inherited_repr_shows_no_more_fields_than_it_writes() -> None:
         Plain(password="hunter2"),
         OrderedDict(password="hunter2"),
         defaultdict(str, password="hunter2"),
+        MappingProxyType({"password": "hunter2"}),
+        MappingProxyType(OrderedDict(password="hunter2")),
+        [MappingProxyType(Plain(password="hunter2"))],
     ],
     ids=lambda each: str(type(each).__name__),
 )
 def test_secrets_in_any_dict_are_known_by_their_keys(value: object) -> None:
     assert ": ***}" in shown(value)
     assert "hunter2" not in shown(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([("password", "hunter2"), ("n", 1)], "[('password', ***), ('n', 1)]"),
+        ((("X-API-Key", "hunter2"),), "(('X-API-Key', ***))"),
+        ([["token", "hunter2"]], "[['token', ***]]"),
+        (("token", "hunter2"), "('token', ***)"),
+        ((b"Cookie", b"hunter2"), "(b'Cookie', ***)"),
+        ({"password": "hunter2"}.items(), "dict_items([('password', ***)])"),
+        ({"h": [("token", "hunter2")]}, "{'h': [('token', ***)]}"),
+        (("user", "me"), "('user', 'me')"),
+        (("token", "token", "token"), "('token', 'token', 'token')"),
+        ([[[["token", "hunter2"]]]], "[[[[...]]]]"),
+    ],
+)
+def test_secrets_in_pairs_are_known_by_the_first_of_them(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_a_proxy_shows_its_mapping_as_that_one_shows_itself() -> None:
+    assert shown(MappingProxyType({"n": 1})) == "mappingproxy({'n': 1})"
+    assert shown(MappingProxyType(HidingDict(word="hunter2"))) == "mappingproxy(***)"
 
 
 @pytest.mark.parametrize(

@@ -53,3 +53,25 @@ async def test_a_report_that_fails_is_repeated_after_a_minute_and_logged_once(ca
     now, store.refuses = 303 * S, True
     await heartbeat.run()
     assert caplog.text.count("report on this instance") == 2, "it is another failure"
+
+
+async def test_what_was_told_is_told_again_as_the_table_may_have_been_emptied() -> None:
+    now, upsets, store = 0, UpsetLog(), Refusing()
+    store.refuses = False
+    client = StoreClient(store, "1" * 32, LeaseTiming(), lambda: now)
+    heartbeat = Heartbeat(client, Neighbours("", "", {}, {}), Notes(upsets, {}, lambda: 0))
+    for second in range(0, 1_000, 2):
+        now = second * S
+        await heartbeat.run()
+    assert store.asked == 0, "nothing has happened"
+
+    upsets.note(UpsetKind.BLOCKED, 999 * S, 1_000 * S)
+    await heartbeat.run()
+    [life] = await store.lives()
+    await store.note(life.id, "")
+    for second in range(1_000, 1_600, 2):
+        now = second * S
+        await heartbeat.run()
+
+    assert [life.note] == [each.note for each in await store.lives()]
+    assert store.asked == 3

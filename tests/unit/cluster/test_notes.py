@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaiju_app._cluster.notes import MOST, MOST_CHARACTERS, Notes, upsets_in
+from kaiju_app._cluster.notes import CALENDAR, MOST, MOST_CHARACTERS, Notes, upsets_in
 from kaiju_app._core.upset import Upset, UpsetKind
 from kaiju_app._engine.upsets import UpsetLog
+from kaiju_app.scheduler._explain_causes import cause_of
 from kaiju_app.stores._answers import Life
 
 pytestmark = pytest.mark.pure
@@ -86,6 +87,9 @@ def test_a_note_is_small_whatever_happens() -> None:
         '[["loop blocked", 1, true, null, null]]',
         '[["loop blocked", [1], 2, null, null]]',
         '[["disabled", 1, null, 7, null]]',
+        '[["loop blocked", 1, 300000000000000000, null, null]]',
+        '[["loop blocked", -99999999999999999999, 2, null, null]]',
+        '[["clock set", 1e400, 2, null, null]]',
         '[["disabled", 1, null, null, {"name": "me"}]]',
     ],
 )
@@ -96,7 +100,15 @@ def test_what_another_version_tells_is_passed_over(note: str) -> None:
     assert [each.kind for each in read(mixed)] == [UpsetKind.BLOCKED]
 
 
-anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+anything = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**18), 10**18)
+    | st.floats()
+    | st.text()
+    | st.lists(st.integers(), max_size=2)
+)
 
 
 @given(st.sampled_from(UpsetKind), st.tuples(*[anything] * 4), st.booleans())
@@ -105,7 +117,8 @@ def test_what_is_read_can_be_asked_about_whatever_was_told(
 ) -> None:
     found = read(json.dumps([[kind, *told]]), is_alive=is_alive)
 
-    is_valid = [type(each) for each in told] in VALID
+    is_valid = [type(each) for each in told] in VALID and all(each is None or each in CALENDAR for each in told[:2])
     assert len(found) == is_valid
     for each in found:
         assert isinstance(each.covers(NOW), bool)
+        assert str(cause_of(each).json_repr())

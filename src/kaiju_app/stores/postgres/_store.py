@@ -264,6 +264,11 @@ class PostgresStore(Store):
         answer = await self._call("lives", most=LIVES_KEPT)
         return [Life(*each) for each in json.loads(answer["lives"] or "[]")]
 
+    async def lives_near(self, since: int, until: int) -> list[Life]:
+        """Return from when to when instances were heard of: those around a span of time."""
+        answer = await self._call("lives_near", since=since, until=until, most=LIVES_KEPT)
+        return [Life(*each) for each in json.loads(answer["lives"] or "[]")]
+
     async def note(self, me: str, text: str) -> bool:
         """Keep with the life of *me* what has happened to it; return True."""
         await self._call("note", me=me, note=storable(text))

@@ -12,7 +12,8 @@ SELECT
     current_setting('server_encoding') AS encoding, current_setting('default_transaction_isolation') AS isolation,
     to_regclass('kaiju_schema') IS NOT NULL AS known,
     to_regclass('kaiju_task') IS NOT NULL AND to_regclass('kaiju_run') IS NOT NULL
-        AND to_regclass('kaiju_instance') IS NOT NULL AS complete;
+        AND to_regclass('kaiju_instance') IS NOT NULL AND to_regclass('kaiju_life') IS NOT NULL
+        AND to_regclass('kaiju_note') IS NOT NULL AS complete;
 
 -- name: notify
 SELECT pg_notify('kaiju', :what);
@@ -344,6 +345,24 @@ SELECT json_agg(json_build_array(id, began_at, seen_at, note) ORDER BY seen_at, 
     SELECT id, began_at, seen_at, coalesce(note, '') AS note FROM kaiju_life LEFT JOIN kaiju_note USING (app, id)
     WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most
 ) AS latest;
+
+-- name: lives_near
+SELECT json_agg(json_build_array(near.id, began_at, seen_at, coalesce(note, '')) ORDER BY seen_at, near.id) AS lives
+FROM (
+    (
+        SELECT id, began_at, seen_at FROM kaiju_life
+        WHERE app = :app AND seen_at >= :since::bigint AND began_at <= :until::bigint
+        ORDER BY seen_at DESC, id DESC LIMIT :most
+    )
+    UNION (
+        SELECT id, began_at, seen_at FROM kaiju_life
+        WHERE app = :app AND seen_at < :since::bigint ORDER BY seen_at DESC LIMIT 1
+    )
+    UNION (
+        SELECT id, began_at, seen_at FROM kaiju_life
+        WHERE app = :app AND seen_at > :until::bigint AND began_at > :until::bigint ORDER BY began_at LIMIT 1
+    )
+) AS near LEFT JOIN kaiju_note ON kaiju_note.app = :app AND kaiju_note.id = near.id;
 
 -- name: note
 INSERT INTO kaiju_note VALUES (:app, :me, :note)

@@ -222,6 +222,10 @@ class SqliteRecords:
         """Return from when to when instances were heard of."""
         return [Life(*row) for row in self._execute("lives", most=LIVES_KEPT)][::-1]
 
+    def lives_near(self, since: int, until: int) -> list[Life]:
+        """Return from when to when instances were heard of: those around a span of time."""
+        return [Life(*row) for row in self._execute("lives_near", since=since, until=until, most=LIVES_KEPT)]
+
     def note(self, me: str, text: str) -> None:
         """Keep with the life of an instance what has happened to it."""
         self._execute("note", me=me, note=storable(text))

@@ -242,6 +242,10 @@ class SqliteStore(Store):
         """Return from when to when instances were heard of."""
         return await self._worker.call(lambda: self._read(lambda records: records.lives()))
 
+    async def lives_near(self, since: int, until: int) -> list[Life]:
+        """Return from when to when instances were heard of: those around a span of time."""
+        return await self._worker.call(lambda: self._read(lambda records: records.lives_near(since, until)))
+
     async def note(self, me: str, text: str) -> bool:
         """Keep with the life of *me* what has happened to it; return True."""
         await self._worker.call(lambda: self._write(lambda records: records.note(me, text)))

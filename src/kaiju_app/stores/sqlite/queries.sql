@@ -178,6 +178,23 @@ INSERT INTO kaiju_life VALUES (:app, :me, :now, :now) ON CONFLICT DO UPDATE SET 
 SELECT id, began_at, seen_at, coalesce(note, '') FROM kaiju_life LEFT JOIN kaiju_note USING (app, id)
 WHERE app = :app ORDER BY seen_at DESC, id DESC LIMIT :most;
 
+-- name: lives_near
+SELECT near.id, began_at, seen_at, coalesce(note, '') FROM (
+    SELECT * FROM (
+        SELECT id, began_at, seen_at FROM kaiju_life INDEXED BY kaiju_life_seen
+        WHERE app = :app AND seen_at >= :since AND began_at <= :until ORDER BY seen_at DESC, id DESC LIMIT :most
+    )
+    UNION SELECT * FROM (
+        SELECT id, began_at, seen_at FROM kaiju_life INDEXED BY kaiju_life_seen
+        WHERE app = :app AND seen_at < :since ORDER BY seen_at DESC LIMIT 1
+    )
+    UNION SELECT * FROM (
+        SELECT id, min(began_at), seen_at FROM kaiju_life INDEXED BY kaiju_life_seen
+        WHERE app = :app AND seen_at > :until AND began_at > :until
+    ) WHERE id IS NOT NULL
+) AS near LEFT JOIN kaiju_note ON app = :app AND kaiju_note.id = near.id
+ORDER BY seen_at, near.id;
+
 -- name: note
 INSERT INTO kaiju_note VALUES (:app, :me, :note) ON CONFLICT DO UPDATE SET note = excluded.note;
 

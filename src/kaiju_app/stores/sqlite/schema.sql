@@ -87,3 +87,6 @@ CREATE TABLE kaiju_note (
 
 -- name: 6
 ALTER TABLE kaiju_run ADD COLUMN held_by TEXT;
+
+-- name: 7
+CREATE INDEX kaiju_life_seen ON kaiju_life (app, seen_at, began_at);
