@@ -22,8 +22,10 @@ pytest_plugins = ["processes.fixtures"]
 # A shell starts background commands with SIGINT ignored, and so would the programs be that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Each run of the suite looks at other examples; continuous integration looks at the same ones.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("suite")
+settings.register_profile("same", settings.get_profile("suite"), derandomize=True, database=None)
+settings.load_profile("same" if os.environ.get("EXAMPLES") == "same" else "suite")
 
 DEBUG = bool(os.environ.get("PYTHONASYNCIODEBUG"))
 

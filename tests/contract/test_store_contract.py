@@ -1660,7 +1660,7 @@ who = st.sampled_from([ME, YOU])
 names = st.sampled_from(list("abcdefgh"))
 stored_holds = st.dictionaries(
     st.sampled_from([f"{ME}#1", f"{ME}#2", f"{YOU}#1", "#end of 1", "#end of 2"]),
-    st.builds(StoredHold, who, st.none(), st.none() | near, st.booleans(), st.booleans()),
+    st.builds(StoredHold, who, st.none(), st.none() | near, st.booleans(), st.booleans(), since=st.none() | near),
     max_size=2,
 )
 
