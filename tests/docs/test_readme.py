@@ -183,9 +183,10 @@ def test_the_trace_of_the_example_has_what_it_says() -> None:
 # --- test it ---
 
 
-def test_the_test_of_the_readme_passes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["clock.advance", "Cluster(make_app"])
+def test_a_test_of_the_readme_passes(words: str, tmp_path: Path) -> None:
     pytest.importorskip("pytest_asyncio")
-    (tmp_path / "test_weekend.py").write_text(snippet("clock.advance"))
+    (tmp_path / "test_weekend.py").write_text(snippet(words))
     options = ["-q", "-p", "no:cacheprovider", "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function"]
     done = python("-m", "pytest", *options, cwd=tmp_path)
 

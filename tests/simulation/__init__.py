@@ -1,10 +1,10 @@
 """Simulate several instances and their faults: one thread, virtual time, one event loop per instance.
 
 ``Simulation(plan, instances, seed, boot, ask)``
-    Awaits *boot* in the loop of every ``Instance`` when it starts, and again, with a new instance, when it restarts
+    Awaits *boot* in the loop of every ``Process`` when it starts, and again, with a new instance, when it restarts
     after a crash. Awaits *ask* for every ``Ask`` of the plan whose instance is alive. ``run()`` returns the journal,
     which is the same for the same arguments. Use it as a context manager.
-``Instance``
+``Process``
     What the simulated program works with: ``id``, ``loop``, ``steady()`` and ``wall()`` in microseconds, ``store`` (a
     ``Wire``) and ``journal("act", "task", fence=..., tick=..., take=...)``. ``block(seconds)`` spends time in one step.
 ``Plan``, ``Pause``, ``Block``, ``Crash``, ``Cut``, ``Outage``, ``Jump``, ``Loss``, ``Ask``, ``Network``, ``RELIABLE``
@@ -19,10 +19,10 @@ runs after the crash, not even ``finally`` blocks: ``close()`` discards what is 
 threads: ``run_in_executor()`` raises.
 """
 
-from kaiju_app.testing._cluster.instance import Instance
 from kaiju_app.testing._cluster.journal import Entry
 from kaiju_app.testing._cluster.network import RELIABLE, Network
 from kaiju_app.testing._cluster.plan import Ask, Block, Crash, Cut, Fault, Jump, Loss, Outage, Pause, Plan
+from kaiju_app.testing._cluster.process import Process
 from kaiju_app.testing._cluster.wire import Wire
 from kaiju_app.testing._cluster.world import AskHook, BootHook
 from simulation.checked import Simulation
@@ -41,13 +41,13 @@ __all__ = [
     "Cut",
     "Entry",
     "Fault",
-    "Instance",
     "Jump",
     "Loss",
     "Network",
     "Outage",
     "Pause",
     "Plan",
+    "Process",
     "Simulation",
     "Wire",
     "broken",

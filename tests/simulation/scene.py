@@ -16,10 +16,10 @@ from random import Random
 from kaiju_app._cluster.timing import DEFAULT_TIMING
 from kaiju_app._core.model import Outcome
 from kaiju_app.scheduler import LeaseTiming, OnLost
-from kaiju_app.testing._cluster.instance import Instance
 from kaiju_app.testing._cluster.journal import Entry
 from kaiju_app.testing._cluster.loop import logging_disabled
 from kaiju_app.testing._cluster.plan import MILLION, Ask, Plan, us
+from kaiju_app.testing._cluster.process import Process
 from kaiju_app.testing._cluster.world import AskHook, BootHook
 from simulation.checked import Simulation
 from simulation.hunt import script, shrink
@@ -74,11 +74,11 @@ class Scene:
     def simulation(self, seed: int, plan: Plan | None = None) -> SceneSimulation:
         workers: dict[str, Worker] = {}
 
-        async def boot(instance: Instance) -> None:
+        async def boot(instance: Process) -> None:
             workers[instance.id] = worker = Worker(instance, self.timing, self.work)
             await worker.run()
 
-        async def ask(instance: Instance, asked: Ask) -> None:
+        async def ask(instance: Process, asked: Ask) -> None:
             await workers[instance.id].on_ask(asked)
 
         return SceneSimulation(self.plan(seed) if plan is None else plan, self.instances, seed, boot, ask, workers)

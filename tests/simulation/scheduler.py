@@ -8,10 +8,10 @@ from typing import Any
 
 from kaiju_app._core.clock import epoch_us
 from kaiju_app.errors import StoreUnavailable, SuspensionLost, TaskBusy, TaskSuspended
-from kaiju_app.scheduler import Clock, ExecPolicy, LeaseTiming, Missed, Scheduler, Scope, current_run
-from kaiju_app.testing._cluster.instance import Instance
+from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Missed, Scheduler, Scope, current_run
 from kaiju_app.testing._cluster.journal import Event
 from kaiju_app.testing._cluster.plan import Ask
+from kaiju_app.testing._cluster.process import Process
 
 ACT_S = 0.25
 CLEANUP_S = 1.5  # Within the time that the lease leaves for it.
@@ -29,7 +29,7 @@ class Program:
 
     def __init__(
         self,
-        instance: Instance,
+        instance: Process,
         timing: LeaseTiming,
         tasks: Sequence[str],
         every_s: float,
@@ -40,8 +40,7 @@ class Program:
         self.instance = instance
         self.takes = round(takes_s / ACT_S)
         self.suspensions = 0
-        self.scheduler = Scheduler(instance.store, lease=timing, clock=Clock(instance.steady, instance.wall))
-        self.scheduler._engine.notifier.instance = instance.id  # Instead of a random id.
+        self.scheduler = Scheduler(instance.store, lease=timing)
         for name in tasks:
             self.scheduler.schedule_task(
                 self.body, every_s, (name,), name=name, policy=policy, missed=missed, scope=Scope.CLUSTER
@@ -116,9 +115,9 @@ class Programs:
         } | options
         self.of: dict[str, Program] = {}
 
-    async def boot(self, instance: Instance) -> None:
+    async def boot(self, instance: Process) -> None:
         self.of[instance.id] = program = Program(instance, self._timing, **self._options)
         await program.run()
 
-    async def ask(self, instance: Instance, ask: Ask) -> None:
+    async def ask(self, instance: Process, ask: Ask) -> None:
         await self.of[instance.id].on_ask(ask)

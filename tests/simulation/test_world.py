@@ -36,12 +36,12 @@ from simulation import (
     Cut,
     Entry,
     Fault,
-    Instance,
     Jump,
     Network,
     Outage,
     Pause,
     Plan,
+    Process,
     Simulation,
     broken,
     drawn_plan,
@@ -58,9 +58,7 @@ DEBUG = bool(os.environ.get("PYTHONASYNCIODEBUG"))
 SEEDS = 20 if DEBUG else 200
 
 
-def simulated(
-    plan: Plan, boot: Callable[[Instance], Awaitable[object]], instances: int = 1, **more: Any
-) -> list[Entry]:
+def simulated(plan: Plan, boot: Callable[[Process], Awaitable[object]], instances: int = 1, **more: Any) -> list[Entry]:
     """Run a simulation without errors and return its journal."""
     with Simulation(plan, instances, 1, boot, **more) as simulation:
         simulation.run()
@@ -68,7 +66,7 @@ def simulated(
         return simulation.journal
 
 
-async def ticking(instance: Instance) -> None:
+async def ticking(instance: Process) -> None:
     """Act every second by the clock of the instance."""
     for number in range(1_000):
         instance.journal("act", "task", tick=number + 1)
@@ -79,7 +77,7 @@ def times_s(journal: list[Entry], event: str = "act", who: str | None = None) ->
     return [round(entry.at / MILLION, 2) for entry in journal if entry.event == event and who in (None, entry.who)]
 
 
-async def nothing(_: Instance) -> None:
+async def nothing(_: Process) -> None:
     """Do nothing."""
 
 
@@ -126,7 +124,7 @@ def simulated_by(plan: Plan, seed: int) -> list[Entry]:
 
 
 def test_years_take_no_time() -> None:
-    async def rarely(instance: Instance) -> None:
+    async def rarely(instance: Process) -> None:
         for _ in range(100):
             await asyncio.sleep(10 * 86_400)
             instance.journal("act", "task")
@@ -140,7 +138,7 @@ def test_years_take_no_time() -> None:
 
 
 def test_who_only_spins_gets_somewhere_and_keeps_nobody_waiting() -> None:
-    async def spin(instance: Instance) -> None:
+    async def spin(instance: Process) -> None:
         if instance.place == 0:
             for _ in range(10_000):
                 await asyncio.sleep(0)
@@ -158,7 +156,7 @@ def test_who_only_spins_gets_somewhere_and_keeps_nobody_waiting() -> None:
 
 
 def test_every_place_has_a_clock_of_its_own_that_its_loop_goes_by() -> None:
-    async def sleep(instance: Instance) -> None:
+    async def sleep(instance: Process) -> None:
         began, loop_began = instance.steady(), asyncio.get_running_loop().time()
         await asyncio.sleep(100)
         assert instance.steady() - began == pytest.approx(100 * MILLION, abs=20)
@@ -176,7 +174,7 @@ def test_the_clock_of_the_store_goes_wrong_and_is_set() -> None:
     plan = Plan((Jump(10, -30), Jump(20, 3600)), store_ppm=10_000)
     seen = []
 
-    async def look(instance: Instance) -> None:
+    async def look(instance: Process) -> None:
         for _ in range(3):
             now = (await instance.store.scan()).now
             seen.append((now - EPOCH_US - instance.now() * 1.01) / MILLION)
@@ -231,7 +229,7 @@ def test_a_pause_stops_an_instance_and_nothing_else() -> None:
 
 
 def test_the_first_turn_after_a_pause_is_known_as_such() -> None:
-    async def plain(instance: Instance) -> None:
+    async def plain(instance: Process) -> None:
         def act() -> None:
             instance.journal("act", "task")
             instance.loop.call_later(1, act)
@@ -246,7 +244,7 @@ def test_the_first_turn_after_a_pause_is_known_as_such() -> None:
 def test_after_a_pause_a_deadline_set_by_call_at_comes_before_a_body_that_slept() -> None:
     """Leases depend on this order: the timer cancels a body before the body is woken."""
 
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         body = asyncio.create_task(ticking(instance))
         instance.loop.call_later(12, body.cancel)
         await asyncio.wait([body])
@@ -257,7 +255,7 @@ def test_after_a_pause_a_deadline_set_by_call_at_comes_before_a_body_that_slept(
 
 
 def test_a_block_burns_time_in_one_turn_while_others_go_on() -> None:
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         if instance.place == 0:
             await asyncio.sleep(2.5)
             instance.block(4)
@@ -272,7 +270,7 @@ def test_a_block_burns_time_in_one_turn_while_others_go_on() -> None:
 
 
 def test_who_crashes_in_a_blocking_call_does_nothing_after_it() -> None:
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         instance.block(4)
         instance.journal("act", "task")
         await instance.store.heartbeat(instance.id, "", MILLION)
@@ -300,7 +298,7 @@ def test_a_crash_ends_everything_and_another_identity_comes_back() -> None:
 heard: list[str] = []
 
 
-async def generated(instance: Instance) -> AsyncIterator[int]:
+async def generated(instance: Process) -> AsyncIterator[int]:
     try:
         while True:
             await asyncio.sleep(1)
@@ -310,7 +308,7 @@ async def generated(instance: Instance) -> AsyncIterator[int]:
         await instance.store.scan()
 
 
-async def in_the_midst_of_everything(instance: Instance) -> None:
+async def in_the_midst_of_everything(instance: Process) -> None:
     """Do everything that leaves something behind after a crash."""
 
     async def cleaning_up() -> None:
@@ -380,18 +378,18 @@ def test_simulations_leave_no_files_and_no_objects() -> None:
 
     boot, ask = toys()
     gc.collect()
-    before = files(), sum(isinstance(each, Instance | asyncio.Task) for each in gc.get_objects())
+    before = files(), sum(isinstance(each, Process | asyncio.Task) for each in gc.get_objects())
 
     for seed in range(5):
         assert broken(drawn_plan(seed, for_s=60), 3, seed, boot, ask) == []
     del boot, ask
     gc.collect()
 
-    assert (files(), sum(isinstance(each, Instance | asyncio.Task) for each in gc.get_objects())) == before
+    assert (files(), sum(isinstance(each, Process | asyncio.Task) for each in gc.get_objects())) == before
 
 
 def test_what_a_program_raises_is_a_violation() -> None:
-    async def fail(_: Instance) -> None:
+    async def fail(_: Process) -> None:
         raise ValueError("no such thing")
 
     found = broken(Plan(for_s=1), 1, 1, fail)
@@ -401,7 +399,7 @@ def test_what_a_program_raises_is_a_violation() -> None:
 
 
 def test_there_are_no_threads() -> None:
-    async def boot(_: Instance) -> None:
+    async def boot(_: Process) -> None:
         with pytest.raises(RuntimeError, match="a thread would make"):
             await asyncio.to_thread(print)
 
@@ -409,7 +407,7 @@ def test_there_are_no_threads() -> None:
 
 
 def test_a_program_is_asked_in_its_own_loop_if_it_lives() -> None:
-    async def ask(instance: Instance, asked: Ask) -> None:
+    async def ask(instance: Process, asked: Ask) -> None:
         assert asyncio.get_running_loop() is instance.loop
         await asyncio.sleep(1)
         instance.journal("suspend", asked.task, note=asked.what)
@@ -424,7 +422,7 @@ def test_a_program_is_asked_in_its_own_loop_if_it_lives() -> None:
 
 
 def test_a_scheduler_lives_in_a_simulated_instance() -> None:
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         scheduler = Scheduler(clock=Clock(steady=instance.steady, wall=instance.wall))
 
         async def act() -> None:
@@ -451,7 +449,7 @@ def asked_at(
     answers: list[tuple[float, str]] = []
     executed: list[float] = []
 
-    async def one(instance: Instance, number: int, moment: float) -> None:
+    async def one(instance: Process, number: int, moment: float) -> None:
         await asyncio.sleep(moment)
         try:
             async with asyncio.timeout(patience_s):
@@ -460,7 +458,7 @@ def asked_at(
         except (TimeoutError, StoreUnavailable) as exc:
             answers.append((round(instance.now() / MILLION, 1), type(exc).__name__))
 
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         await asyncio.gather(*(one(instance, number, moment) for number, moment in enumerate(moments)))
 
     with Simulation(plan, 1, 1, boot) as simulation:
@@ -534,7 +532,7 @@ def test_messages_are_lost_late_in_another_order_and_executed_twice() -> None:
 
 
 def test_a_request_outlives_its_caller() -> None:
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1):
                 await instance.store.heartbeat(instance.id, "", MILLION)
@@ -558,7 +556,7 @@ def held(old: TaskRecord | None, now: int) -> tuple[TaskRecord, tuple[LedgerRow,
 
 @pytest.mark.parametrize("split", [False, True])
 def test_what_is_done_at_the_store_is_in_the_journal(split: bool) -> None:
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         store, me = instance.store, instance.id
         await store.open()
         await change_one(store, "task", made)
@@ -584,7 +582,7 @@ def test_what_is_done_at_the_store_is_in_the_journal(split: bool) -> None:
 
 
 def test_who_waits_is_told_of_a_change_or_waits_to_the_end() -> None:
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         if instance.place == 1:
             await asyncio.sleep(3)
             await change_one(instance.store, "task", made)

@@ -30,7 +30,7 @@ from kaiju_app.stores._transitions import (
     return_unstarted,
     unhold,
 )
-from simulation import Ask, AskHook, BootHook, Instance
+from simulation import Ask, AskHook, BootHook, Process
 from support.engines import change_one
 from support.records import replace
 
@@ -66,7 +66,7 @@ class Toy:
         forgets: The rules that it does not follow.
     """
 
-    def __init__(self, instance: Instance, forgets: Collection[str] = ()) -> None:
+    def __init__(self, instance: Process, forgets: Collection[str] = ()) -> None:
         self.me = instance
         self.forgets = forgets
         self.clock = StoreClock(TTL + GRACE)
@@ -300,11 +300,11 @@ def toys(forgets: Collection[str] = ()) -> tuple[BootHook, AskHook]:
     """Return the boot hook and the ask hook of instances that run a ``Toy``."""
     made: dict[str, Toy] = {}
 
-    async def boot(instance: Instance) -> None:
+    async def boot(instance: Process) -> None:
         made[instance.id] = Toy(instance, forgets)
         await made[instance.id].main()
 
-    async def ask(instance: Instance, asked: Ask) -> None:
+    async def ask(instance: Process, asked: Ask) -> None:
         if asked.what == "suspend" and instance.id in made:
             await made[instance.id].suspend(asked)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from kaiju_app._cluster.task import ClusterEntry
 from kaiju_app._core.clock import epoch_us
 from kaiju_app.errors import StoreUnavailable, SuspensionLost, TaskBusy, TaskSuspended, WrongState
-from kaiju_app.scheduler import Clock, ExecPolicy, LeaseTiming, Missed, OnLost, Scheduler, Scope, current_run
-from kaiju_app.testing._cluster.instance import Instance
+from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Missed, OnLost, Scheduler, Scope, current_run
 from kaiju_app.testing._cluster.journal import Event
 from kaiju_app.testing._cluster.plan import Ask, us
+from kaiju_app.testing._cluster.process import Process
 from simulation.scheduler import ACT_S, Program
 
 FROZEN_S = 0.1  # A body that wakes this late was frozen, and was not cancelled in time.
@@ -46,12 +46,11 @@ class Worker(Program):
     instance) and ``toggle``.
     """
 
-    def __init__(self, instance: Instance, timing: LeaseTiming, work: Work) -> None:
+    def __init__(self, instance: Process, timing: LeaseTiming, work: Work) -> None:
         self.instance = instance
         self.timing = timing
         self.work = work
         self.suspensions = 0
-        self.starts = 0
         self.dues: dict[tuple[str, int | None], int] = {}
         self.make()
 
@@ -59,11 +58,7 @@ class Worker(Program):
         work, life = self.work, int(self.instance.id[1:])
         version = life if len(work.every_s) > 1 else 0
         self.every_s = work.every_s[(life - 1) % len(work.every_s)]
-        clock = Clock(self.instance.steady, self.instance.wall)
-        self.scheduler = Scheduler(self.instance.store, lease=self.timing, clock=clock, version=version)
-        # Instead of a random id.
-        self.scheduler._engine.notifier.instance = f"{self.instance.id}{'.' * self.starts}"
-        self.starts += 1
+        self.scheduler = Scheduler(self.instance.store, lease=self.timing, version=version)
         for name in work.tasks:
             self.schedule(name)
 

@@ -1,4 +1,4 @@
-"""Tests in virtual time: a clock that a test moves, and assertions about what a scheduler did. Needs no pytest."""
+"""Tests in virtual time: a clock that a test moves, a cluster in one thread, and assertions. Needs no pytest."""
 
 from typing import TYPE_CHECKING
 
@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from kaiju_app.errors import VirtualTimeError
 
     from ._clock import VirtualClock
+    from ._cluster.cluster import Cluster
+    from ._cluster.hosted import Instance
+    from ._cluster.network import Network
     from ._ledger import ledger
     from ._loop import VirtualLoop
     from ._ran import ran
@@ -19,6 +22,9 @@ else:
         {
             "kaiju_app.errors": ("VirtualTimeError",),
             "._clock": ("VirtualClock",),
+            "._cluster.cluster": ("Cluster",),
+            "._cluster.hosted": ("Instance",),
+            "._cluster.network": ("Network",),
             "._ledger": ("ledger",),
             "._loop": ("VirtualLoop",),
             "._ran": ("ran",),
@@ -28,6 +34,9 @@ else:
     )
 
 __all__ = [
+    "Cluster",
+    "Instance",
+    "Network",
     "VirtualClock",
     "VirtualLoop",
     "VirtualTimeError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 from kaiju_app._core.clock import Clock, substitute, substituted
@@ -10,10 +11,11 @@ from kaiju_app.errors import VirtualTimeError
 from kaiju_app.scheduler._lifecycle import running_outside
 
 _sleep = time.sleep
+_start = threading.Thread.start
 
 
 def put_in_place(clock: Clock) -> None:
-    """Give the time of *clock* to every scheduler without a clock of its own, and refuse ``time.sleep()`` in its loop.
+    """Give the time of *clock* to every scheduler without a clock of its own, and refuse what its loop refuses.
 
     Raises:
         VirtualTimeError: Another clock is in place, or a scheduler is running already.
@@ -31,6 +33,7 @@ def put_in_place(clock: Clock) -> None:
             "and start it inside `with clock:`, or in a test that has the fixture `clock`"
         )
     _sleep, time.sleep = time.sleep, _sleep_outside  # type: ignore[assignment]
+    threading.Thread.start = _start_outside  # type: ignore[method-assign,assignment]
     substitute(clock)
 
 
@@ -38,13 +41,20 @@ def put_back() -> None:
     """Read the clocks of the machine again."""
     substitute(None)
     time.sleep = _sleep
+    threading.Thread.start = _start  # type: ignore[method-assign]
 
 
 def _sleep_outside(seconds: float, /) -> None:
     """Sleep in real time; in a loop in virtual time, refuse to."""
-    if hasattr(asyncio._get_running_loop(), "virtual_clock"):
-        raise VirtualTimeError(
-            f"time.sleep({seconds!r}) would wait in real time, and no virtual time would pass. Write `await "
-            "asyncio.sleep()`; to test code that blocks the loop, call clock.block()"
-        )
+    refuse = getattr(asyncio._get_running_loop(), "refuse_sleep", None)
+    if refuse is not None:
+        refuse(seconds)
     _sleep(seconds)
+
+
+def _start_outside(thread: threading.Thread) -> None:
+    """Start *thread*; in a loop that can have none, refuse to."""
+    refuse = getattr(asyncio._get_running_loop(), "refuse_thread", None)
+    if refuse is not None:
+        refuse()
+    _start(thread)

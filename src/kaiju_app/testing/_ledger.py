@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
-from kaiju_app.scheduler import Outcome, Run, ScheduledTask
+from kaiju_app.scheduler import Outcome, Run
 
 MOST = 30
 HEAD = ("scheduled", "late", "took", "outcome", "reason", "")
 
 
-def ledger(task: ScheduledTask[Any], most: int = MOST) -> str:
-    """Return the history of *task* in this process as a table, the latest tick last; times are UTC.
+class Told(Protocol):
+    """What is told of a task: a ``ScheduledTask`` tells it of this process, ``Cluster.task()`` of all instances."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is in progress."""
+
+    @property
+    def counts(self) -> Mapping[Outcome, int]:
+        """How many ticks have had each outcome."""
+
+    def history(self) -> list[Run]:
+        """Return what became of the ticks, oldest first."""
+
+
+def ledger(task: Told, most: int = MOST) -> str:
+    """Return the history of *task* as a table, the latest tick last; times are UTC.
 
     Args:
-        task: The task.
+        task: A ``ScheduledTask``, for its history in this process, or what ``Cluster.task()`` returns.
         most: Number of rows at most; older records are only counted.
     """
     runs = sorted(task.history(), key=lambda run: run.scheduled_at)  # A skip is recorded before the run ahead ends.

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kaiju_app._core.clock import substituted
 from kaiju_app._core.text import stack_of
@@ -96,6 +96,13 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         goal = self.create_future()
         heappush(self._goals, (target, id(goal), goal))
         await goal
+
+    def refuse_sleep(self, seconds: float) -> NoReturn:
+        """Raise the error for code that sleeps in real time."""
+        raise VirtualTimeError(
+            f"time.sleep({seconds!r}) would wait in real time, and no virtual time would pass. Write `await "
+            "asyncio.sleep()`; to test code that blocks the loop, call clock.block()"
+        )
 
     # --- threads ---
 

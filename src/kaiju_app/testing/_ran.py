@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 from kaiju_app._core.validate import aware, integer
 from kaiju_app.errors import InvalidArgument, WrongState
-from kaiju_app.scheduler import Outcome, Reason, Run, ScheduledTask
+from kaiju_app.scheduler import Outcome, Reason, Run
 
-from ._ledger import ledger
+from ._ledger import Told, ledger
 
 MOST_NAMED = 5
 NOT_RUNS = (Outcome.SKIPPED, Outcome.LOST)
 
 
-def ran(task: ScheduledTask[Any]) -> Ran:
-    """Return assertions about the runs of *task* that have ended in this process, whatever their outcome.
+def ran(task: Told) -> Ran:
+    """Return assertions about the runs of *task* that have ended, whatever their outcome.
+
+    Of a ``ScheduledTask`` they are those of this process, of what ``Cluster.task()`` returns those of all instances.
 
     They can be chained: ``ran(task).times(24).never_overlapped()``.
     """
@@ -27,7 +29,7 @@ def ran(task: ScheduledTask[Any]) -> Ran:
 class Ran:
     """Assertions about what became of the ticks of a task. Each returns this object, so that they can be chained."""
 
-    def __init__(self, task: ScheduledTask[Any]) -> None:
+    def __init__(self, task: Told) -> None:
         self._task = task
 
     def times(self, number: int, outcome: Outcome | None = None) -> Self:

@@ -25,9 +25,12 @@ Event = Literal[
     "next",
     "held",
     "unheld",
-    # The simulation.
+    # The simulation, and what a listener of a scheduler hears.
     "boot",
     "crash",
+    "stop",
+    "ended",
+    "fault",
 ]
 
 

@@ -11,7 +11,9 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import heappop
 from threading import get_ident
-from typing import Any
+from typing import Any, NoReturn
+
+from kaiju_app.errors import VirtualTimeError
 
 MAX_CLOSE_ATTEMPTS = 1_000  # How often a coroutine may refuse to be closed.
 
@@ -53,6 +55,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-6
         self.slow_callback_duration = math.inf
         self.is_dead = False
+        self.refusals: list[Exception] = []
         # From Python 3.12 on, runs of a scheduler would start eagerly, and the journal would differ from that of 3.11.
         self.set_task_factory(_plain_task)
 
@@ -98,7 +101,26 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return super().create_task(coro, **options)
 
     def run_in_executor(self, *_: Any) -> Any:  # type: ignore[override]
-        raise RuntimeError("a thread would make the simulation non-deterministic: use a coroutine function instead")
+        self.refuse_thread()
+
+    def refuse_thread(self) -> NoReturn:
+        """Raise the error for code that starts a thread."""
+        self._refuse(
+            "a thread would make the simulation non-deterministic. Write the function as `async def`: a task that is a "
+            "plain function runs in a thread, too. If a library needs a thread, let the test replace that library"
+        )
+
+    def refuse_sleep(self, seconds: float) -> NoReturn:
+        """Raise the error for code that sleeps in real time."""
+        self._refuse(
+            f"time.sleep({seconds!r}) would wait in real time, and no simulated time would pass. Write `await "
+            "asyncio.sleep()`; to make an instance late, call cluster.pause()"
+        )
+
+    def _refuse(self, text: str) -> NoReturn:
+        failure = VirtualTimeError(text)
+        self.refusals.append(failure)
+        raise failure
 
     def _make_self_pipe(self) -> None:
         """Do nothing: no thread ever writes to the pipe."""

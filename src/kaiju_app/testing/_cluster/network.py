@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import Random
 from typing import NamedTuple
 
@@ -34,6 +34,12 @@ class Network:
     impatient: float = 0.5
     patience_s: tuple[float, float] = (1.0, 8.0)
     split: bool = False
+
+
+def as_code(network: Network) -> str:
+    """Return Python code for *network*, with what differs from the defaults."""
+    differs = [each for each in fields(network) if getattr(network, each.name) != each.default]
+    return f"Network({', '.join(f'{each.name}={getattr(network, each.name)!r}' for each in differs)})"
 
 
 RELIABLE = Network(lost=0.0, lost_answers=0.0, late=0.0, duplicated=0.0, lost_hints=0.0)

@@ -106,6 +106,7 @@ class Plan:
         rates_ppm: How much faster than real time the steady clock of each place runs, in millionths; 0 if missing.
         store_ppm: The same for the store's clock.
         for_s: Duration of the simulation.
+        start_us: What all clocks show when it begins, in microseconds since the Unix epoch.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -113,6 +114,7 @@ class Plan:
     store_ppm: int = 0
     network: Network = RELIABLE
     for_s: float = 300.0
+    start_us: int = EPOCH_US
 
     # --- clocks ---
 
@@ -126,7 +128,7 @@ class Plan:
 
     def store_us(self, at: int) -> int:
         """Return what the store's clock shows."""
-        shown = EPOCH_US + at + at * self.store_ppm // MILLION
+        shown = self.start_us + at + at * self.store_ppm // MILLION
         for when, by in self.jumps:
             if when > at:
                 break

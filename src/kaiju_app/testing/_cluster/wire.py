@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from random import Random
@@ -23,7 +24,7 @@ from .plan import MILLION, Plan, Span, inside, us
 from .store import SharedStore, at_once
 
 if TYPE_CHECKING:
-    from .instance import Instance
+    from .process import Process
 
 
 class Wire(Store):
@@ -36,15 +37,19 @@ class Wire(Store):
 
     is_for_many = True  # Successive processes in the same place use it as well.
 
-    def __init__(self, instance: Instance, shared: SharedStore, plan: Plan, rng: Random) -> None:
+    def __init__(self, instance: Process, shared: SharedStore, plan: Plan) -> None:
         self._instance = instance
         self._shared = shared
-        self._plan = plan
-        self._rng = rng
-        self._cuts = {way: plan.cuts(instance.place, way) for way in ("there", "back")}
+        self._drawn: Counter[tuple[str, int]] = Counter()
         self._waiting: set[asyncio.Future[None]] = set()
         self._hinted = False
         self.calls = 0
+        self.adapt(plan)
+
+    def adapt(self, plan: Plan) -> None:
+        """Follow *plan* from now on. Messages already under way are not affected."""
+        self._plan = plan
+        self._cuts = {way: plan.cuts(self._instance.place, way) for way in ("there", "back")}
 
     async def open(self) -> None:
         await self._ask("open")
@@ -138,11 +143,12 @@ class Wire(Store):
         """Notify waiting callers of a change, after the network's delay."""
         if self._hinted or not self._waiting:
             return
-        drawn = draw_delivery(self._rng, self._plan.network)
+        rng = self._draws("hint")
+        drawn = draw_delivery(rng, self._plan.network)
         arrival = self._arrival(drawn.back, "back", drawn.kept, self._instance.world.now)
-        if arrival is not None and self._rng.random() >= self._plan.network.lost_hints:
+        if arrival is not None and rng.random() >= self._plan.network.lost_hints:
             self._hinted = True
-            self._instance.world.at(arrival, self._hint, self._rng.random())
+            self._instance.world.at(arrival, self._hint, rng.random())
 
     def _hint(self) -> None:
         self._hinted = False
@@ -157,13 +163,14 @@ class Wire(Store):
         future: asyncio.Future[Any] = instance.loop.create_future()
         # The message is a copy: the caller may change its arguments afterwards.
         args, options = _copied(args), _copied(options)
-        drawn = draw_delivery(self._rng, self._plan.network)
-        execute = partial(self._execute, future, drawn, method, args, options)
+        rng = self._draws(method)
+        drawn = draw_delivery(rng, self._plan.network)
+        execute = partial(self._execute, future, rng, drawn, method, args, options)
         arrival = self._arrival(drawn.there, "there", drawn.kept, instance.now())
         if arrival is not None and not instance.has_crashed:
-            instance.world.at(arrival, execute, self._rng.random())
+            instance.world.at(arrival, execute, rng.random())
             if drawn.again is not None:
-                instance.world.at(arrival + drawn.again, execute, self._rng.random())
+                instance.world.at(arrival + drawn.again, execute, rng.random())
         if drawn.patience_s is None:
             return await future
         error = self._unavailable(f"no answer for {drawn.patience_s:.1f} s")
@@ -174,7 +181,13 @@ class Wire(Store):
             timer.cancel()
 
     def _execute(
-        self, future: asyncio.Future[Any], drawn: Delivery, method: str, args: Any, options: dict[str, Any]
+        self,
+        future: asyncio.Future[Any],
+        rng: Random,
+        drawn: Delivery,
+        method: str,
+        args: Any,
+        options: dict[str, Any],
     ) -> None:
         world = self._instance.world
         down = outage_at(self._plan, world.now)
@@ -183,9 +196,9 @@ class Wire(Store):
         if down is not None:
             _, end, how = down
             if how == "stalls":
-                execute = partial(self._execute, future, drawn, method, args, options)
-                delay = us(self._rng.uniform(*self._plan.network.latency_s))
-                world.at(end + delay, execute, self._rng.random())
+                execute = partial(self._execute, future, rng, drawn, method, args, options)
+                delay = us(rng.uniform(*self._plan.network.latency_s))
+                world.at(end + delay, execute, rng.random())
             if how != "refuses":
                 return
             error = self._unavailable("it is down")
@@ -197,7 +210,17 @@ class Wire(Store):
         arrival = self._arrival(drawn.back, "back", drawn.kept, world.now)
         if arrival is not None:
             deliver = partial(self._instance.deliver, _answer, future, result, error)
-            world.at(arrival, deliver, self._rng.random())
+            world.at(arrival, deliver, rng.random())
+
+    def _draws(self, kind: str) -> Random:
+        """Return what decides the fate of one message.
+
+        It depends on the instance, the kind and the time of the message, and not on the messages before it: which of
+        two at the same instant is sent first may differ from one version of Python to another.
+        """
+        now, world = self._instance.now(), self._instance.world
+        self._drawn[kind, now] += 1
+        return Random(f"{world.seed} {self._instance.id} {kind} {now} {self._drawn[kind, now]}")
 
     def _arrival(self, delay: int | None, way: str, kept: bool, now: int) -> int | None:
         if delay is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
@@ -11,14 +12,15 @@ from typing import Any, Self
 
 from kaiju_app.stores._record import LedgerRow, TaskRecord
 
-from .instance import Instance
 from .journal import Entry, Event
 from .loop import logging_disabled
-from .plan import MILLION, Ask, Block, Loss, Plan, us
+from .machine import Machine
+from .plan import MILLION, Ask, Block, Cut, Jump, Loss, Pause, Plan, us
+from .process import Process
 from .store import SharedStore, at_once
 
-BootHook = Callable[[Instance], Awaitable[object]]
-AskHook = Callable[[Instance, Ask], Awaitable[object]]
+BootHook = Callable[[Process], Awaitable[object]]
+AskHook = Callable[[Process, Ask], Awaitable[object]]
 
 
 class World:
@@ -43,18 +45,20 @@ class World:
         self.seed = seed
         self.now = 0
         self.journal: list[Entry] = []
-        self.lives: list[Instance] = []
+        self.lives: list[Process] = []
         self.steps = 0
-        self.store = SharedStore(lambda: plan.store_us(self.now), self._changed)
+        self.store = SharedStore(lambda: self.plan.store_us(self.now), self._changed)
         self._rng = Random(f"simulation {seed}")
-        self.uptimes = [self._rng.randrange(5 * MILLION, 10**12) for _ in range(instances)]
+        uptimes = [self._rng.randrange(5 * MILLION, 10**12) for _ in range(instances)]
+        self.machines = [Machine(each, plan.rate_ppm(place), plan.start_us) for place, each in enumerate(uptimes)]
         self._boot = boot
-        self._events: list[tuple[int, float, int, Callable[[], None]]] = []
-        self._at: dict[int, Instance] = {}
+        self._events: list[tuple[int, float, int, Callable[[], object]]] = []
+        self._at: dict[int, Process] = {}
+        self._begun = [0] * instances
         for place in range(instances):
-            for life, (start, end) in enumerate(plan.lives(place), 1):
-                self.at(start, partial(self._begin, place, life, end))
-                self.at(end, partial(self._end, place))
+            for start, end in plan.lives(place):
+                self.at(start, partial(self.begin, place, end))
+                self.at(end, partial(self.end, place))
         for fault in plan.faults:
             if isinstance(fault, Block):
                 self.at(us(fault.at_s), partial(self._block, fault))
@@ -69,7 +73,7 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def at(self, when: int, what: Callable[[], None], tie: float | None = None) -> None:
+    def at(self, when: int, what: Callable[[], object], tie: float | None = None) -> None:
         """Call *what* at *when*. Of simultaneous events that with the least *tie* comes first; None: it is drawn."""
         self.steps += 1
         tie = self._rng.random() if tie is None else tie
@@ -77,18 +81,23 @@ class World:
 
     def run(self, until_s: float | None = None) -> list[Entry]:
         """Run until *until_s*; None for the end of the plan."""
-        until = us(self.plan.for_s if until_s is None else until_s)
+        self.reach(us(self.plan.for_s if until_s is None else until_s))
+        self.journal.sort(key=lambda entry: entry.at)  # A blocking turn writes lines ahead of time.
+        return self.journal
+
+    def reach(self, until: int, is_over: Callable[[], object] = bool) -> None:
+        """Let time pass until *until*, or until *is_over* returns something true."""
         events = self._events
         hooks = sys.get_asyncgen_hooks()
         try:
             while events and events[0][0] <= until:
                 self.now, _, _, what = heappop(events)
                 what()
+                if is_over():
+                    return
         finally:
             sys.set_asyncgen_hooks(*hooks)
         self.now = until
-        self.journal.sort(key=lambda entry: entry.at)  # A blocking turn writes lines ahead of time.
-        return self.journal
 
     def close(self) -> None:
         """Discard everything."""
@@ -102,7 +111,7 @@ class World:
         names = [record.name for record in at_once(self.store.scan()).records]
         return [row for name in names for row in at_once(self.store.history(name, sys.maxsize))]
 
-    def living(self, place: int) -> Instance | None:
+    def living(self, place: int) -> Process | None:
         """Return the live instance of a place; None if there is none."""
         return self._at.get(place)
 
@@ -115,17 +124,27 @@ class World:
 
     # --- what happens ---
 
-    def _begin(self, place: int, life: int, end: int) -> None:
-        instance = Instance(self, place, life, end)
+    def begin(self, place: int, ends: int) -> Process:
+        """Start a process in *place*, which is free, for a life until *ends*, and return it."""
+        self._begun[place] += 1
+        instance = Process(self, place, self._begun[place], ends)
         self.lives.append(instance)
         self._at[place] = instance
         self.write(self.now, instance.id, "boot")
         instance.spawn(lambda: self._boot(instance))
+        return instance
 
-    def _end(self, place: int) -> None:
+    def end(self, place: int, event: Event = "crash") -> None:
+        """End the process in *place* at once."""
         instance = self._at.pop(place)
-        self.write(self.now, instance.id, "crash")
+        self.write(self.now, instance.id, event)
         instance.crash()
+
+    def add(self, fault: Pause | Cut | Jump) -> None:
+        """Add *fault*, which begins now, to the plan."""
+        self.plan = replace(self.plan, faults=(*self.plan.faults, fault))
+        for instance in self._at.values():
+            instance.adapt()
 
     def _block(self, fault: Block) -> None:
         instance = self.living(fault.place)

@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from kaiju_app._core.clock import Clock, Timer, substitute, substituted
+from kaiju_app.errors import VirtualTimeError
+
 from .journal import Event
 from .loop import SimulatedLoop, discard
-from .plan import EPOCH_US, MILLION, inside, us
+from .plan import inside, us
 from .wire import Wire
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ MASK = (1 << 64) - 1
 THAW_US = 1_000  # A turn that is later than this comes after a pause.
 
 
-class Instance:
+class Process:
     """One lifetime of a process in a place: a machine with a clock of its own.
 
     Attributes:
@@ -40,8 +43,7 @@ class Instance:
         self.ends = ends
         self.is_alive = True
         self.complaints: list[dict[str, Any]] = []
-        self._ppm = world.plan.rate_ppm(place)
-        self._uptime = world.uptimes[place]
+        self._machine = world.machines[place]
         self._pauses = world.plan.pauses(place)
         self._burned = 0
         self._free_at = 0
@@ -54,9 +56,9 @@ class Instance:
         self._remains: list[Any] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.loop = SimulatedLoop(self.steady, self._on_work)
+        self.clock = ProcessClock(self)
         self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
-        rng = Random(f"wire {world.seed} {self.id}")
-        self.store = Wire(self, world.store, world.plan, rng)
+        self.store = Wire(self, world.store, world.plan)
 
     # --- clocks ---
 
@@ -66,15 +68,11 @@ class Instance:
 
     def steady(self) -> int:
         """Return microseconds since the machine was booted, by its own clock."""
-        now = self.world.now + self._burned
-        return self._uptime + now + now * self._ppm // MILLION
+        return self._machine.steady(self.now())
 
     def wall(self) -> int:
         """Return microseconds since the Unix epoch, by its own clock."""
-        return EPOCH_US + self.steady() - self._uptime
-
-    def _when(self, steady: int) -> int:
-        return -((self._uptime - steady) * MILLION // (MILLION + self._ppm))
+        return self._machine.wall(self.now())
 
     def block(self, seconds: float) -> None:
         """Block the loop. A pause meanwhile prolongs it."""
@@ -132,6 +130,14 @@ class Instance:
         discard(self.loop, remains)
         self._tasks.clear()
 
+    def adapt(self) -> None:
+        """Take over what has changed in the plan of the world, and at the clocks of the machine."""
+        self._pauses = self.world.plan.pauses(self.place)
+        self.store.adapt(self.world.plan)
+        next_turn_at = self.loop.next_turn_at()
+        if next_turn_at:
+            self._want(max(self.world.now, self._machine.when(next_turn_at)))
+
     def _on_work(self) -> None:
         self._want(self.now())
 
@@ -157,9 +163,19 @@ class Instance:
         now = self.world.now
         if now != self._due or self.has_crashed:  # An earlier turn was planned meanwhile, or it crashed.
             return
+        pause = inside(self._pauses, now)
+        if pause is not None:  # It began after this turn was planned.
+            self._due = pause[1]
+            self.world.at(self._due, self._step, self._tie(self._due))
+            return
         self._thaw = now - self._wanted > THAW_US
         self._due = 0  # New work during this turn need not plan another one.
-        self.loop.step()
+        before = substituted()
+        substitute(self.clock)
+        try:
+            self.loop.step()
+        finally:
+            substitute(before)
         self._turns = self._turns + 1 if now == self._turned_at else 1
         self._turned_at = now
         self._free_at = now + self._burned + (SPIN_US if self._turns >= FREE_TURNS else 0)
@@ -168,4 +184,25 @@ class Instance:
         self._due = None
         next_turn_at = self.loop.next_turn_at()
         if next_turn_at is not None:
-            self._want(self._free_at if next_turn_at == 0 else self._when(next_turn_at))
+            self._want(self._free_at if next_turn_at == 0 else self._machine.when(next_turn_at))
+
+
+class ProcessClock(Clock):
+    """The clocks of a process, for every scheduler in it that has no clock of its own."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.steady, process.wall)
+        self._process = process
+        self._identities: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"<clock of {self._process.id}>"
+
+    def _join(self, loop: asyncio.AbstractEventLoop, identity: str, timer: Timer) -> str:
+        """Return the name of the process as the identity of its scheduler; a second one needs another name."""
+        if loop is not self._process.loop:
+            raise VirtualTimeError(f"a scheduler of instance {self._process.place} starts in another loop than its own")
+        if identity not in self._identities:
+            identity = f"{self._process.id}{'.' * len(self._identities)}"
+            self._identities.append(identity)
+        return identity
