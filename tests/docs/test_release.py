@@ -57,18 +57,37 @@ def test_the_readme_installs_the_checkout() -> None:
         assert f"pip install '.[{extra}]'" in readme
 
 
-@pytest.mark.parametrize("url", ["postgresql://me@host/database", "postgres://me@host/database"])
-def test_a_library_that_is_missing_is_named_itself(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in [each for each in sys.modules if each.startswith(("asyncpg", "kaiju_app.stores.postgres"))]:
+@pytest.mark.parametrize(
+    ("url", "library", "said"),
+    [
+        (
+            f"{scheme}://me@host/database",
+            "asyncpg",
+            "on a PostgreSQL server needs the library asyncpg (pip install asyncpg), got 'postgresql://host/database'",
+        )
+        for scheme in ("postgresql", "postgres")
+    ]
+    + [
+        (
+            f"{scheme}://me@host/0",
+            "redis",
+            f"on a Redis or Valkey server needs the library redis (pip install redis), got '{scheme}://***@host/0'",
+        )
+        for scheme in ("redis", "valkeys+cluster")
+    ],
+)
+def test_a_library_that_is_missing_is_named_itself(
+    url: str, library: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = "kaiju_app.stores.postgres", "kaiju_app.stores.redis"
+    for module in [each for each in sys.modules if each.startswith((library, *ours))]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    monkeypatch.setitem(sys.modules, library, None)
 
     with pytest.raises(InvalidArgument) as refusal:
         Scheduler(store=url)
 
-    assert str(refusal.value) == (
-        "store on a PostgreSQL server needs the library asyncpg (pip install asyncpg), got 'postgresql://host/database'"
-    )
+    assert str(refusal.value) == f"store {said}"
 
 
 def test_a_library_that_is_there_and_broken_is_not_called_missing(

@@ -19,6 +19,7 @@ LARGE = {
     "Store": "the contract of every store: a method for each verb, with a default for those that need no speed",
     "Wire": "a method for each verb of a Store",
     "PostgresStore": "a method for each verb of a Store",
+    "RedisStore": "a method for each verb of a Store",
     "SqliteStore": "a method for each verb of a Store",
     "SqliteRecords": "each verb of a Store, inside a transaction",
     "Engine": "puts the parts of the engine together: a method for each thing that the scheduler asks of all of them",

@@ -86,7 +86,7 @@ def add_admin(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--store", metavar="URL", default=os.environ.get(STORE) or None, required=not os.environ.get(STORE),
-        help=f"the store, e.g. sqlite:///scheduler.db or postgresql://...; default: the environment variable {STORE}",
+        help=f"the store: sqlite:///scheduler.db, postgresql://... or redis://...; default: the variable {STORE}",
     )  # fmt: skip
     parser.add_argument(
         "--app", metavar="NAME", help=f"the name in Scheduler(app=...); default: the environment variable {APP}"

@@ -31,7 +31,10 @@ PLACES = {
         "TOKEN",
         f"Its bearer token. Other users of this machine can see command lines: better set the variable {TOKEN}.",
     ),
-    "store": ("URL", f"Ask this store directly: sqlite:///FILE or postgresql://... Default: the variable {STORE}."),
+    "store": (
+        "URL",
+        f"Ask this store: sqlite:///FILE, postgresql://... or redis://... Default: the variable {STORE}.",
+    ),
     "app": ("NAME", f"With --store: the name in Scheduler(app=...). Default: the variable {APP}."),
 }
 """Metavariable and help of the options that say which scheduler is meant."""

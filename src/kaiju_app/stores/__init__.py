@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kaiju_app._core.lazy import lazy_names
@@ -11,7 +12,7 @@ from kaiju_app.errors import InvalidArgument
 
 from ._base import ROWS_AGE_S, ROWS_KEPT, Store
 from ._dsn import Address
-from ._masking import KNOWN, nearest, shown
+from ._masking import KNOWN, REDIS_SCHEMES, nearest, shown
 
 if TYPE_CHECKING:
     from .memory import MemoryStore
@@ -47,6 +48,18 @@ def _postgres(rest: str, app: str, history: int, history_age_s: float | timedelt
     return PostgresStore(dsn, app=app, history=history, history_age_s=history_age_s)
 
 
+def _redis(scheme: str, rest: str, app: str, history: int, history_age_s: float | timedelta) -> Store:
+    url = f"{scheme}://{rest}"
+    try:
+        from .redis import RedisStore
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").partition(".")[0] != "redis":
+            raise
+        rule = "on a Redis or Valkey server needs the library redis (pip install redis)"
+        raise InvalidArgument("store", shown(url), rule) from None
+    return RedisStore(url, app=app, history=history, history_age_s=history_age_s)
+
+
 def _memory(rest: str, app: str, history: int, history_age_s: float | timedelta) -> Store:
     if rest:
         rule = "must be memory:// with nothing after it: such a store has no name, and only one scheduler has it"
@@ -61,6 +74,7 @@ _SCHEMES: dict[str, Callable[[str, str, int, float | timedelta], Store]] = {
     "sqlite": _sqlite,
     "postgresql": _postgres,
     "postgres": _postgres,
+    **{scheme: partial(_redis, scheme) for scheme in REDIS_SCHEMES},
 }
 
 
@@ -71,7 +85,8 @@ def store_from_url(
 
     Args:
         url: ``sqlite:///path``, with four slashes for an absolute path,
-            ``postgresql://user:password@host:port/database``, in the syntax of asyncpg, or ``memory://``.
+            ``postgresql://user:password@host:port/database``, in the syntax of asyncpg,
+            ``redis://user:password@host:port/number``, as ``RedisStore`` describes, or ``memory://``.
         app: The set of instances that share the records.
         history: How many ledger rows of each task the store keeps.
         history_age_s: Seconds after which a ledger row is deleted all the same, but for the newest one of its task.

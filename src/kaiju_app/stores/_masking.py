@@ -6,13 +6,18 @@ import re
 from difflib import get_close_matches
 
 USER_IN_URL = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/'\"]*@", re.IGNORECASE)
-OPTION = re.compile(r"\b((?:ssl)?password|user)(=)('(?:[^'\\]|\\.)*'|[^\s&'\"]*)", re.IGNORECASE)
+OPTION = re.compile(
+    r"\b((?:ssl|sentinel_)?password|(?:sentinel_)?user)(=)('(?:[^'\\]|\\.)*'|[^\s&'\"]*)", re.IGNORECASE
+)
 SCHEME = re.compile(r"(?:([a-z][a-z0-9+.-]*):/{0,2}|([a-z][a-z0-9+.-]*)//)?(.*)", re.IGNORECASE | re.DOTALL)
-SECRET_OPTIONS = re.compile(r"\?(?=(?:[^?]*&)?(?:user|(?:ssl)?password)=)", re.IGNORECASE)
+SECRET_OPTIONS = re.compile(r"\?(?=(?:[^?]*&)?(?:(?:sentinel_)?user|(?:ssl|sentinel_)?password)=)", re.IGNORECASE)
 KEYWORDS = re.compile(r"\b(?:host|dbname|password)\s*=")
 
 HIDDEN = "***"
-KNOWN = "sqlite:///file, postgresql://user:password@host/database or memory://"
+KNOWN = "sqlite:///file, postgresql://user:password@host/database, redis://user:password@host/number or memory://"
+REDIS_SCHEMES = [
+    f"{name}{tls}{kind}" for name in ("redis", "valkey") for tls in ("", "s") for kind in ("", "+sentinel", "+cluster")
+]
 
 
 def masked(text: str) -> str:
@@ -44,11 +49,15 @@ def nearest(address: str) -> str | None:
     kind = scheme.partition("+")[0].lower()
     if not address:
         return None
-    like = get_close_matches(kind, ["sqlite", "postgresql", "postgres", "memory"], 1, 0.75)
+    engines = ["sqlite", "postgresql", "postgres", "memory", "redis", "rediss", "valkey", "valkeys"]
+    like = get_close_matches(kind, engines, 1, 0.75)
     if ":memory:" in address or like == ["memory"] or address == "memory":
         return "memory://"
     if like == ["sqlite"]:
         return f"sqlite:///{rest.removeprefix('/') or 'scheduler.db'}"
+    if like and like[0] in REDIS_SCHEMES:
+        place = shown(f"redis://{rest}").removeprefix("redis://")
+        return f"{like[0]}://{place.replace(HIDDEN, 'user:password', 1) or 'user:password@host/number'}"
     if like:
         place = shown(f"postgresql://{rest}").removeprefix("postgresql://")
         return f"postgresql://{place.replace(HIDDEN, 'user:password', 1) or 'user:password@host/database'}"

@@ -26,5 +26,5 @@ function List({ items }) {
       <td data-label="Since">${each.since ? html`<${Moment} at=${each.since} /> <span class="muted">(<${Moment} at=${each.since} kind="relative" />)</span>` : "–"}</td>
       <td data-label="Last heard"><${Moment} at=${each.heard_at} kind="past" /></td>
       <td data-label="Protocol" class="num">${each.version.join(".") || "–"}</td></tr>`)}</tbody></table></div>
-    ${items.length === 1 ? html`<p class="muted hint">With a store (<code>Scheduler("sqlite:///…")</code> or PostgreSQL) all processes that share it are listed here.</p>` : null}`;
+    ${items.length === 1 ? html`<p class="muted hint">With a store (<code>Scheduler("sqlite:///…")</code> or a server) all processes that share it are listed here.</p>` : null}`;
 }
