@@ -40,6 +40,18 @@ def expect(what: Any) -> Any:
     return expect(what)
 
 
+def wait_until(page: Any, expression: str) -> None:
+    """Return when a JavaScript *expression* is true.
+
+    ``page.wait_for_function()`` evaluates it inside the page, which the page's security policy forbids: that works only
+    if it is true at first sight.
+    """
+    until = time.monotonic() + PATIENCE_S
+    while not page.evaluate(expression):
+        assert time.monotonic() < until, expression
+        page.wait_for_timeout(50)
+
+
 class Server:
     """The program of the tests, at one port."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from processes.admin.browser import Server, Tabs, expect, served_page
+from processes.admin.browser import PATIENCE_S, Server, Tabs, expect, served_page
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(180)]
 
@@ -142,13 +143,54 @@ def test_the_timeline_zooms_pans_and_follows_the_present(page_server: Server, ta
 
 
 def test_where_older_runs_are_not_kept_is_drawn_and_said(page_server: Server, tabs: Tabs) -> None:
-    page = tabs.open(f"{page_server.base}#/task/{page_server.task('disk')['id']}?span=300000")
+    page = tabs.open(f"{page_server.base}#/task/{page_server.task('disk')['id']}?span=60000")
 
     drawing = page.locator("[data-timeline]")
     expect(drawing).to_have_attribute("aria-label", re.compile("disk: .*older runs are not kept"))
-    box = drawing.bounding_box()
-    page.mouse.move(box["x"] + 30, box["y"] + box["height"] * 0.6)
+    expect(page.get_by_label("What the shapes mean")).to_contain_text("older runs are not kept")
+    box, until = drawing.bounding_box(), time.monotonic() + PATIENCE_S
+    while "are not kept" not in (page.locator(".tip").text_content() if page.locator(".tip").count() else ""):
+        assert time.monotonic() < until, page.locator(".tip").all_text_contents()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * (0.6 + time.monotonic() % 0.1))
+        page.wait_for_timeout(50)
     expect(page.locator(".tip")).to_contain_text(re.compile(r"runs before \d\d:\d\d:\d\d are not kept"))
+    found = page.evaluate(
+        """import("./static/timeline-draw.js").then(({ hit }) => [1000, 4000, 6000].map((at) => hit(
+            { task: { marks: [], bars: [], bands: [], upcoming: [], droppedFrom: 3000, keptSince: 5000 } },
+            at / 10, { from: 0, to: 10_000, width: 1_000 }, 9000)?.kind))"""
+    )
+    assert found == [None, "dropped", None], "before the scheduler was started there were no runs"
+
+
+def test_runs_that_are_near_to_each_other_are_drawn_apart(page_server: Server, tabs: Tabs) -> None:
+    """Of short ones one for each four pixels; the worst of them counts. Those that are alone keep their place."""
+    page = tabs.open(page_server.base)
+    near, far, long = page.evaluate(
+        """import("./static/timeline-draw.js").then(({ apart }) => {
+            const run = (start, outcome = "SUCCEEDED", length = 1, count = 1, worst = count) =>
+                ({ start, end: start + length, outcome, count, worst });
+            const outcome = (i) => i % 25 === 7 ? "FAILED" : "SUCCEEDED";
+            const every = (gap) => [...Array(100).keys()].map((i) => run(i * gap, outcome(i)));
+            return [apart([...every(1000), run(200_000, "LOST", 79_999, 800, 8)], 4000, 0),
+                apart(every(5000), 4000, 0), apart([run(0, "FAILED", 50_000), run(100, "CANCELLED", 50_000)], 4000, 0)];
+        })"""
+    )
+
+    alone = [each for each in near if each["start"] < 200_000]
+    assert [each["start"] for each in alone] == [4_000 * number for number in range(25)]
+    failed = {each["start"]: (each["count"], each["worst"]) for each in alone if each["outcome"] == "FAILED"}
+    assert failed == dict.fromkeys([4_000, 32_000, 56_000, 80_000], (4, 1))
+    united = [each for each in near if each["start"] >= 200_000]
+    assert [each["start"] for each in united] == [200_000 + 4_000 * number for number in range(20)]
+    assert {(each["outcome"], round(each["count"]), round(each["worst"], 3)) for each in united} == {("LOST", 40, 0.4)}
+    assert [each["start"] for each in far] == [5_000 * number for number in range(100)]
+    assert [each["end"] - each["start"] for each in long] == [50_000, 50_000]
+
+
+def test_the_legend_explains_what_is_drawn(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/task/{page_server.task('newsletter')['id']}")
+
+    expect(page.get_by_label("What the shapes mean")).to_have_text("held")
 
 
 def test_what_happened_again_and_again_is_one_line(tmp_path: Path, tabs: Tabs) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from processes.admin.browser import Server, Tabs, expect, served_page
+from processes.admin.browser import Server, Tabs, expect, served_page, wait_until
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed, pytest.mark.timeout(180)]
 
@@ -71,6 +71,40 @@ def test_a_phone_shows_what_fails_and_the_timeline_and_folds_the_rest(page_serve
     expect(running.get_by_role("link", name="long", exact=True)).to_be_hidden()
     running.locator("summary").click()
     expect(running.get_by_role("link", name="long", exact=True)).to_be_visible()
+
+
+def test_the_filters_of_a_phone_are_folded(page_server: Server, tabs: Tabs) -> None:
+    page = tabs.open(f"{page_server.base}#/tasks", viewport={"width": 320, "height": 700}, has_touch=True)
+    button, state = page.get_by_role("button", name="Filters"), page.get_by_label("State")
+    expect(state).to_be_hidden()
+    search = page.get_by_role("searchbox").bounding_box()
+    assert search["y"] == button.bounding_box()["y"], "one row"
+    button.click()
+    state.select_option("paused")
+    expect(page.locator("[role=row][data-row]")).to_have_count(1)
+    expect(page.get_by_role("button", name="Filters (1)")).to_have_attribute("aria-expanded", "true")
+
+
+def test_what_is_below_the_lists_stays_where_it_is(page_server: Server, tabs: Tabs) -> None:
+    """The lists become longer with each failure, and shorter again; what is below them is not to move then."""
+    page = tabs.open(page_server.base)
+    lists, row = page.locator(".columns"), page.locator(".columns .list li")
+    expect(row.first).to_be_visible()
+    before = lists.bounding_box()["height"]
+    page.evaluate("""() => {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync(".columns .list li { padding-block: 40px; }");
+        document.adoptedStyleSheets = [sheet];
+    }""")
+    wait_until(page, f"document.querySelector('.columns').offsetHeight > {before} + 100")
+    kept = (
+        "(({ style, offsetHeight }) => parseInt(style.minHeight) >= offsetHeight)(document.querySelector('.columns'))"
+    )
+    wait_until(page, kept)
+    higher = lists.bounding_box()["height"]
+    page.evaluate("() => { document.adoptedStyleSheets = []; }")
+    expect(row.first).not_to_have_css("padding-top", "40px")
+    assert lists.bounding_box()["height"] >= higher, "it may have become higher still"
 
 
 def test_all_that_matters_is_done_by_keyboard_alone(page_server: Server, tabs: Tabs) -> None:
@@ -227,7 +261,7 @@ def test_ten_thousand_tasks_are_drawn_as_far_as_they_are_seen(tmp_path: Path, ta
             page.mouse.wheel(0, 6_000)
             expect(page.locator(".loading")).to_be_attached()
         last = "Math.max(...[...document.querySelectorAll('[aria-rowindex]')].map((each) => +each.ariaRowIndex))"
-        page.wait_for_function(f"{last} > 150")
+        wait_until(page, f"{last} > 150")
         assert page.locator("[role=row]").count() < 80
         page.get_by_role("searchbox").fill("many-09999")
         expect(page.locator("[role=row][data-row]")).to_have_count(1)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from processes.admin.browser import Tabs, expect
+from processes.admin.browser import Tabs, expect, wait_until
 from processes.admin.served import served
 from processes.admin.tracing import traced
 
@@ -65,7 +65,7 @@ def test_no_frame_waits_while_the_tasks_are_scrolled(crowded: str, tabs: Tabs) -
         for _ in range(120):
             page.mouse.wheel(0, 500)
             page.wait_for_timeout(16)
-        page.wait_for_function(f"{LAST_ROW} > 900")
+        wait_until(page, f"{LAST_ROW} > 900")
 
     assert trace.longest_ms <= FRAME_MS, trace.parts_ms
     assert trace.frames > 50

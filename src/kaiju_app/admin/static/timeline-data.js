@@ -19,6 +19,8 @@ export async function loadWindow(from, to, task, most, signal) {
     Object.assign(found, { partial: found.partial || page.partial, thinned: found.thinned || page.thinned, next: page.next });
   } while (found.next && found.rows.length < most);
   if (task) found.rows = found.rows.filter((each) => each.id === task.id);
+  const starts = found.lines.filter((each) => each.kind === "started").map((each) => each.at);
+  for (const row of found.rows) row.droppedFrom = Math.max(...starts.filter((each) => each <= row.keptSince), -Infinity);
   return found;
 }
 
@@ -51,6 +53,21 @@ export function inWords({ kind, thing }, zone, now) {
   return `${at(thing.at)} planned`;
 }
 
+/** Which shapes are drawn, so that no others need a legend: outcomes, null for what runs, and kinds. */
+export function shapesIn(rows) {
+  const found = new Set();
+  for (const row of rows) {
+    for (const each of row.bars) found.add(each.outcome);
+    if (row.marks.length) found.add("skip");
+    if (row.bands.length) found.add("band");
+    if (isDropped(row)) found.add("dropped");
+  }
+  return found;
+}
+
+/** Whether runs were dropped since the scheduler was started, before which there were none. */
+export const isDropped = (row) => row.keptSince !== null && row.keptSince - row.droppedFrom > 1000;
+
 /** One sentence of a row, for those who do not see it. */
 export function summary(row) {
   const counts = new Map();
@@ -59,7 +76,7 @@ export function summary(row) {
   const parts = [...counts].map(([outcome, number]) => `${number} ${labelOf(outcome)}`);
   if (skips) parts.push(`${skips} skipped`);
   if (row.bands.length) parts.push(`held by ${row.bands.map((each) => each.holder).join(", ")}`);
-  if (row.keptSince !== null) parts.push("older runs are not kept");
+  if (isDropped(row)) parts.push("older runs are not kept");
   return `${row.name}: ${parts.length ? parts.join(", ") : "nothing"}`;
 }
 
@@ -76,7 +93,7 @@ export function merged(lines) {
     found.delete(what);
     found.set(what, { what, text: each.text, at: each.count > 1 ? each.until ?? each.at : each.at, count: before.count + each.count, lasted: before.lasted + Number(lasted), isExact: before.isExact && !UNITED.test(each.text) });
   }
-  return [...found.values()];
+  return [...found.values()].sort((a, b) => a.at - b.at);
 }
 
 /** Several of these in words, without the time of the last one. */

@@ -3,9 +3,12 @@
 // out ends at a wall, a cancelled one is hatched, a lost one is dashed and empty, one in progress is open to the right.
 import { toneOf } from "./outcomes.js";
 import { day, minute, time } from "./format.js";
+import { isDropped } from "./timeline-data.js";
 
 export const AXIS = 26; // Height of the time axis.
 const LEAST_BAR = 3;
+const COLUMN = LEAST_BAR + 1; // Short runs with less than this between them share columns: many look like many, not like one.
+const WORST = ["failed", "timed-out", "lost", "cancelled", "running", "succeeded"];
 const WHOLE = ["daylight saving", "clock set", "machine slept"];
 const NOT_KEPT = "older runs are not kept";
 const NEAR = 5; // Pixels beside a thing that count as on it.
@@ -83,8 +86,33 @@ export function bar(context, outcome, x, y, width, height, paint, surface) {
 /** Several runs in one bar: from the top, as much of it as did worst. */
 function several(context, { outcome, count, worst }, x, y, width, height, paint) {
   bar(context, "SUCCEEDED", x, y, width, height, paint, paint.surface);
+  if (outcome === "SUCCEEDED") return;
   context.fillStyle = paint[outcome ? toneOf(outcome) : "running"];
   context.fillRect(x, y, width, Math.max(5, Math.round((height * worst) / count)));
+}
+
+/** Bars to draw instead of *bars*: of short ones that are too near to each other one a column, whose place is kept. */
+export function apart(bars, wide, now) {
+  const [found, short] = [[], []];
+  for (const each of bars) {
+    const length = (each.end ?? now) - each.start;
+    const number = each.count > 1 ? Math.min(each.count, Math.floor(length / wide) + 1) : 1;
+    if (each.end === null || (length > wide && number === 1)) found.push(each);
+    else for (let i = 0; i < number; i++) short.push({ ...each, start: each.start + i * wide, count: each.count / number, worst: each.worst / number });
+  }
+  short.sort((a, b) => a.start - b.start);
+  const columns = new Map();
+  short.forEach((each, i) => {
+    if (!(each.start - short[i - 1]?.start < wide) && !(short[i + 1]?.start - each.start < wide)) return found.push(each);
+    const column = Math.floor(each.start / wide);
+    const before = columns.get(column);
+    if (!before) return columns.set(column, { ...each, start: column * wide, end: column * wide, isColumn: true });
+    const order = WORST.indexOf(toneOf(each.outcome)) - WORST.indexOf(toneOf(before.outcome));
+    before.count += each.count;
+    if (order === 0) before.worst += each.worst;
+    else if (order < 0) [before.outcome, before.worst] = [each.outcome, each.worst];
+  });
+  return [...found, ...columns.values()];
 }
 
 function hatched(context, x, y, width, height, colour) {
@@ -187,8 +215,9 @@ export function draw(context, view, rows, lines, { paint, zone, now, cursor, at,
     if (x - half > 0 && x + half < width) context.fillText(tick.text, x - half, AXIS / 2 - 1);
   }
   for (const row of rows) {
-    const end = row.task.keptSince === null ? 0 : Math.min(width, place(row.task.keptSince));
-    if (end > 0) dropped(context, 0, end, row.y, row.height, paint, isSingle ? NOT_KEPT : "");
+    if (!isDropped(row.task)) continue;
+    const [begin, end] = [Math.max(0, place(row.task.droppedFrom)), Math.min(width, place(row.task.keptSince))];
+    if (end > begin) dropped(context, begin, end, row.y, row.height, paint, isSingle ? NOT_KEPT : "");
   }
   for (const row of rows) things(context, row, place, width, paint, now, from, to);
   for (const line of lines) {
@@ -218,12 +247,12 @@ function things(context, row, place, width, paint, now, from, to) {
     const [x, end] = [Math.max(0, place(each.from)), Math.min(width, place(each.to ?? Math.max(now, to)))];
     if (end > x) band(context, x, y - 2, end - x, height + 4, paint);
   }
-  for (const each of task.bars) {
+  for (const each of apart(task.bars, ((to - from) / width) * COLUMN, now)) {
     const end = each.end ?? now;
     if (end < from || each.start > to) continue;
     const x = Math.max(-4, place(each.start));
     const wide = Math.max(LEAST_BAR, Math.min(width + 4, place(end)) - x);
-    if (each.count > 1 && each.worst < each.count) several(context, each, x, y, wide, height, paint);
+    if (each.isColumn || (each.count > 1 && each.worst < each.count)) several(context, each, x, y, wide, height, paint);
     else bar(context, each.outcome, x, y, wide, height, paint, paint.surface);
   }
   for (const each of task.marks) {
@@ -271,7 +300,7 @@ export function hit(row, x, view, now) {
     within(row.task.bars, "bar", (each) => each.start, (each) => each.end ?? now) ||
     within(row.task.upcoming.map((at) => ({ at })), "upcoming", (each) => each.at, (each) => each.at) ||
     within(row.task.bands, "band", (each) => each.from, (each) => each.to ?? Math.max(now, to)) ||
-    (row.task.keptSince !== null && x < place(row.task.keptSince) ? { kind: "dropped", thing: { to: row.task.keptSince } } : null)
+    (isDropped(row.task) && x > place(row.task.droppedFrom) && x < place(row.task.keptSince) ? { kind: "dropped", thing: { to: row.task.keptSince } } : null)
   );
 }
 

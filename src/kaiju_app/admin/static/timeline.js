@@ -5,7 +5,7 @@ import { now as currentTime, theme, useCell, useNow, zone as zoneCell } from "./
 import { go, hrefOf } from "./router.js";
 import { iso, minute, ms, short } from "./format.js";
 import { AXIS, band, bar, colours, draw, dropped, hit, skip, thingsOf } from "./timeline-draw.js";
-import { inWords, loadWindow, merged, severalInWords, summary } from "./timeline-data.js";
+import { inWords, loadWindow, merged, severalInWords, shapesIn, summary } from "./timeline-data.js";
 import { Failure, Loading, Moment } from "./widgets.js";
 
 const SPANS = [["300000", "5 min"], ["1800000", "30 min"], ["3600000", "1 h"], ["21600000", "6 h"], ["86400000", "1 day"], ["604800000", "7 days"]];
@@ -107,7 +107,7 @@ export function Timeline({ task = null, parameters, view }) {
     ${found?.next ? html`<p class="center"><button type="button" onClick=${() => setMost(most + MOST_ROWS)}>Show more tasks</button></p>` : null}
     ${found?.partial ? html`<p class="remark">${found.partial}</p>` : null}
     ${found?.thinned ? html`<p class="muted hint">Runs that are close together are drawn as one; zoom in to see each.</p>` : null}
-    <${Legend} />
+    <${Legend} shapes=${shapesIn(rows)} />
     ${found ? html`<${AsTable} rows=${rows} lines=${found.lines} from=${from} to=${to} zone=${zone} now=${now} />` : null}
   </div>`;
 }
@@ -240,8 +240,10 @@ function Lines({ lines }) {
 
 const LEGEND = [["SUCCEEDED", "succeeded"], ["FAILED", "failed"], ["TIMED_OUT", "timed out"], ["CANCELLED", "cancelled"], ["LOST", "lost"], [null, "running"], ["skip", "skipped"], ["band", "held"], ["dropped", "older runs are not kept"]];
 
-function Legend() {
-  return html`<ul class="legend" aria-label="What the shapes mean">${LEGEND.map(([what, text]) => html`<li key=${text}><${Sample} what=${what} />${text}</li>`)}</ul>`;
+function Legend({ shapes }) {
+  const seen = useRef(new Set()).current; // What goes away may come back: the legend does not move.
+  for (const each of shapes) seen.add(each);
+  return html`<ul class="legend" aria-label="What the shapes mean">${LEGEND.filter(([what]) => seen.has(what)).map(([what, text]) => html`<li key=${text}><${Sample} what=${what} />${text}</li>`)}</ul>`;
 }
 
 function Sample({ what }) {

@@ -6,6 +6,7 @@ import { OutcomeText } from "../outcomes.js";
 import { duration } from "../format.js";
 
 const MOST_SHOWN = 200;
+const LATE_S = 0.1; // As explanations give a reason for.
 
 export function Events() {
   const [stopped, setStopped] = useState(null);
@@ -47,6 +48,8 @@ function Event({ event }) {
         <span class="more"><${TaskLink} id=${data.task_id} name=${data.task} /> ${data.holds.map((each) => html`<span class="muted">held by ${each.holder}${each.reason ? `: ${each.reason}` : ""} </span>`)}</span>`
       : html`<span class="what"><${OutcomeText} run=${data} /></span>
         <span class="more"><${TaskLink} id=${data.task_id} name=${data.task} parameters=${{ at: data.scheduled_at }} />
-        <span class="muted num"> ${data.duration_s !== null ? `${duration(data.duration_s)}` : ""}${data.manual ? " · asked for" : ""}</span>
-        ${data.error ? html`<span class="error-line">${data.error.split("\n")[0]}</span>` : null}</span>`}</li>`;
+        ${data.manual ? html`<span class="muted"> · asked for</span>` : null}</span>
+        <span class="took muted num">${data.duration_s !== null ? `took ${duration(data.duration_s)}` : ""}</span>
+        <span class="told">${data.error ? html`<span class="error-line">${data.error.split("\n")[0]}</span>`
+          : data.lateness_s >= LATE_S ? html`<span class="muted num">${duration(data.lateness_s)} late</span>` : null}</span>`}</li>`;
 }

@@ -27,9 +27,13 @@ export function Explanation({ task, at, parameters }) {
 function Answer({ task, at, rest, close }) {
   const concerns = (kind, data) => data.task_id === task.id;
   const { data, error } = useLive((signal) => get(`api/tasks/${encodeURIComponent(task.id)}/explain`, { at }, signal), at, { concerns, everyMs: 30_000 });
+  const place = useRef(null);
+  useEffect(() => {
+    if (data) place.current.scrollIntoView({ block: "nearest" }); // It has its height now.
+  }, [Boolean(data)]);
   const other = (moment, text) => moment ? html`<a href=${hrefOf("task", task.id, { ...rest, at: moment })}>${text} <${Moment} at=${moment} /></a>` : null;
   const tone = BAD.includes(data?.run?.outcome) ? "ill" : TONES[data?.fate] || "open";
-  return html`<section class=${`panel explanation is-${tone}`} aria-label="Explanation" data-explanation>
+  return html`<section class=${`panel explanation is-${tone}`} aria-label="Explanation" data-explanation ref=${place}>
     <header class="panel-head"><h2>Why? <span class="muted"><${Moment} at=${at} kind="full" /></span></h2><button type="button" class="quiet" aria-label="Close the explanation" onClick=${close}>×</button></header>
     ${error && !data ? html`<p class="error-text">${error.message}</p>` : !data ? html`<${Loading} />` : html`
       <p class="sentence">${data.sentence}</p>
@@ -38,7 +42,7 @@ function Answer({ task, at, rest, close }) {
         ${data.tick ? html`<div><dt>Tick</dt><dd><${Moment} at=${data.tick} kind="full" /></dd></div>` : null}
         ${data.run ? html`<div><dt>Record</dt><dd><${OutcomeText} run=${data.run} /></dd></div>
           ${data.run.started_at ? html`<div><dt>Late, took</dt><dd class="num">${duration(data.run.lateness_s)}, ${duration(data.run.duration_s)}</dd></div>` : null}
-          <div><dt>Where</dt><dd><code>${data.run.instance}</code></dd></div>` : null}
+          <div><dt>Where</dt><dd><code title=${data.run.instance}>${data.run.instance.slice(0, 8)}</code></dd></div>` : null}
       </dl>
       ${data.causes.length ? html`<ul class="causes">${data.causes.map((each) => html`<li><strong>${each.kind}</strong>${each.who ? ` by ${each.who}` : ""}
         ${each.since ? html` from <${Moment} at=${each.since} />` : null}${each.until ? html` to <${Moment} at=${each.until} />` : each.since ? " until now, or it is not known" : null}</li>`)}</ul>` : null}

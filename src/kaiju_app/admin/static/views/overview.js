@@ -1,5 +1,5 @@
 // Is all well? What runs, what fails, what comes, and what became of everything lately.
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { get, useLive } from "../api.js";
 import { AllButtons, Empty, Failure, Loading, Moment, Panel, State, TaskLink } from "../widgets.js";
 import { BAD, OutcomeText } from "../outcomes.js";
@@ -19,16 +19,33 @@ export function Overview({ parameters, scheduler }) {
     document.title = "Scheduler";
   }, []);
   const found = useLive(load, "overview");
+  const steady = useSteady();
   if (found.error && !found.data) return html`<h1 class="visually-hidden">Overview</h1><${Failure} error=${found.error} again=${found.reload} />`;
   drawn.clear();
   for (const each of [...(found.data?.bad || []), ...(found.data?.running || []), ...(found.data?.next || [])]) drawn.set(each.id, each);
   return html`<h1 class="visually-hidden">Overview</h1>
     <${HealthLine} scheduler=${scheduler} />
-    <div class="columns">
+    <div class="columns" ref=${steady}>
       <div><${Attention} items=${found.data?.bad} /><${Running} items=${found.data?.running} /></div>
       <${Coming} items=${found.data?.next} most=${rowsBeside(found.data)} />
     </div>
     <${Panel} title="Timeline" kind="wide"><${Timeline} parameters=${parameters} view="overview" /><//>`;
+}
+
+/** What becomes higher stays so, while its width is the same: otherwise what is below it would move with every failure. */
+function useSteady() {
+  const place = useRef(null);
+  const most = useRef({ width: 0, height: 0 }).current;
+  useLayoutEffect(() => {
+    const element = place.current;
+    if (!element) return;
+    const { offsetWidth: width } = element;
+    if (most.width !== width) [element.style.minHeight, most.height] = ["", 0];
+    const height = Math.ceil(element.getBoundingClientRect().height);
+    if (height > most.height) element.style.minHeight = narrow.matches ? "" : `${height}px`;
+    Object.assign(most, { width, height: Math.max(height, most.height) });
+  });
+  return place;
 }
 
 /** How many rows of what comes are as high as the two panels beside it: a row of two lines is 58 pixels, an empty panel 50. */

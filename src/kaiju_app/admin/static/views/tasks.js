@@ -133,15 +133,19 @@ function Filters({ filters }) {
   const outcome = filters.outcome.length > 1 ? "BAD" : filters.outcome[0] || "";
   const setState = (value) => change(value === "overdue" ? { state: [], overdue: "true" } : { state: value ? [value] : [], overdue: "" });
   const setOutcome = (value) => change({ outcome: value === "BAD" ? BAD : value ? [value] : [] });
-  return html`<div class="filters" role="search">
+  const [isOpen, setOpen] = useState(false);
+  const number = [state, outcome, filters.scope[0], filters.sort !== "name"].filter(Boolean).length;
+  return html`<div class=${`filters ${isOpen ? "is-open" : ""}`} role="search">
     <label class="visually-hidden" for="search">Search tasks by name</label>
     <input id="search" type="search" placeholder="Search by name ( / )" autocomplete="off" value=${text} onInput=${typed} />
+    <button type="button" class="filters-button" aria-expanded=${isOpen ? "true" : "false"} aria-controls="filters" onClick=${() => setOpen(!isOpen)}>${`Filters${number ? ` (${number})` : ""}`}</button>
+    <div class="filters-all" id="filters">
     <${Select} label="State" value=${state} onChange=${setState} options=${[["", "any state"], ["overdue", "overdue"], ...STATES.map((each) => [each, each])]} />
     <${Select} label="Outcome of the last run" value=${outcome} onChange=${setOutcome} options=${[["", "any outcome"], ["BAD", "failed, timed out or lost"],
       ["SUCCEEDED", "succeeded"], ["FAILED", "failed"], ["TIMED_OUT", "timed out"], ["CANCELLED", "cancelled"], ["SKIPPED", "skipped"], ["LOST", "lost"]]} />
     <${Select} label="Scope" value=${filters.scope[0] || ""} onChange=${(value) => change({ scope: value ? [value] : [] })} options=${[["", "any scope"], ["LOCAL", "local"], ["CLUSTER", "cluster"]]} />
     <span class="only-narrow"><${Select} label="Order" value=${filters.sort} onChange=${(sort) => change({ sort })}
-      options=${[["name", "by name"], ["next_run_at", "by next run"], ["-last_run_at", "by last run"], ["state", "by state"]]} /></span>
+      options=${[["name", "by name"], ["next_run_at", "by next run"], ["-last_run_at", "by last run"], ["state", "by state"]]} /></span></div>
   </div>`;
 }
 
