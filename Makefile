@@ -1,7 +1,7 @@
 # Every target first installs what it needs from uv.lock: only Python >= 3.11 and make have to be there.
 # Another interpreter: make PYTHON=/path/to/python TARGET. Arguments for the program: make TARGET ARGS="...".
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-slow lint simulate chaos mutants mistakes smoke bench bench-together picture clean
+.PHONY: help setup docs run demo test test-slow lint simulate chaos mutants mistakes smoke bench bench-together picture clean
 export PYTHON
 
 python := .venv/bin/python
@@ -62,6 +62,10 @@ smoke: setup ## run the smoke tests on every other CPython that is installed
 
 picture: setup ## make the picture of the dashboard in README.md again (some minutes; needs chromium)
 	@PICTURE=docs/dashboard.png $(python) -m pytest -q tests/processes/admin/test_picture.py
+
+docs: setup ## build the documentation site into build/docs; a broken link or reference is an error
+	@$(python) -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "docs: build/docs/index.html"
 
 clean: ## remove environments and caches
 	rm -rf .venv .venvs build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -6,13 +6,14 @@ import asyncio
 import importlib
 import inspect
 import json
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ import pytest
 
 from kaiju_app import Application, Service, service
 from kaiju_app.scheduler import ExecPolicy, Scheduler
+from support.blocks import Printed, python_blocks, stage
 from support.postgres_server import found_or_skip, shared_server
 from support.program import without_slow_steps
 from support.reading import now_s, stubborn
@@ -30,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SNIPPETS = [block.code for block in python_blocks(ROOT / "README.md")]
 STRICT = ["-X", "dev", "-W", "error"]
 
 
@@ -46,38 +48,43 @@ def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
     return done
 
 
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Printed]]:
+    """Run the only code block with a mark, in virtual time; return what it writes."""
+    with stage(tmp_path, monkeypatch) as blocks:
+
+        def run(mark: str) -> Printed:
+            [block] = [block for block in python_blocks(ROOT / "README.md") if mark in block.code]
+            return blocks.run(block)
+
+        yield run
+
+
 # --- at the top, and in a plain script ---
 
 
-@pytest.mark.realtime
-def test_the_first_code_prints_what_it_says() -> None:
-    done = python(*STRICT, "-c", snippet("Prints"))
+def test_the_first_code_prints_what_it_says(run: Callable[[str], Printed]) -> None:
+    printed = run("Prints")
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert set(done.stdout.split()) == {"refreshed"}
-    assert 3 <= len(done.stdout.split()) <= 4  # Four if it happens to be six o'clock in Berlin.
+    assert printed.stderr == ""
+    assert printed.stdout.split() == ["refreshed"] * 3
 
 
-@pytest.mark.realtime
-def test_the_plain_script_runs_as_it_is_printed() -> None:
-    done = python(*STRICT, "-c", snippet("refreshing.run_now"))
+def test_the_plain_script_runs_as_it_is_printed(run: Callable[[str], Printed]) -> None:
+    printed = run("refreshing.run_now")
 
-    assert done.stderr == ""
-    assert done.returncode == 0
-    assert "scheduled:refresh SUCCEEDED" in done.stdout
-    assert "prune SUCCEEDED" in done.stdout
+    assert printed.stderr == ""
+    assert "scheduled:refresh SUCCEEDED" in printed.stdout
+    assert "prune SUCCEEDED" in printed.stdout
 
 
 # --- on a calendar ---
 
 
-def test_the_calendar_rules_say_what_the_comments_say() -> None:
-    code = snippet("trigger_from_json")
-    done = python(*STRICT, "-c", code)
+def test_the_calendar_rules_say_what_the_comments_say(run: Callable[[str], Printed]) -> None:
+    described, upcoming = run("trigger_from_json").stdout.splitlines()
 
-    assert (done.returncode, done.stderr) == (0, "")
-    described, upcoming = done.stdout.splitlines()
-    assert described in code  # As the comment in the README says.
+    assert described in snippet("trigger_from_json")  # As the comment in the README says.
     assert upcoming == repr([datetime(2026, 12, 27, 5, minute, tzinfo=UTC) for minute in (0, 15)])
 
 
@@ -149,48 +156,33 @@ def test_the_lifespan_of_fastapi_starts_and_stops_the_scheduler_each_time() -> N
 # --- watch it ---
 
 
-@pytest.mark.realtime
-def test_the_log_lines_of_the_example_have_the_fields_of_their_run() -> None:
-    done = python(*STRICT, "-c", snippet("RunFields()"))
+def test_the_log_lines_of_the_example_have_the_fields_of_their_run(run: Callable[[str], Printed]) -> None:
+    logging.getLogger().handlers.clear()  # pytest has its own; basicConfig() would do nothing.
+    printed = run("RunFields()")
 
-    assert (done.returncode, done.stdout) == (0, "")
-    assert re.search(r"^refresh [0-9a-f]{20} 1: fetching$", done.stderr, re.MULTILINE)
+    assert printed.stdout == ""
+    assert re.search(r"^refresh [0-9a-f]{20} 1: fetching$", printed.stderr, re.MULTILINE)
 
 
-@pytest.mark.realtime
-def test_the_metrics_of_the_example_are_what_it_says() -> None:
-    code = snippet("SchedulerCollector")
-    done = python(*STRICT, "-c", code)
+def test_the_metrics_of_the_example_are_what_it_says(run: Callable[[str], Printed]) -> None:
+    printed = run("SchedulerCollector")
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert code.partition("among others: ")[2].strip() in done.stdout
+    assert printed.stderr == ""
+    assert snippet("SchedulerCollector").partition("among others: ")[2].strip() in printed.stdout
     table = README.partition("| Metric |")[2].partition("\n\n")[0]
     named = set(re.findall(r"`(kaiju_\w+)", table)) - {"kaiju_store_up"}  # It has no store.
-    shown = set(re.findall(r"^# TYPE (kaiju_\w+)", done.stdout, re.MULTILINE))
+    shown = set(re.findall(r"^# TYPE (kaiju_\w+)", printed.stdout, re.MULTILINE))
     assert named == {each for each in shown if not each.endswith("_created")}
 
 
 @pytest.mark.realtime
 def test_the_trace_of_the_example_has_what_it_says() -> None:
-    done = python(*STRICT, "-c", snippet("SchedulerTelemetry"))
+    done = python(*STRICT, "-c", snippet("SchedulerTelemetry"))  # The exporter keeps the stdout of its import.
 
     assert (done.returncode, done.stderr) == (0, "")
     span = json.loads(done.stdout)
     assert span["name"] == "task refresh"
     assert list(span["attributes"]) == ["task", "tick", "run_id", "attempt", "outcome"]
-
-
-# --- test it ---
-
-
-@pytest.mark.parametrize("words", ["clock.advance", "Cluster(make_app"])
-def test_a_test_of_the_readme_passes(words: str, tmp_path: Path) -> None:
-    pytest.importorskip("pytest_asyncio")
-    (tmp_path / "test_weekend.py").write_text(snippet(words))
-    options = ["-q", "-p", "no:cacheprovider", "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function"]
-    done = python("-m", "pytest", *options, cwd=tmp_path)
-
-    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
 
 
 # --- over HTTP ---

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.pure
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-TEXTS = [*ROOT.glob("*.md"), *(each for part in ("src", "examples", "tools") for each in (ROOT / part).rglob("*.*"))]
+PARTS = "src", "examples", "tools", "docs"
+TEXTS = [*ROOT.glob("*.md"), *(each for part in PARTS for each in (ROOT / part).rglob("*.*"))]
 
 MERGE = re.compile(r"^(<<<<<<<|>>>>>>>|\|\|\|\|\|\|\|) ", re.MULTILINE)
 FROM_THE_INDEX = re.compile(r"kaiju[-_]app\[|install\b[^\n#]*\bkaiju[-_]app\b", re.IGNORECASE)
