@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,11 @@ def test_the_same_seed_gives_the_same_journal_and_another_one_another() -> None:
     assert shop.played(2) != first
 
 
+@cache
+def played_here() -> list[str]:
+    return shop.played(1)
+
+
 def find_python(version: str) -> str | None:
     """Return a CPython of this version, if the machine has one."""
     home = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -268,7 +274,7 @@ def test_the_journal_is_the_same_on_every_python_in_debug_mode_and_not(version: 
     command = [python, str(Path(shop.__file__)), "1"]
     there = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
 
-    assert there.stdout.encode() == ("\n".join(shop.played(1)) + "\n").encode()
+    assert there.stdout.encode() == ("\n".join(played_here()) + "\n").encode()
 
 
 # --- the script ---
@@ -526,6 +532,9 @@ def test_a_scheduler_outside_of_the_instances_is_refused() -> None:
         (lambda _: Cluster(minutely(), seed=-1), "seed must be an integer of at least 0"),
         (lambda _: Cluster(minutely(), start=datetime(2027, 1, 1)), "start"),  # noqa: DTZ001
         (lambda _: Cluster(minutely(), network="none"), "network must be a Network"),
+        (lambda _: Network(lost=1.5), "lost must be a share between 0 and 1, got 1.5"),
+        (lambda _: Network(latency_s=(2, 1)), "latency_s must be the least and the greatest number of seconds"),
+        (lambda _: Network(late_s=-1), "late_s must be at least 0 seconds"),
     ],
 )
 def test_an_argument_out_of_range_is_refused(call: Callable[[Any], object], match: str) -> None:

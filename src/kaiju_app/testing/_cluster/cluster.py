@@ -123,7 +123,8 @@ class Cluster:
     def journal(self) -> list[str]:
         """What has happened, a line each: starts and ends of instances, faults, changes in the store, ends of runs.
 
-        Lines of the same instant are sorted by their text.
+        A line begins with the seconds since the start, in real time, and with who it is about: the store, or a life of
+        an instance. ``b2`` is the second life of instance 1. Lines of the same instant are in alphabetical order.
         """
         return [str(entry) for entry in sorted(self._world.journal)]
 

@@ -89,7 +89,7 @@ class Hosts:
         if not isinstance(app, Application | Scheduler):
             rule = f"must return an Application or a Scheduler; it returned {safe_repr(app)}"
             raise InvalidArgument("app_factory", self._factory, rule)
-        if app in self._apps.values():
+        if any(app is each for each in self._apps.values()):
             rule = "must make a new app for each instance; it returned one that another instance has already"
             raise InvalidArgument("app_factory", self._factory, rule)
         self._check(app, instance)

@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import NamedTuple
 
+from kaiju_app.errors import InvalidArgument
+
 
 @dataclass(frozen=True)
 class Network:
-    """What can happen to messages. Shares are between 0 and 1.
+    """What can happen to a message between an instance and the store. Times are in seconds, shares between 0 and 1.
 
     Args:
         latency_s: Least and greatest time of one way.
@@ -22,6 +24,9 @@ class Network:
             greatest). The others wait until their caller gives up.
         split: Send only ``scan`` and ``swap`` as messages and build every other call from them. Otherwise every call
             is one message.
+
+    Raises:
+        InvalidArgument: A share or a time is out of range.
     """
 
     latency_s: tuple[float, float] = (0.0005, 0.005)
@@ -34,6 +39,19 @@ class Network:
     impatient: float = 0.5
     patience_s: tuple[float, float] = (1.0, 8.0)
     split: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("lost", "lost_answers", "late", "duplicated", "lost_hints", "impatient"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidArgument(name, getattr(self, name), "must be a share between 0 and 1")
+        for name in ("latency_s", "patience_s"):
+            span = getattr(self, name)
+            if not (isinstance(span, tuple) and len(span) == 2 and 0 <= span[0] <= span[1]):
+                raise InvalidArgument(
+                    name, span, "must be the least and the greatest number of seconds, such as (0.1, 2)"
+                )
+        if self.late_s < 0:
+            raise InvalidArgument("late_s", self.late_s, "must be at least 0 seconds")
 
 
 def as_code(network: Network) -> str:
