@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from kaiju_app._core.clock import epoch_us
-from kaiju_app.scheduler import Outcome, Run, ScheduledTask, Scheduler, Scope, trigger_from_json
+from kaiju_app.scheduler import Run, ScheduledTask, Scheduler, Scope, trigger_from_json
 from kaiju_app.scheduler._glance import Glance, Glances
 from kaiju_app.scheduler._hosting import state_of
 from kaiju_app.scheduler._stored_ticks import stored_upcoming
@@ -194,21 +194,15 @@ class Tasks:
                 return self.known((its_name, each["id"]), seen), seen
         raise Refused(404, "No such task", "No task has this id: GET api/tasks lists the tasks with their ids")
 
-    async def histories(self, tasks: Sequence[Known], *, last: bool = False) -> dict[str, tuple[Run, ...]]:
-        """Return the latest records of the cluster tasks among *tasks* by id, oldest first: those of all instances.
-
-        Args:
-            last: Whether the last one of each is enough.
-        """
-        found = await self._store.histories([each.record for each in tasks if each.record is not None], last=last)
+    async def histories(self, tasks: Sequence[Known]) -> dict[str, tuple[Run, ...]]:
+        """Return the latest records of the cluster tasks among *tasks* by id, oldest first: those of all instances."""
+        found = await self._store.histories([each.record for each in tasks if each.record is not None])
         return {each.id: found[each.name] for each in tasks if each.record is not None and each.name in found}
 
-    @staticmethod
-    def last_outcome(task: Known, histories: dict[str, tuple[Run, ...]]) -> tuple[Outcome | None, datetime | None]:
-        """Return how the last record of *task* ended, and its tick."""
-        runs = histories.get(task.id)
-        last = runs[-1] if runs else task.face.last_run if task.face is not None else None
-        return (None, None) if last is None else (last.outcome, last.scheduled_at)
+    async def lasts(self, names: Iterable[str], seen: Seen) -> Mapping[str, tuple[Run, ...]]:
+        """Return the last record of each of some cluster tasks by name, in a tuple: that of any instance."""
+        records = (seen.records.get(name) for name in names)
+        return await self._store.histories((each for each in records if each is not None), last=True)
 
 
 class Slices:

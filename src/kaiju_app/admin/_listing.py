@@ -154,11 +154,12 @@ async def _by_key(tasks: Tasks, seen: Seen, query: Query, after: Place | None) -
 async def _add_runs(tasks: Tasks, seen: Seen, keys: Sequence[Key], glances: list[Glance]) -> None:
     """Put into *glances* what the store knows of the last runs of cluster tasks, on any instance."""
     places = [place for place, glance in enumerate(glances) if glance.is_shared and not keys[place][1]]
-    shared = [tasks.known(keys[place], seen) for place in places]
-    histories = await tasks.histories(shared, last=True)
-    for place, task in zip(places, shared, strict=True):
-        outcome, ran_at = tasks.last_outcome(task, histories)
-        glances[place] = glances[place]._replace(outcome=outcome, ran_at=None if ran_at is None else epoch_us(ran_at))
+    found, slices = await tasks.lasts((keys[place][0] for place in places), seen), Slices()
+    for place in places:
+        await slices.breathe()
+        runs = found.get(keys[place][0])
+        if runs:  # Otherwise this process may know of one.
+            glances[place] = glances[place]._replace(outcome=runs[-1].outcome, ran_at=epoch_us(runs[-1].scheduled_at))
 
 
 async def _first_places(

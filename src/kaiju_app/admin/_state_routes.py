@@ -69,7 +69,8 @@ class Counts:
         states: Counter[State] = Counter()
         outcomes: Counter[Outcome] = Counter()
         tasks, slices = self._api.tasks, Slices()
-        shared, paused = [], 0
+        shared: dict[str, Outcome | None] = {}
+        paused = 0
         tasks.glances.begin()
         keys = tasks.keys(seen)
         for key in keys:
@@ -78,13 +79,14 @@ class Counts:
             states[State(glance.state)] += 1
             paused += glance.is_paused
             if glance.is_shared:
-                shared.append(tasks.known(key, seen))
+                shared[key[0]] = glance.outcome
             elif glance.outcome is not None:
                 outcomes[glance.outcome] += 1
-        histories = await tasks.histories(shared, last=True)
-        for task in shared:
+        lasts = await tasks.lasts(shared, seen)
+        for name, outcome_here in shared.items():
             await slices.breathe()
-            outcome, _ = tasks.last_outcome(task, histories)
+            runs = lasts.get(name)
+            outcome = runs[-1].outcome if runs else outcome_here
             if outcome is not None:
                 outcomes[outcome] += 1
         return Counted(len(keys), sum(not home for _, home in keys), paused, states, outcomes)

@@ -127,6 +127,11 @@ def _bytes_of_texts(band: Band) -> int:
     return 2 * len(f"{band.kind}{band.holder}{band.reason}".encode("utf-8", "backslashreplace"))  # With escapes.
 
 
+def fits(drawn: Sequence[Drawn], most_bytes: int) -> bool:
+    """Return whether all of them fit into *most_bytes* if they are thinned as far as possible."""
+    return sum(each.measured().bytes_with(LEAST) for each in drawn) <= most_bytes
+
+
 def fit(drawn: Sequence[Drawn], most_bytes: int) -> tuple[int, int | None]:
     """Return how many of the first tasks fit into *most_bytes*, at least one, and how far they have to be thinned.
 

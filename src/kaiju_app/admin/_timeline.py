@@ -25,7 +25,7 @@ from ._lines import Life, lines_of
 from ._listing import Query, Sort, page_of
 from ._seen import Seen
 from ._text import harmless, name_of
-from ._thinning import Band, Bar, Drawn, Mark, begin_of, fit, thin_bars, thin_marks
+from ._thinning import Band, Bar, Drawn, Mark, begin_of, fit, fits, thin_bars, thin_marks
 from ._timeline_models import MOST_UPCOMING, BandItem, BandKind, BarItem, MarkItem, Timeline, TimelineTask
 from ._written import written
 
@@ -33,6 +33,7 @@ MOST_BYTES = 300_000
 FOR_THE_REST = 10_000  # Of these: what is neither of a task nor a line.
 MANY = 600  # Bars, or marks, that are united at once to half as many: a history may have millions.
 MOST_TEXT = 200  # Characters of a holder or a reason.
+AT_ONCE = 64  # Tasks of which everything is read before it is known whether there is room for more.
 BYTES_OF_TASK = 200  # Without its name, its id and its ticks.
 BYTES_OF_TICK = 31
 
@@ -81,18 +82,25 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
     seen = await api.store.seen()
     tasks, after = await page_of(api.tasks, seen, query) if since <= until else ([], None)
     slices = Slices(step=1)
-    drawings = [await _here(api, task, span, slices) for task in tasks]
-    partial = [seen.partial, await _add_stored(endings, tasks, drawings, span)]
-    upcoming, kept_off = [], window.bands_of(api.scheduler)
-    for task, drawing in zip(tasks, drawings, strict=True):
-        await slices.breathe()
-        upcoming.append(_upcoming(task, max(since, now), until) if span.now <= span.until else [])
-        drawing.drawn.size = _size(task, len(upcoming[-1]))
-        drawing.drawn.bands = _bands(task, span, kept_off)
     upsets, lives = window.upsets_of(api.scheduler, ""), await _lives(api, seen, span)
     lines = await lines_of(span.since, span.until, upsets, lives, _zones(tasks))
     written_lines = [each.model_dump_json() for each in lines]
     room = MOST_BYTES - FOR_THE_REST - sum(len(each.encode()) + 1 for each in written_lines)
+    drawings: list[Drawing] = []
+    upcoming, kept_off = list[list[datetime]](), window.bands_of(api.scheduler)
+    incomplete: int | None = 0
+    while len(drawings) < len(tasks) and fits([each.drawn for each in drawings], room):
+        some = tasks[len(drawings) : len(drawings) + AT_ONCE]
+        found = [await _here(api, task, span, slices) for task in some]
+        if incomplete is not None:  # A store that is away is not asked again.
+            more = await _add_stored(endings, some, found, span)
+            incomplete = None if more is None else incomplete + more
+        for task, drawing in zip(some, found, strict=True):
+            await slices.breathe()
+            upcoming.append(_upcoming(task, max(since, now), until) if span.now <= span.until else [])
+            drawing.drawn.size = _size(task, len(upcoming[-1]))
+            drawing.drawn.bands = _bands(task, span, kept_off)
+        drawings += found
     number, most = fit([each.drawn for each in drawings], room)
     if number < len(tasks):
         after = cursor_of(Sort.NAME, ("", tasks[number - 1].name, tasks[number - 1].home_id))
@@ -109,7 +117,7 @@ async def timeline(api: Api, endings: Endings, since: datetime, until: datetime,
         tasks=[],
         lines=[],
         next=after,
-        partial="; ".join(each for each in partial if each) or None,
+        partial="; ".join(each for each in (seen.partial, _missing(incomplete)) if each) or None,
         thinned=most is not None or any(each.was_thinned for each in drawings),
     )
     return written(answer, tasks=items, lines=written_lines)
@@ -136,16 +144,23 @@ async def _here(api: Api, task: Known, span: Window, slices: Slices) -> Drawing:
 
 async def _add_stored(
     endings: Endings, tasks: Sequence[Known], drawings: Sequence[Drawing], span: Window
-) -> str | None:
-    """Add what the store keeps of the runs of *tasks*; return what cannot be had, None if nothing is missing."""
+) -> int | None:
+    """Add what the store keeps of the runs of *tasks*; return of how many that is not all. None: it did not answer."""
     shared = [(task.record, drawing) for task, drawing in zip(tasks, drawings, strict=True) if task.record is not None]
     try:
         found = await endings.of([record for record, _ in shared], span.since, span.until, span.now)
     except (StoreUnavailable, WrongState):
-        return "the history of shared tasks could not be read: the store did not answer"
+        return None
     for (_, drawing), (some, _) in zip(shared, found, strict=True):
         drawing.add(some)
-    if incomplete := sum(not is_all for _, is_all in found):
+    return sum(not is_all for _, is_all in found)
+
+
+def _missing(incomplete: int | None) -> str | None:
+    """Return what cannot be had; None if nothing is missing."""
+    if incomplete is None:
+        return "the history of shared tasks could not be read: the store did not answer"
+    if incomplete:
         return f"of {incomplete} tasks only the latest {MOST_ROWS:,} records are shown: ask for a shorter time"
     return None
 

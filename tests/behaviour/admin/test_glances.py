@@ -12,12 +12,15 @@ import pytest
 from behaviour.admin.common import Client, client_of
 from behaviour.admin.test_tasks import fail
 from behaviour.cluster.common import Made, share, started
+from kaiju_app._cluster.store_client import StoreClient
 from kaiju_app._engine.upsets import UpsetLog
 from kaiju_app.admin._states import State
+from kaiju_app.admin._timeline import AT_ONCE
 from kaiju_app.admin._timeline_models import MOST_UPCOMING, TimelineTask
 from kaiju_app.admin._written import written
 from kaiju_app.scheduler import Cron, Scheduler
 from kaiju_app.scheduler._glance import Glances
+from kaiju_app.scheduler._registry import TaskRegistry
 from kaiju_app.triggers._timeline import EvenTimeline, SearchedTimeline
 from support.reading import nothing
 
@@ -168,6 +171,45 @@ async def test_lists_and_timelines_compute_no_tick_that_they_do_not_show(
                 await client.get(path)
             assert sum(each.calls for each in ticks) <= computed, path
             assert sum(each.calls for each in looks) <= 2, path
+
+
+async def test_lists_in_the_order_of_runs_make_only_what_they_show(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find the last runs of thousands of shared tasks takes no object for each."""
+    scheduler = made()
+    for number in range(200):
+        share(scheduler, nothing, 10, f"shared {number:03}")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(15)
+        for path, most in {"/api/tasks?limit=5&sort=-last_run_at": 20, "/api/scheduler": 0}.items():
+            await client.get(path)
+            with monkeypatch.context() as patch:
+                made_for = Counted(patch, TaskRegistry, "face_of")
+                found = await client.get(path)
+            assert made_for.calls <= most, path
+            assert len(found.get("items", [])) in (0, 5)
+            assert found.get("outcomes", {"SUCCEEDED": 200})["SUCCEEDED"] == 200
+
+
+async def test_a_timeline_reads_no_histories_for_which_it_has_no_room(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = made()
+    for number in range(480):
+        share(scheduler, nothing, 10, f"shared {number:03}")
+    async with scheduler, client_of(scheduler) as client:
+        await asyncio.sleep(305)
+        with monkeypatch.context() as patch:
+            read = Counted(patch, StoreClient, "runs")
+            page = await client.get("/api/timeline?limit=500")
+        shown = [each["task"] for each in page["tasks"]]
+        first = len(shown)
+        while page["next"] is not None:
+            page = await client.get("/api/timeline", params={"limit": 500, "cursor": page["next"]})
+            shown += [each["task"] for each in page["tasks"]]
+
+    assert first < 300, "not all have room, however little is shown of each"
+    assert read.calls <= 2 * (first + AT_ONCE)
+    assert shown == [f"shared {number:03}" for number in range(480)]
 
 
 async def test_lists_describe_no_task_again_that_has_not_changed(
