@@ -149,10 +149,10 @@ def stage(directory: Path, patch: pytest.MonkeyPatch) -> Iterator[Stage]:
             REGISTRY.unregister(each)
 
 
-def _prometheus_collectors() -> dict[object, object]:
+def _prometheus_collectors() -> dict[Any, Any]:
     try:
         from prometheus_client import REGISTRY
     except ImportError:
         return {}
-    collectors: dict[object, object] = REGISTRY._collector_to_names  # type: ignore[assignment]
+    collectors: dict[Any, Any] = REGISTRY._collector_to_names
     return collectors
