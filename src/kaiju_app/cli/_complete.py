@@ -53,12 +53,27 @@ class Word(str):
 
     def __format__(self, _: str) -> str:
         """Return the name for bash."""
-        return quoted(str(self))
+        return quoted(str(self), open_quote(os.environ.get("COMP_WORDS", "")))
 
 
-def quoted(name: str) -> str:
-    """Return a name as bash takes it for one word; the other shells quote by themselves."""
-    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", name)
+def quoted(name: str, inside: str = "") -> str:
+    """Return a name as bash takes it for one word, or *inside* a quotation; the other shells quote by themselves."""
+    if inside == "'":
+        return name.replace("'", "'\\''")
+    return re.sub(r'(["$`\\])' if inside else r"([^\w@%+=:,./-])", r"\\\1", name)
+
+
+def open_quote(line: str) -> str:
+    """Return the quotation mark of bash that is open at the end of *line*; "" if there is none."""
+    found, is_escaped = "", False
+    for each in line:
+        if is_escaped:
+            is_escaped = False
+        elif each == "\\" and found != "'":
+            is_escaped = True
+        elif each == found or (not found and each in "\"'"):
+            found = "" if found else each
+    return found
 
 
 @contextlib.contextmanager

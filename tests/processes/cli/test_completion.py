@@ -17,7 +17,15 @@ from unittest import mock
 
 import pytest
 
-from kaiju_app.cli._complete import complete_outcome, complete_reason, complete_scope, complete_state, complete_task
+from kaiju_app.cli._complete import (
+    complete_outcome,
+    complete_reason,
+    complete_scope,
+    complete_state,
+    complete_task,
+    open_quote,
+    quoted,
+)
 from processes.cli.calls import OURS, endpoint
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed]
@@ -93,6 +101,8 @@ def test_a_shell_completes_commands_and_names_of_tasks(url: str, name: str) -> N
         completed(typed, "kaiju show sto", "stock")
         completed(typed, "kaiju show nigh", r"nightly\ purge")
         completed(typed, r"kaiju show nightly\ p", r"nightly\ purge")
+        completed(typed, 'kaiju show "nightly p', '"nightly purge"')
+        completed(typed, "kaiju show 'nightly p", "'nightly purge'")
 
 
 def test_fish_completes_commands_and_names_of_tasks(url: str) -> None:
@@ -111,6 +121,20 @@ def test_fish_completes_commands_and_names_of_tasks(url: str) -> None:
     limit = time.monotonic() + PATIENCE_S
     while "nightly purge" not in offered("kaiju show nigh"):
         assert time.monotonic() < limit
+
+
+@pytest.mark.parametrize(
+    ("line", "mark", "name", "written"),
+    [
+        ("kaiju show nightly\\ p", "", "nightly $(p)", r"nightly\ \$\(p\)"),
+        ('kaiju show "nightly p', '"', 'a "b" $c `d` \\', r"a \"b\" \$c \`d\` \\"),
+        ("kaiju show 'nightly p", "'", "a 'b' $c", r"a '\''b'\'' $c"),
+        ("kaiju show 'it\\' \"it's", '"', "it's", "it's"),
+        ("kaiju show \"a\" 'b' c\\\" d\\'", "", "d'e", r"d\'e"),
+    ],
+)
+def test_a_name_is_written_as_bash_takes_it_in_its_quotation(line: str, mark: str, name: str, written: str) -> None:
+    assert (open_quote(line), quoted(name, open_quote(line))) == (mark, written)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "nonsense", "", "http://127.0.0.1:1/elsewhere"])
