@@ -8,7 +8,7 @@ from bench.runner import Job, Plan
 from bench.targets import Target
 from bench.work import Figure, Work
 
-STORES = ("postgresql", "sqlite")
+STORES = ("postgresql", "valkey", "sqlite")
 TASKS = (1_000, 3_000, 6_000)
 
 FULL = {"interval_s": 1.0, "processes": 3, "seconds": 20.0, "start_s": 6.0}
@@ -25,6 +25,10 @@ TARGETS: dict[tuple[str, int], dict[str, tuple[Target, ...]]] = {
     ("postgresql", 1_000): {**ALL_DONE, "statements": (Target(70),), "p99_ms": (Target(5),), "cpu_us": (Target(200),)},
     ("postgresql", 3_000): ALL_DONE,
     ("postgresql", 6_000): {**ALL_DONE, "p99_ms": (Target(50),), "cpu_us": (Target(150),)},
+    # A tenth of a command a run.
+    ("valkey", 1_000): {**ALL_DONE, "statements": (Target(100),), "p99_ms": (Target(5),)},
+    ("valkey", 3_000): ALL_DONE,
+    ("valkey", 6_000): {**ALL_DONE, "p99_ms": (Target(50),)},
     ("sqlite", 3_000): {**ALL_DONE, "p99_ms": (Target(50),)},
 }
 

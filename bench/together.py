@@ -31,11 +31,13 @@ from typing import Any
 import asyncpg
 import psutil
 from asyncpg.prepared_stmt import PreparedStatement
+from redis.asyncio import Redis
 
 from kaiju_app.scheduler import ExecPolicy, LeaseTiming, Scheduler, Scope, current_run
 from kaiju_app.stores import Store, store_from_url
 
 ASKED = ("claim", "renew", "finish", "scan", "swap", "change_each", "heartbeat", "history", "dead", "prune")
+FLAGS = {"postgresql": ["--postgres"], "valkey": ["--valkey"], "sqlite": []}
 START_S = 6.0  # By then all processes have started and registered their tasks.
 
 
@@ -57,6 +59,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench.together", description=__doc__)
     parser.add_argument("--store", metavar="URL", help="URL of the store (default: a new SQLite file)")
     parser.add_argument("--postgres", action="store_true", help="use a PostgreSQL from the wheel, without fsync")
+    parser.add_argument("--valkey", action="store_true", help="use a Valkey from the wheel, without fsync")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write all figures to this file")
     parser.add_argument("--tasks", type=int, default=1_000, metavar="N")
     parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="interval of each task")
@@ -72,14 +75,14 @@ def arguments() -> argparse.ArgumentParser:
 def measure(
     *, store: str, tasks: int, interval_s: float, processes: int, seconds: float, start_s: float
 ) -> dict[str, float]:
-    """W8 as a workload: *store* is `postgresql` or `sqlite`.
+    """W8 as a workload: *store* is `postgresql`, `valkey` or `sqlite`.
 
     Returns:
         Runs expected, missing and done twice; lateness in milliseconds; statements a second; microseconds of CPU a run
         in the processes and in the server (NaN without one).
     """
     sizes = f"--tasks={tasks} --interval={interval_s} --processes={processes} --seconds={seconds} --start={start_s}"
-    found = figures_of(arguments().parse_args([*sizes.split(), *(["--postgres"] if store == "postgresql" else [])]))
+    found = figures_of(arguments().parse_args([*sizes.split(), *FLAGS[store]]))
     server_us = found["server_cpu_us_a_run"]
     return {
         "expected": found["expected"],
@@ -101,6 +104,9 @@ def figures_of(options: argparse.Namespace) -> dict[str, Any]:
         if url is None and options.postgres:
             server = stack.enter_context(postgres())
             url = server.dsn()
+        if url is None and options.valkey:
+            server = stack.enter_context(valkey())
+            url = server.url
         url = url or f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory())}/w8.db"
         begin = time.time() + options.start + options.tasks / 1_000
         processes = start(options, url, begin)
@@ -122,6 +128,18 @@ def postgres() -> Iterator[Any]:
     if isinstance(programs, module.Missing):
         sys.exit(f"bench.together: no PostgreSQL: {programs.reason}; choose one with --store postgresql://...")
     with module.Server(programs) as server:
+        yield server
+
+
+@contextmanager
+def valkey() -> Iterator[Any]:
+    """Start the test suite's server, without fsync."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    module = importlib.import_module("support.redis_server")
+    program = module.find_program("valkey")
+    if not isinstance(program, Path):
+        sys.exit(f"bench.together: no Valkey: {program.reason}; choose a server with --store redis://...")
+    with module.Server(program) as server:
         yield server
 
 
@@ -219,6 +237,7 @@ def counted_statements() -> Counter[str]:
             return super().executemany(sql, each)
 
     sqlite3.connect = partial(sqlite3.connect, factory=Counting)  # type: ignore[assignment]
+    _count_queries(Redis, "execute_command", lambda _, name, *values: str(name), stated)
     for name in ("fetch", "fetchval", "fetchrow", "execute"):
         _count_queries(asyncpg.Connection, name, lambda _, sql, *values: sql, stated)
     for name in ("fetch", "fetchval", "fetchrow"):

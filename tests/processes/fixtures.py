@@ -17,8 +17,11 @@ import pytest
 from kaiju_app.testing._cluster.journal import Entry
 from processes.group import LEASE, Processes
 from processes.hosts import Hosts
+from processes.on_redis.hosts import RedisHosts
 from support.pgbouncer import PgBouncer, find_pgbouncer
 from support.postgres_server import Missing, Programs, Server, find_programs, found_or_skip
+from support.redis_server import Server as RedisServer
+from support.redis_server import any_program, server_or_skip
 
 LONG = {"interval_s": 60.0, "run_s": 30.0}  # One run, which outlasts the test.
 OFTEN = {"interval_s": 0.3, "run_s": 0.15}
@@ -65,6 +68,25 @@ def hosts(server: Server, tmp_path: Path) -> Iterator[Make]:
 
         def hosts(server: Server = server, **options: Any) -> Hosts:
             processes = Hosts(tmp_path, server, **options)
+            made.callback(processes.close)
+            return processes
+
+        yield hosts
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer(server_or_skip(any_program())) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., RedisHosts]]:
+    """Make processes on a Redis or Valkey server of their own, or on another one; they are killed at the end."""
+    with ExitStack() as made:
+
+        def hosts(server: RedisServer | None = None, **options: Any) -> RedisHosts:
+            processes = RedisHosts(tmp_path, server or request.getfixturevalue("redis_server"), **options)
             made.callback(processes.close)
             return processes
 
@@ -155,9 +177,11 @@ class Sharing:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def sharing(request: pytest.FixtureRequest) -> Sharing:
-    """A SQLite file, a PostgreSQL server, or a server behind a ``pooler``."""
+    """A SQLite file, a PostgreSQL server, one behind a ``pooler``, or a Redis or Valkey server."""
     if request.param == "sqlite":
         return Sharing(request.getfixturevalue("group"), by_lease=False)
+    if request.param == "redis":
+        return Sharing(request.getfixturevalue("redis_hosts"), by_lease=True)
     hosts = request.getfixturevalue("hosts")
     if request.param == "postgres":
         return Sharing(hosts, by_lease=True)

@@ -19,6 +19,7 @@ from kaiju_app.scheduler import LeaseTiming
 from kaiju_app.stores import MemoryStore, store_from_url
 from processes.fixtures import LONG, OFTEN, SEVERAL, Figures, Sharing, taken_over
 from processes.group import LEASE, seconds, us
+from processes.on_redis.hosts import RedisHosts
 from processes.races import Races, in_processes, in_threads, prepare
 from processes.storm import Storm
 
@@ -29,13 +30,15 @@ MISSED_S = LEASE.ttl_s + LEASE.grace_s  # A silent process is not considered dea
 
 POOLER = pytest.param("pooler", marks=pytest.mark.pooler)
 behind_a_pooler_too = pytest.mark.parametrize("sharing", ["sqlite", "postgres", POOLER], indirect=True)
+on_redis_too = pytest.mark.parametrize("sharing", ["sqlite", "postgres", "redis"], indirect=True)
+on_all = pytest.mark.parametrize("sharing", ["sqlite", "postgres", "redis", POOLER], indirect=True)
 
 
 # --- the owner of a run ---
 
 
 @pytest.mark.mechanism
-@behind_a_pooler_too
+@on_all
 def test_a_tick_whose_process_is_killed_is_run_again_as_soon_as_it_is_missed(
     sharing: Sharing, figures: Figures
 ) -> None:
@@ -81,6 +84,7 @@ def test_a_storm_of_kills_breaks_nothing(sharing: Sharing, figures: Figures) -> 
 
 
 @pytest.mark.mechanism
+@on_redis_too
 def test_what_a_process_runs_that_stops_in_order_is_free_for_others_at_once(sharing: Sharing, figures: Figures) -> None:
     processes = sharing.make(**LONG)
     processes.start_ready("a", "b", "c")
@@ -276,6 +280,7 @@ def test_all_processes_may_suspend_at_once(sharing: Sharing, figures: Figures) -
 # --- starts and forks ---
 
 
+@on_redis_too
 def test_a_forked_child_is_another_instance_and_leaves_what_its_parent_has(sharing: Sharing, figures: Figures) -> None:
     processes = sharing.make(**LONG)
     (parent,) = processes.start_ready("a")
@@ -315,6 +320,7 @@ def test_a_forked_child_is_another_instance_and_leaves_what_its_parent_has(shari
 
 
 @pytest.mark.timeout(120)
+@on_redis_too
 def test_twenty_processes_may_start_at_once_where_there_is_no_store_yet(sharing: Sharing, figures: Figures) -> None:
     processes = sharing.make(interval_s=60.0, run_s=0.5, wait=True)
     names = [f"p{number}" for number in range(20)]
@@ -335,9 +341,13 @@ def test_twenty_processes_may_start_at_once_where_there_is_no_store_yet(sharing:
     figures(all_started_s=seconds(told, booted))
     assert seconds(told, booted) < 5  # Idle: less than 0.5; 20 or more if each start waited for the one before.
     assert [1] == [each.take for each in processes.entries if each.event == "begin"]
-    assert 1 == processes.ask("SELECT count(*) FROM kaiju_schema")
-    assert (1, "task") == tuple(processes.ask(f"SELECT {what} FROM kaiju_task") for what in ("count(*)", "min(name)"))
-    assert 20 == processes.ask("SELECT count(*) FROM kaiju_instance")
+    if isinstance(processes, RedisHosts):
+        assert ({"task"}, 20) == (processes.fences().keys(), processes.instances())
+    else:
+        assert 1 == processes.ask("SELECT count(*) FROM kaiju_schema")
+        first = tuple(processes.ask(f"SELECT {what} FROM kaiju_task") for what in ("count(*)", "min(name)"))
+        assert first == (1, "task")
+        assert 20 == processes.ask("SELECT count(*) FROM kaiju_instance")
     ledger = processes.end()
     assert [("SUCCEEDED", 1)] == [(row.outcome, row.delivery) for row in ledger.rows]
     assert [] == list(processes.directory.glob("*.corrupt*"))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -227,6 +228,10 @@ class Server(ExternalServer):
         """Return a section of what the server tells of itself."""
         found = self.ask("INFO", section)
         return dict(found)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return its process."""
+        return [psutil.Process(self._running.pid)]
 
     @property
     def _running(self) -> subprocess.Popen[bytes]:

@@ -51,9 +51,11 @@ def _postgres(rest: str, app: str, history: int, history_age_s: float | timedelt
 def _redis(scheme: str, rest: str, app: str, history: int, history_age_s: float | timedelta) -> Store:
     url = f"{scheme}://{rest}"
     try:
+        import redis  # noqa: F401  # First the library as a whole: of one that is broken, a part would be missing.
+
         from .redis import RedisStore
     except ModuleNotFoundError as exc:
-        if (exc.name or "").partition(".")[0] != "redis":
+        if exc.name != "redis":
             raise
         rule = "on a Redis or Valkey server needs the library redis (pip install redis)"
         raise InvalidArgument("store", shown(url), rule) from None

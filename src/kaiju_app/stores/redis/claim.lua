@@ -95,7 +95,7 @@ for _, each in ipairs(ready) do
             record.claimed_at = text(math.max(now, tonumber(record.next_due)))
             record.claims = text(record.claims + 1)
         end
-        write(name, record)
+        write(name, record, record.before)
         won[#won + 1] = shown(name, record)
     end
 end

@@ -59,7 +59,7 @@ for place, ending in ipairs(given.endings) do
         record.challenged = '0'
         record.manual = '0'
         record.holds = record.holds == '{}' and '{}' or without_requests(record.holds)
-        write(ending.name, record)
+        write(ending.name, record, record.before)
         keep_rows(ending.rows)
         is_awaited = is_awaited or record.holds ~= '{}'
     end

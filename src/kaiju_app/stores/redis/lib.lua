@@ -23,6 +23,10 @@ local FIELDS = {
     'rev', 'schedule', 'version', 'next_tick', 'next_due', 'last_done', 'known_at', 'next_unknown', 'claims', 'manual_at',
     'manual_claims', 'manual', 'owner', 'fence', 'lease_until', 'challenged', 'claimed_at', 'holds', 'held_back_by',
 }
+local PLACE = {}
+for place, field in ipairs(FIELDS) do
+    PLACE[field] = place
+end
 local MANY = 1000  -- Arguments of one command: a Lua function takes some thousands.
 
 local function clock()
@@ -50,7 +54,7 @@ local function read(name)
     if not values[1] then
         return nil
     end
-    local record = {}
+    local record = {before = values}
     for place, field in ipairs(FIELDS) do
         record[field] = values[place]
     end
@@ -103,18 +107,34 @@ local function put(set, name, score)
     end
 end
 
-local function index(name, record)
-    local is_free = not record.owner and record.holds == '{}'
-    put('free', name, is_free and record.next_due)
-    put('extra', name, is_free and record.manual_at)
-    local first = first_end(record)
-    put('ends', name, first and text(first))
-    if record.owner then
+local function when_free(owner, holds, moment)
+    return not owner and holds == '{}' and moment
+end
+
+-- Bring the indexes in line with a record: what has changed since its values were *before*, or all of it.
+local function index(name, record, before)
+    local all, was = not before, {}
+    for _, field in ipairs({'owner', 'holds', 'next_due', 'manual_at', 'lease_until'}) do
+        was[field] = before and before[PLACE[field]]
+    end
+    for set, field in pairs({free = 'next_due', extra = 'manual_at'}) do
+        local moment = when_free(record.owner, record.holds, record[field])
+        if all or moment ~= when_free(was.owner, was.holds, was[field]) then
+            put(set, name, moment)
+        end
+    end
+    if all or record.owner ~= was.owner or record.lease_until ~= was.lease_until or record.holds ~= was.holds then
+        local first = first_end(record)
+        put('ends', name, first and text(first))
+    end
+    if record.owner and record.owner ~= was.owner then
         call('HSET', base .. 'claims', name, record.owner)
-    else
+    elseif not record.owner and (all or was.owner) then
         call('HDEL', base .. 'claims', name)
     end
-    call(record.holds == '{}' and 'SREM' or 'SADD', base .. 'held', name)
+    if all or record.holds ~= was.holds then
+        call(record.holds == '{}' and 'SREM' or 'SADD', base .. 'held', name)
+    end
 end
 
 local function change_names()
@@ -122,10 +142,12 @@ local function change_names()
     call('HSET', base .. 'meta', 'made', stamp(made or 0), 'schema', '1')
 end
 
-local function write(name, record)
+local function write(name, record, before)
     local fields, gone = {}, {}
-    for _, field in ipairs(FIELDS) do
-        if record[field] then
+    for place, field in ipairs(FIELDS) do
+        if before and record[field] == before[place] then
+            -- It is stored already.
+        elseif record[field] then
             fields[#fields + 1] = field
             fields[#fields + 1] = record[field]
         else
@@ -137,10 +159,11 @@ local function write(name, record)
     if #gone > 0 then
         call('HDEL', base .. 'task:' .. name, unpack(gone))
     end
-    if call('ZADD', base .. 'names', 0, name) == 1 then
+    if not before then
+        call('ZADD', base .. 'names', 0, name)
         change_names()
     end
-    index(name, record)
+    index(name, record, before)
 end
 
 local function delete(name)
@@ -191,8 +214,11 @@ local function keep_rows(rows)
             call('ZADD', log, call('HINCRBY', base .. 'meta', 'seq', 1), place)
             call('ZADD', base .. 'all', 0, place)
             call('ZADD', base .. 'ending:' .. ending, 0, place)
-            call('ZADD', base .. 'logs', 0, name)
-            local over = call('ZCARD', log) - given.rows_kept
+            local number = call('ZCARD', log)
+            if number == 1 then
+                call('ZADD', base .. 'logs', 0, name)
+            end
+            local over = number - given.rows_kept
             if over > 0 then
                 for _, old in ipairs(call('ZRANGE', log, 0, over - 1)) do
                     drop_row(name, old)

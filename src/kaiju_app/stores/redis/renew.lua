@@ -21,7 +21,7 @@ for _, each in ipairs(given.wanted) do
         if changed then
             record.rev = stamp(record.rev)
             record.holds = holds_text(holds)
-            write(name, record)
+            write(name, record, record.before)
             local found = {}
             for key in pairs(holds) do
                 found[#found + 1] = key

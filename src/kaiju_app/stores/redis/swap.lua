@@ -9,7 +9,7 @@ for _, change in ipairs(given.changes) do
                 local value = change.new[place]
                 new[field] = value ~= cjson.null and value
             end
-            write(change.name, new)
+            write(change.name, new, record and record.before)
         else
             delete(change.name)
         end
