@@ -120,6 +120,8 @@ class Promises(RuleBasedStateMachine):
         self.engine.recorder.skip = self.note_skip  # type: ignore[method-assign]
         self.raw_overtaken = self.engine.overload.count
         self.engine.overload.count = self.note_overtaken  # type: ignore[method-assign]
+        self.raw_overtake = self.engine.overload.overtake
+        self.engine.overload.overtake = self.note_overtake  # type: ignore[method-assign]
         self.raw_start = self.engine.runner.start
         self.engine.runner.start = self.note_start  # type: ignore[method-assign]
         self.engine.tick_loop._start = self.note_start
@@ -151,6 +153,15 @@ class Promises(RuleBasedStateMachine):
             assert (len(overtaken), overtaken[-1]) == (number, self.key(entry, last)), "it counts what it says"
             self.enter(entry.name, overtaken)
         self.raw_overtaken(entry, first, last, number, now, **kws)
+
+    def note_overtake(self, entry: TaskEntry, now: int) -> bool:
+        """Note what is added to an open record of overtaken ticks without a call of ``count()``."""
+        first, was_open = entry.due, entry.overtaken is not None
+        done = self.raw_overtake(entry, now)
+        if was_open and entry.due > first and entry.name in self.subjects:
+            subject = self.subjects[entry.name]
+            self.enter(entry.name, subject.ticks(self.key(entry, first), self.key(entry, entry.due)))
+        return done
 
     def note_start(self, entry: TaskEntry, tick: int, now: int, *more: Any, **kws: Any) -> None:
         """Check that no task starts while it is held, stopped or running, or disabled without a request."""
