@@ -32,7 +32,7 @@ PACKED = Struct("=7qih??")  # The first fields of a RunRecord, in order; all zer
 FIRST_AT, OFFSET_AT = 0, 6  # Where these fields are, in words of eight bytes.
 CODE_AT = 30  # Where this one is, in pieces of two bytes.
 LAST_AND_NUMBER, LAST_AT = Struct("=2q"), 8  # What is written in place, and where, in bytes.
-FINISHED, FINISHED_AT = Struct("=q"), 40
+WORD, STARTED_AT, FINISHED_AT = Struct("=q"), 32, 40
 FIELDS = 11
 PLAIN = (None, 1, None)  # The other fields of nearly every record; different ones are kept in ``entry.extras``.
 
@@ -125,11 +125,33 @@ def grow(entry: TaskEntry, first: int, last: int, number: int, code: int, offset
     return True
 
 
+def open_skips(entry: TaskEntry, first: int, last: int, number: int, code: int, offset: int, history: int) -> bool:
+    """Append a record of *number* skips without jitter, in place, if no other one is open.
+
+    Returns:
+        Whether it is so; otherwise nothing was changed.
+    """
+    if entry.flags & OPEN_SKIP_RECORD or entry.extras is not None:
+        return False
+    if entry.kept:
+        (started,) = WORD.unpack_from(entry.ring or b"", _index(entry) * PACKED.size + STARTED_AT)
+        if started != UNSET:
+            entry.last_started = started  # Skips may overwrite the record.
+    ring = ring_of(entry, history)
+    at = entry.kept % (len(ring) // PACKED.size) * PACKED.size
+    PACKED.pack_into(ring, at, first, last, number, 0, UNSET, UNSET, offset, 0, code, False, False)
+    entry.kept += 1
+    entry.unsuccessful += 1
+    _count(entry, code, number)
+    entry.flags |= OPEN_SKIP_RECORD
+    return True
+
+
 def close_skips(entry: TaskEntry, now: int) -> int:
     """Let the open record of skips of *entry* grow no more; return its slot."""
     entry.flags &= ~OPEN_SKIP_RECORD
     slot = _index(entry)
-    FINISHED.pack_into(entry.ring or bytearray(), slot * PACKED.size + FINISHED_AT, now)
+    WORD.pack_into(entry.ring or bytearray(), slot * PACKED.size + FINISHED_AT, now)
     return slot
 
 

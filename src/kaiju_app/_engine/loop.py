@@ -157,7 +157,10 @@ class TickLoop:
             return False
         entry.due = following = due + spec.gap
         self._queue.advance(entry, following)
-        self._overlap(entry, run, due, due, now)
+        if spec.policy is policy.SKIP and entry.backlog is None:
+            self._recorder.skip(entry, due, due, 1, Reason.OVERLAP, now)  # What _overlap() comes to.
+        else:
+            self._overlap(entry, run, due, due, now)
         if spec.limit or run.kind is not LIVE:
             self._watchdog.watch_deadline(entry)
         return True

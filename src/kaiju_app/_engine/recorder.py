@@ -132,9 +132,11 @@ class Recorder:
         entry.result = result
         if entry.flags or entry.alarm or entry.extras or self.notify_success:
             subscriptions = self._notifier.subscriptions
-            if self.notify_success or entry.flags & ~SHORT_ENDING or entry.alarm or entry.extras or subscriptions:
+            if self.notify_success or entry.flags & ~SHORT_ENDING or entry.extras or subscriptions:
                 self.end(run, record_of(run, Outcome.SUCCEEDED, None, None, now), None, now)
                 return
+            if entry.alarm:
+                self._watchdog.drop_alarm(entry)
             if entry.flags & OPEN_SKIP_RECORD:
                 ledger.close_skips(entry, now)
             if entry.flags & QUEUED:
@@ -186,14 +188,20 @@ class Recorder:
         """Record that ticks do not run: *number* of them or *more*, from *first* to *last*.
 
         Returns:
-            The record; None if the ticks were added, in silence, to the one that was open.
+            The record; None if the ticks were recorded in silence, because nobody wants to know of them.
         """
         host = entry.host
         code = CODES[Outcome.SKIPPED, reason]
-        if not (more or manual or why or reason in LOGGED) and ledger.grow(
-            entry, first, last, number, code, host.offset
-        ):
-            return None
+        if not (more or manual or why or reason in LOGGED):
+            offset = host.offset
+            if ledger.grow(entry, first, last, number, code, offset):
+                return None
+            is_heard = self._notifier.subscriptions or self._notifier.has_audience()
+            may_have_jitter = entry.flags & COMPUTED_TICKS
+            if not (is_heard or may_have_jitter) and ledger.open_skips(
+                entry, first, last, number, code, offset, self.history
+            ):
+                return None
         jitter = host.timeline(entry, entry.spec).due(first) - first if entry.spec.jitter and not manual else 0
         skipped = RunRecord(first, last, number, jitter, UNSET, UNSET, host.offset, 0, code, manual, more, why)
         record, closed, opened = ledger.append_skip(entry, skipped, now, self.history)

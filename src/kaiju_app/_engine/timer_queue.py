@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from kaiju_app._core.clock import NEVER
 
 from .entry import TaskEntry
+from .policy import EARLY
 
 Lane: TypeAlias = "deque[Item]"
 Item: TypeAlias = "tuple[int, int, TaskEntry, Lane | None]"  # (when, number, whose, lane); its first two fields differ.
@@ -172,7 +173,7 @@ class TimerQueue:
 
         A first tick that is far ahead would be the last one in its lane until then, and no other could follow it.
         """
-        if due > self._now() + gap:
+        if due > self._now() + gap + EARLY:  # What comes after a tick that was handled early is no further ahead.
             return None
         lane = self._lanes.get(gap)
         if lane is None:

@@ -76,7 +76,7 @@ class Watchdog:
             entry.seq
             and policy.same_rule(run.spec, entry.spec)
             and run.kind is Kind.LIVE
-            and (limit == 0 or run.started + limit >= entry.due)
+            and (limit == 0 or max(run.started, run.due) + limit >= entry.due)  # It may have begun a bit early.
         ):
             return  # The next tick looks at it.
         end = run.deadline()
