@@ -35,6 +35,9 @@ ANSWERS = {
     "celery_zero_is_sunday": "2027-01-03T00:00:00+00:00",
     "celery_first_interval_is_due_at_once": False,
     "discord_stops_at_an_exception": 1,
+    "kaiju_tasks_and_names": ["list", "one", "one"],
+    "kaiju_suspend_enables_a_disabled_task": [True, 0],
+    "kaiju_deadline_of_wait": 240,
 }
 
 
@@ -53,8 +56,10 @@ def test_the_pages_name_the_versions_that_are_asked() -> None:
     page = (ROOT / "docs" / "moving" / "index.md").read_text("utf-8")
     pinned = "".join(path.read_text("utf-8") for path in (ROOT / "bench" / "requirements").glob("*.txt"))
     names = {"APScheduler": "apscheduler", "Celery": "celery"}
-    named = re.findall(r"(APScheduler|aiocron|fastapi-utils|arq|Celery|discord\.py) (\d[\da-z.]*\w)", page)
-    assert len(named) == 6
+    named = re.findall(
+        r"(APScheduler|aiocron|fastapi-utils|arq|Celery|kaiju-scheduler|discord\.py) (\d[\da-z.]*\w)", page
+    )
+    assert len(named) == 7
     for name, version in named:
         assert f"{names.get(name, name).replace('.', '-')}=={version} " in pinned, name
     assert "apscheduler==4.0.0a6 " in pinned

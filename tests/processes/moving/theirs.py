@@ -184,5 +184,40 @@ def discord_stops_at_an_exception():
     return asyncio.run(ask())
 
 
+def kaiju_tasks_and_names():
+    from kaiju_scheduler import Scheduler
+
+    async def body():
+        """Do nothing."""
+
+    scheduler = Scheduler()
+    for _ in range(2):
+        scheduler.schedule_task(body, 60, name="one")
+    return [type(scheduler.tasks).__name__, *(task.name for task in scheduler.tasks)]
+
+
+def kaiju_suspend_enables_a_disabled_task():
+    from kaiju_scheduler import Scheduler
+
+    async def body():
+        """Do nothing."""
+
+    async def ask():
+        async with Scheduler() as scheduler:
+            task = scheduler.schedule_task(body, 60)
+            task.disable()
+            async with task.suspend():
+                pass
+            return task.json_repr()["enabled"], task.json_repr()["called_at"]
+
+    return asyncio.run(ask())
+
+
+def kaiju_deadline_of_wait():
+    from kaiju_scheduler import ExecPolicy, Scheduler
+
+    return Scheduler().schedule_task(print, 60, policy=ExecPolicy.WAIT).max_timeout_s
+
+
 if __name__ == "__main__":
     print(json.dumps(globals()[sys.argv[1]]()))
