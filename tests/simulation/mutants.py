@@ -235,7 +235,7 @@ SIMULATED = [
                 "    def _start(self, claim: Claim) -> None:\n",
             ),
         ),
-        (scenes("claimed ahead"),),
+        (SuiteGate(("tests/unit/cluster/test_coordinator.py",), "given_back_is_not_started"),),
     ),
     mutant(
         "hand-back-of-started",

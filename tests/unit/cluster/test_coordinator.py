@@ -199,6 +199,22 @@ async def test_a_run_begins_when_its_tick_is_due_and_not_when_it_is_claimed(
     await one.stop()
 
 
+async def test_a_claim_that_was_given_back_is_not_started_with_the_others_of_its_instant(
+    loop: VirtualLoop, store: MemoryStore
+) -> None:
+    await register(store, "a", "b", first=ZERO + 9 * SECOND)
+    one = Instance(loop, store, "one")
+    await asyncio.sleep(8.98)
+    claims = one.coordinator.own.claims
+    assert set(claims) == {"a", "b"}
+    one.unknown = frozenset({"a"})  # It is not claimed again.
+    one.coordinator.starter.give_back(claims["a"])
+    await asyncio.sleep(0.1)
+
+    assert begun(one) == [("b", 9.0)]
+    await one.stop()
+
+
 async def test_a_claim_and_its_ending_take_as_many_steps_whatever_else_is_in_hand(loop: VirtualLoop) -> None:
     steps = {}
     for number in (2, 400):
