@@ -204,16 +204,20 @@ def figures(request: pytest.FixtureRequest, record_property: Callable[[str, obje
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file system of 24 megabytes, or as many as the parameter says."""
-    where = tmp_path / "disk"
-    where.mkdir()
+def small_disk(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of 24 megabytes, or as many as the parameter says.
+
+    Not below `tmp_path`: each pytest that starts closes that to other users, and a server may run as one of them.
+    """
+    where = Path(tempfile.mkdtemp(prefix="kaiju-disk-"))
     size = f"size={getattr(request, 'param', 24)}m"
     mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(where)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
+        where.rmdir()
         pytest.skip("NOT TESTED: a full disk; only root may mount a small one")
     yield where
     subprocess.run(["umount", "-l", str(where)], check=True)
+    where.rmdir()
 
 
 def fill(disk: Path) -> None:
