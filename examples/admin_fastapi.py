@@ -130,7 +130,8 @@ async def login(user: str, request: Request, response: Response) -> str:
 
 
 async def main() -> None:
-    config = uvicorn.Config(app, port=int(os.environ.get("PORT", "8000")))
+    # At shutdown uvicorn waits for open answers, and the event stream of an open dashboard does not end by itself.
+    config = uvicorn.Config(app, port=int(os.environ.get("PORT", "8000")), timeout_graceful_shutdown=3)
     await uvicorn.Server(config).serve()
 
 
