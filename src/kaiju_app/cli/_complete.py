@@ -53,7 +53,7 @@ class Word(str):
 
     def __format__(self, _: str) -> str:
         """Return the name for bash."""
-        return quoted(str(self), open_quote(os.environ.get("COMP_WORDS", "")))
+        return quoted(str(self), open_quote(os.environ["COMP_WORDS"], int(os.environ["COMP_CWORD"])))
 
 
 def quoted(name: str, inside: str = "") -> str:
@@ -63,16 +63,25 @@ def quoted(name: str, inside: str = "") -> str:
     return re.sub(r'(["$`\\])' if inside else r"([^\w@%+=:,./-])", r"\\\1", name)
 
 
-def open_quote(line: str) -> str:
-    """Return the quotation mark of bash that is open at the end of *line*; "" if there is none."""
-    found, is_escaped = "", False
-    for each in line:
+def open_quote(words: str, number: int) -> str:
+    """Return the quotation mark of bash that is open at the end of a word; "" if there is none.
+
+    Args:
+        words: All words of the line, each on a line of its own. A quotation may have several lines.
+        number: Which word, from 0. The words after it, which follow the cursor, do not matter.
+    """
+    found, is_escaped, at = "", False, 0
+    for each in words:
         if is_escaped:
             is_escaped = False
         elif each == "\\" and found != "'":
             is_escaped = True
         elif each == found or (not found and each in "\"'"):
             found = "" if found else each
+        elif each == "\n" and not found:
+            at += 1
+            if at > number:
+                break
     return found
 
 

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.untimed]
 
 PATIENCE_S = 50
 PROGRAMS = Path(sys.executable).parent
-KILL_LINE, TAB = "\x15", "\t"
+KILL_LINE, TAB, LEFT = "\x05\x15", "\t", "\x02"  # All of the line, also what follows the cursor.
 SEQUENCE = re.compile(r"\x1b\[[0-9;?<>=]*[a-zA-Z]|\x1b[=>]|[\r\x07]")
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], 'PS1="> "; eval "$(_KAIJU_COMPLETE=source_bash kaiju)"'),
@@ -103,6 +103,7 @@ def test_a_shell_completes_commands_and_names_of_tasks(url: str, name: str) -> N
         completed(typed, r"kaiju show nightly\ p", r"nightly\ purge")
         completed(typed, 'kaiju show "nightly p', '"nightly purge"')
         completed(typed, "kaiju show 'nightly p", "'nightly purge'")
+        completed(typed, f"kaiju show nigh 'later{LEFT * 7}", r"tly\ purge")
 
 
 def test_fish_completes_commands_and_names_of_tasks(url: str) -> None:
@@ -124,17 +125,25 @@ def test_fish_completes_commands_and_names_of_tasks(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "mark", "name", "written"),
+    ("words", "number", "mark", "name", "written"),
     [
-        ("kaiju show nightly\\ p", "", "nightly $(p)", r"nightly\ \$\(p\)"),
-        ('kaiju show "nightly p', '"', 'a "b" $c `d` \\', r"a \"b\" \$c \`d\` \\"),
-        ("kaiju show 'nightly p", "'", "a 'b' $c", r"a '\''b'\'' $c"),
-        ("kaiju show 'it\\' \"it's", '"', "it's", "it's"),
-        ("kaiju show \"a\" 'b' c\\\" d\\'", "", "d'e", r"d\'e"),
+        (["show", r"nightly\ p"], 1, "", "nightly $(p)", r"nightly\ \$\(p\)"),
+        (["show", '"nightly p'], 1, '"', 'a "b" $c `d` \\', r"a \"b\" \$c \`d\` \\"),
+        (["show", "'nightly p"], 1, "'", "a 'b' $c", r"a '\''b'\'' $c"),
+        (["show", r"'it\'", "\"it's"], 2, '"', "it's", "it's"),
+        (["show", '"a"', "'b'", r"c\"", r"d\'"], 4, "", "d'e", r"d\'e"),
+        (["show", "nigh", "'later"], 1, "", "nightly purge", r"nightly\ purge"),
+        (["show", "", '"later'], 1, "", "nightly purge", r"nightly\ purge"),
+        (["show", "'two\nlines'", '"nigh', "'later"], 2, '"', "nightly purge", "nightly purge"),
+        (["show", '"two\nlines', "'later"], 1, '"', "two\nlines", "two\nlines"),
     ],
 )
-def test_a_name_is_written_as_bash_takes_it_in_its_quotation(line: str, mark: str, name: str, written: str) -> None:
-    assert (open_quote(line), quoted(name, open_quote(line))) == (mark, written)
+def test_a_name_is_written_as_bash_takes_it_in_its_quotation(
+    words: list[str], number: int, mark: str, name: str, written: str
+) -> None:
+    found = open_quote("\n".join(words), number)
+
+    assert (found, quoted(name, found)) == (mark, written)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "nonsense", "", "http://127.0.0.1:1/elsewhere"])
