@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,34 @@ def test_runs_that_are_near_to_each_other_are_drawn_apart(page_server: Server, t
     united = [each for each in near if each["start"] >= 200_000]
     assert [each["start"] for each in united] == [200_000 + 4_000 * number for number in range(20)]
     assert {(each["outcome"], round(each["count"]), round(each["worst"], 3)) for each in united} == {("LOST", 40, 0.4)}
+    assert all(each["end"] == each["start"] for each in near), "a column is as wide as the least bar"
+    assert [each["end"] - each["start"] for each in far] == [1] * 100
     assert [each["start"] for each in far] == [5_000 * number for number in range(100)]
     assert [each["end"] - each["start"] for each in long] == [50_000, 50_000]
+
+
+def test_bars_of_many_runs_are_columns_of_one_width_at_any_width(page_server: Server, tabs: Tabs) -> None:
+    """Eight bars of a hundred runs fill an hour. Neither rounding nor the start of the hour changes what is drawn."""
+    widths = [*range(800, 830), 1000, 1280, 1366, 1919, 2560]
+    drawn = tabs.open(page_server.base).evaluate(
+        """(widths) => import("./static/timeline-draw.js").then(({ apart }) => widths.flatMap((width) =>
+            [0, 1, 4499.7].map((shift) => {
+            const [from, wide] = [1_764_000_000_000 + shift, 3_600_000 / width * 4];
+            const bars = [...Array(8).keys()].map((i) => from + i * 450_000).map((start) =>
+                ({ start, end: start + 445_501, outcome: "FAILED", count: 100, worst: 50 }));
+            return { wide, bars, columns: apart(bars, wide, 0) };
+        })))""",
+        widths,
+    )
+
+    for wide, bars, columns in ((each["wide"], each["bars"], each["columns"]) for each in drawn):
+        assert all(each["isColumn"] and each["end"] == each["start"] for each in columns)
+        numbers = [each["start"] / wide for each in columns]
+        assert numbers == pytest.approx([round(each) for each in numbers], abs=1e-6, rel=0)
+        wanted = {n for bar in bars for n in range(floor(bar["start"] / wide), floor(bar["end"] / wide) + 1)}
+        assert sorted(map(round, numbers)) == sorted(wanted)
+        assert sum(each["count"] for each in columns) == pytest.approx(800)
+        assert sum(each["worst"] for each in columns) == pytest.approx(400)
 
 
 def test_the_legend_explains_what_is_drawn(page_server: Server, tabs: Tabs) -> None:

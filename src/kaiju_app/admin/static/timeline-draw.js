@@ -96,15 +96,20 @@ export function apart(bars, wide, now) {
   const [found, short] = [[], []];
   for (const each of bars) {
     const length = (each.end ?? now) - each.start;
-    const number = each.count > 1 ? Math.min(each.count, Math.floor(length / wide) + 1) : 1;
-    if (each.end === null || (length > wide && number === 1)) found.push(each);
-    else for (let i = 0; i < number; i++) short.push({ ...each, start: each.start + i * wide, count: each.count / number, worst: each.worst / number });
+    if (each.end === null || (length > wide && each.count <= 1)) found.push(each);
+    else if (length <= wide) short.push(each);
+    else {
+      const [first, last] = [each.start, each.end].map((at) => Math.floor(at / wide)); // Whole: a distance may be rounded.
+      const number = Math.min(each.count, last - first + 1);
+      for (let column = first; column < first + number; column++) short.push({ ...each, start: column * wide, column, count: each.count / number, worst: each.worst / number });
+    }
   }
   short.sort((a, b) => a.start - b.start);
   const columns = new Map();
   short.forEach((each, i) => {
-    if (!(each.start - short[i - 1]?.start < wide) && !(short[i + 1]?.start - each.start < wide)) return found.push(each);
-    const column = Math.floor(each.start / wide);
+    const isNear = each.start - short[i - 1]?.start < wide || short[i + 1]?.start - each.start < wide;
+    if (each.column === undefined && !isNear) return found.push(each);
+    const column = each.column ?? Math.floor(each.start / wide);
     const before = columns.get(column);
     if (!before) return columns.set(column, { ...each, start: column * wide, end: column * wide, isColumn: true });
     const order = WORST.indexOf(toneOf(each.outcome)) - WORST.indexOf(toneOf(before.outcome));
