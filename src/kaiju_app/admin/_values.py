@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import re
-from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from argparse import Namespace
+from collections import ChainMap, Counter, OrderedDict, UserDict, UserList, defaultdict, deque, namedtuple
+from collections.abc import Callable, Iterable, Mapping, MappingView, Sequence, ValuesView
 from dataclasses import fields, is_dataclass
-from itertools import islice
-from types import MappingProxyType
+from functools import partial
+from itertools import chain, islice
+from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import Any
 
 from kaiju_app.stores._masking import HIDDEN
@@ -30,8 +33,14 @@ SECRET = re.compile(
 
 # A value is taken apart only if Python wrote its ``__repr__``: one that the application wrote may hide a secret.
 TEXTS: tuple[object, ...] = (str.__repr__, bytes.__repr__)
-DICTS: tuple[object, ...] = (dict.__repr__, OrderedDict.__repr__, defaultdict.__repr__, Counter.__repr__)
-PROXY: object = MappingProxyType.__repr__  # It writes its mapping by that one's own ``__repr__``.
+DICTS: tuple[object, ...] = (
+    dict.__repr__,
+    OrderedDict.__repr__,
+    defaultdict.__repr__,
+    Counter.__repr__,
+    type(os.environ).__repr__,
+)
+DATA: tuple[object, ...] = (UserDict.__repr__, UserList.__repr__)  # They write their ``data``.
 PAIR = 2
 BRACKETS: dict[object, tuple[str, str]] = {
     list.__repr__: ("[", "]"),
@@ -54,12 +63,18 @@ def shown_arguments(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the arguments of *func* as texts: at most eight of either kind, with how many more there are."""
     first = args[:MOST_ITEMS]
-    names = zip(_names(func, len(first), is_wrapped=False), _names(func, len(first), is_wrapped=True), strict=True)
-    texts = [HIDDEN if any(map(_is_secret, both)) else shown(value) for value, both in zip(first, names, strict=True)]
+    secret = _are_secrets(func, len(first))
+    texts = [HIDDEN if is_secret else shown(value) for value, is_secret in zip(first, secret, strict=True)]
     more = [f"... and {len(args) - MOST_ITEMS} more"] if len(args) > MOST_ITEMS else []
     named = {one_line(name): shown(value, name) for name, value in islice(kws.items(), MOST_ITEMS)}
     rest = {"...": f"and {len(kws) - MOST_ITEMS} more"} if len(kws) > MOST_ITEMS else {}
     return texts + more, named | rest
+
+
+def _are_secrets(func: Callable[..., Any], number: int) -> list[bool]:
+    """Return which of the first *number* arguments are secrets by their names, in *func* or in what it wraps."""
+    names = zip(_names(func, number, is_wrapped=False), _names(func, number, is_wrapped=True), strict=True)
+    return [any(map(_is_secret, both)) for both in names]
 
 
 def _names(func: Callable[..., Any], number: int, *, is_wrapped: bool) -> list[str]:
@@ -96,12 +111,15 @@ def _text(value: Any, depth: int) -> str:
             return begin + _listed((_text(each, depth - 1) for each in value), len(value), depth) + end
         if written_by in DICTS:
             return "{" + _listed((_item(key, each, depth) for key, each in value.items()), len(value), depth) + "}"
-        if written_by == PROXY:
-            [mapping] = gc.get_referents(value)
-            return f"mappingproxy({_text(mapping, depth)})"
+        if written_by in DATA:
+            return _text(value.data, depth)
+        if written_by in INSIDES:
+            return f"{kind.__name__}({INSIDES[written_by](value, depth)})"
+        if kind is MethodType:
+            return f"<bound method {_part(value.__qualname__)} of {_text(value.__self__, depth)}>"
         names = _fields_in_repr(kind)
         if names is not None:
-            return f"{kind.__name__}({_fields(value, names, depth)})"
+            return f"{kind.__name__}({_fields(((each, getattr(value, each)) for each in names), len(names), depth)})"
         return _part(repr(value)[:LOOKED_AT])
     except Exception as exc:  # Code of the application, which may also change the value meanwhile.
         return f"<{kind.__name__}: no text, because of {type(exc).__name__}>"
@@ -123,9 +141,52 @@ def _item(key: object, value: object, depth: int) -> str:
     return f"{_text(key, depth - 1)}: {HIDDEN if _is_secret(key) else _text(value, depth - 1)}"
 
 
-def _fields(value: object, names: Sequence[str], depth: int) -> str:
-    texts = (f"{name}={HIDDEN if _is_secret(name) else _text(getattr(value, name), depth - 1)}" for name in names)
-    return _listed(texts, len(names), depth)
+def _fields(named: Iterable[tuple[str, object]], number: int, depth: int) -> str:
+    return _listed((_field(name, value, depth) for name, value in named), number, depth)
+
+
+def _field(name: str, value: object, depth: int) -> str:
+    return f"{_part(name)}={HIDDEN if _is_secret(name) else _text(value, depth - 1)}"
+
+
+def _of_proxy(value: MappingProxyType[Any, Any], depth: int) -> str:
+    [mapping] = gc.get_referents(value)
+    return _text(mapping, depth)
+
+
+def _of_view(value: Any, depth: int) -> str:
+    return HIDDEN if isinstance(value, ValuesView) else _text(value._mapping, depth)  # Values have lost their names.
+
+
+def _of_chain(value: ChainMap[Any, Any], depth: int) -> str:
+    return _listed((_text(each, depth - 1) for each in value.maps), len(value.maps), depth)
+
+
+def _of_namespace(value: object, depth: int) -> str:
+    return _fields(vars(value).items(), len(vars(value)), depth)
+
+
+def _of_partial(value: partial[Any], depth: int) -> str:
+    first = value.args[:MOST_ITEMS]
+    secret = _are_secrets(value.func, len(first))
+    texts = chain(
+        (_text(each, depth - 1) for each in (value.func,)),
+        (HIDDEN if is_secret else _text(each, depth - 1) for each, is_secret in zip(first, secret, strict=True)),
+        (_field(name, each, depth) for name, each in value.keywords.items()),
+    )
+    return _listed(texts, 1 + len(value.args) + len(value.keywords), depth)
+
+
+# What is between the round brackets, by what wrote it; Python writes what is inside by that one's own ``__repr__``.
+INSIDES: dict[object, Callable[[Any, int], str]] = {
+    MappingProxyType.__repr__: _of_proxy,
+    type({}.values()).__repr__: _of_view,
+    MappingView.__repr__: _of_view,
+    ChainMap.__repr__: _of_chain,
+    SimpleNamespace.__repr__: _of_namespace,
+    Namespace.__repr__: _of_namespace,
+    partial.__repr__: _of_partial,
+}
 
 
 def _listed(texts: Iterable[str], number: int, depth: int) -> str:

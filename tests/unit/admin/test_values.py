@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict, deque
+import os
+from argparse import Namespace
+from collections import ChainMap, OrderedDict, UserDict, UserList, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from pathlib import PurePosixPath
 from reprlib import recursive_repr
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -27,6 +29,8 @@ class Account:
     user: str
     password: str = "hunter2"
     notes: str = field(default="hunter2", repr=False)
+
+    def rename(self, user: str) -> None: ...
 
 
 class Point(NamedTuple):
@@ -75,6 +79,14 @@ class HidingPair(NamedTuple):
 
     def __repr__(self) -> str:
         return HIDDEN
+
+
+class HidingNamespace(Hiding, SimpleNamespace):
+    pass
+
+
+class HidingUserDict(Hiding, UserDict[str, str]):
+    pass
 
 
 @dataclass
@@ -148,6 +160,8 @@ def test_arguments_are_secrets_by_the_names_of_their_parameters() -> None:
         HidingData(),
         HidingByHand(),
         HidingPair("me"),
+        HidingNamespace(word="hunter2"),
+        HidingUserDict(word="hunter2"),
     ],
     ids=lambda each: str(type(each).__name__),
 )
@@ -201,6 +215,61 @@ def test_secrets_in_pairs_are_known_by_the_first_of_them(value: object, text: st
 def test_a_proxy_shows_its_mapping_as_that_one_shows_itself() -> None:
     assert shown(MappingProxyType({"n": 1})) == "mappingproxy({'n': 1})"
     assert shown(MappingProxyType(HidingDict(word="hunter2"))) == "mappingproxy(***)"
+
+
+def login(user: str, password: str = "", **more: object) -> None: ...
+
+
+TOKEN: dict[str, Any] = {"token": "hunter2"}
+CONTAINERS = [
+    (TOKEN.values(), "dict_values(***)"),
+    (OrderedDict(TOKEN).values(), "odict_values(***)"),
+    (OrderedDict(TOKEN).items(), "dict_items([('token', ***)])"),
+    (UserDict(TOKEN), "{'token': ***}"),
+    (UserDict(TOKEN).values(), "ValuesView(***)"),
+    (UserDict(TOKEN).items(), "ItemsView({'token': ***})"),
+    (UserDict(TOKEN).keys(), "KeysView({'token': ***})"),
+    (UserList(["token", "hunter2"]), "['token', ***]"),
+    (ChainMap(TOKEN, {"n": 1}), "ChainMap({'token': ***}, {'n': 1})"),
+    (MappingProxyType(ChainMap(TOKEN)), "mappingproxy(ChainMap({'token': ***}))"),
+    (SimpleNamespace(n=1, **TOKEN), "SimpleNamespace(n=1, token=***)"),
+    (Namespace(n=1, **TOKEN), "Namespace(n=1, token=***)"),
+    (partial(login, "me", **TOKEN, n=1), f"partial({login!r}, 'me', token=***, n=1)"),
+    (partial(login, "me", "hunter2"), f"partial({login!r}, 'me', ***)"),
+    (Account("me").rename, "<bound method Account.rename of Account(user='me', password=***)>"),
+    (partial(Account("me").rename), "partial(<bound method Account.rename of Account(user='me', password=***)>)"),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), CONTAINERS, ids=lambda each: str(type(each).__name__))
+def test_secrets_in_the_containers_of_python_are_known_by_their_names(value: object, text: str) -> None:
+    assert shown(value) == text
+    assert shown({"n": value}) == f"{{'n': {text}}}"
+
+
+@pytest.mark.parametrize("value", [each for each, _ in CONTAINERS], ids=lambda each: str(type(each).__name__))
+@pytest.mark.parametrize("depth", range(6))
+def test_no_container_shows_a_secret_at_any_depth(value: object, depth: int) -> None:
+    for each in range(depth):
+        value = SimpleNamespace(n=value) if each % 2 else ChainMap({"n": value})
+
+    assert "hunter2" not in shown(value)
+    assert len(shown(value)) <= MOST_VALUE
+
+
+def test_the_environment_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("API_TOKEN", "hunter2")
+    monkeypatch.setenv("LANG", "C")
+
+    assert shown(os.environ) == "{'API_TOKEN': ***, 'LANG': 'C'}"
+
+
+def test_names_in_a_namespace_are_short_and_do_not_act_on_a_terminal() -> None:
+    text = shown(SimpleNamespace(**{"red \x1b[31m\n": 1, "x" * 1000: 2}))
+
+    assert text == rf"SimpleNamespace(red \x1b[31m\n=1, {'x' * 97}...=2)"
 
 
 @pytest.mark.parametrize(
