@@ -42,7 +42,7 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
     if record is None and page.oldest is None:
         return None
     settling = round(cluster.timing.failover_s * 1e6)
-    near = client.store.lives_near(*_span(record, page.rows, at, settling))
+    near = client.store.lives_near(*_span(record, page.rows, at, seen.now, settling))
     lives = await client.call_or_raise("lives", near, "when instances were heard of")
     recent = client.store.instances(3 * client.lease.poll)
     alive = {each.id for each in await client.call_or_raise("instances", recent, "which instances are alive")}
@@ -74,12 +74,18 @@ async def cluster_evidence(engine: Engine, cluster: Cluster, name: str, at: int)
     )
 
 
-def _span(record: TaskRecord | None, rows: Sequence[LedgerRow], at: int, settling: int) -> tuple[int, int]:
-    """Return from when to when something may have delayed the tick at the instant: until what became of it began."""
+def _span(record: TaskRecord | None, rows: Sequence[LedgerRow], at: int, now: int, settling: int) -> tuple[int, int]:
+    """Return from when to when something may have delayed the tick at the instant: until what became of it began.
+
+    What keeps a tick that is not decided yet is what there is now.
+    """
     ends = [row.finished_at if row.started_at is None else row.started_at for row in rows]
     if record is not None and record.claimed_at is not None:
         ends.append(record.claimed_at)
-    return at - NEAR - settling, max([at, *ends]) + NEAR
+    undecided = None if record is None else _undecided(record, now)
+    if undecided is not None and undecided <= at + NEAR:
+        ends.append(now)
+    return min(at, now) - NEAR - settling, max([at, *ends]) + NEAR
 
 
 def _undecided(record: TaskRecord, now: int) -> int | None:

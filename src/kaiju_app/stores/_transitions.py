@@ -292,10 +292,17 @@ def _with_holds(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) -> T
 
 def _held_back_by(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) -> str | None:
     """Return who has delayed a due tick, if the last hold ends."""
-    before = true_holds(old.holds)
+    before = {key: held for key, held in true_holds(old.holds).items() if not _began_during_run(old, held)}
     if not before or true_holds(holds) or old.next_due > now:
         return old.held_back_by
     return ", ".join(held.describe(key, now, WORDS) for key, held in sorted(before.items()))[:WORDS]
+
+
+def _began_during_run(old: TaskRecord, held: StoredHold) -> bool:
+    """Return whether the run of the due tick began before the hold: then it is not the hold that delays the tick."""
+    if old.owner is None or old.manual or old.claimed_at is None or held.since is None:
+        return False
+    return old.claimed_at <= held.since
 
 
 def challenge_hold(old: TaskRecord, now: int, key: str, grace: int) -> TaskRecord | None:

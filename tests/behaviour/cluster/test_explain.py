@@ -239,6 +239,37 @@ async def test_any_instance_tells_who_has_disabled_it(made: Made) -> None:
     assert " from 08:00:13Z to 08:00:32Z" in str(found)
 
 
+async def test_all_that_have_disabled_it_are_told_of_a_tick_that_is_far_ahead(made: Made) -> None:
+    schedulers = [made() for _ in range(4)]
+    tasks = [share(each, nothing, 3600) for each in schedulers]
+    async with started(*schedulers):
+        await asyncio.sleep(8)
+        for task in tasks[1:]:
+            task.disable()
+        await asyncio.sleep(300)
+        found = await schedulers[0].explain("job", moment(3600))
+
+    disabled = {cause.instance for cause in found.causes if cause.kind is CauseKind.DISABLED}
+    assert disabled == {each.json_repr()["instance"] for each in schedulers[1:]}, str(found)
+
+
+async def test_of_a_tick_that_waits_all_instances_of_now_are_asked(made: Made) -> None:
+    def without() -> Scheduler:
+        scheduler = made()
+        share(scheduler, nothing).disable()
+        return scheduler
+
+    stays, *go = [without() for _ in range(4)]
+    async with stays:
+        async with started(*go):
+            await asyncio.sleep(14)
+        async with started(*[without() for _ in range(3)]):
+            await asyncio.sleep(6)
+            found = await stays.explain("job", moment(0))
+
+    assert found.fate is Fate.DISABLED, str(found)
+
+
 async def test_a_task_that_one_instance_has_disabled_runs_on_another(made: Made) -> None:
     a, b = made(), made()
     task, _ = share(a, nothing), share(b, nothing)

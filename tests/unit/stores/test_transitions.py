@@ -363,6 +363,17 @@ def test_the_end_of_the_last_hold_tells_that_it_kept_a_tick_back() -> None:
     )
 
 
+def test_a_hold_that_began_and_ended_during_a_run_did_not_keep_its_tick_back() -> None:
+    """Else nobody would repeat the run if it was lost: a task that was held skips ticks that a retry may run."""
+    during = replace(CLAIMED, holds={"me#1": replace(LEASED, since=NOW + 1)})
+    assert {"holds": {}} == changed(during, unhold(during, NOW + 2, "me#1"))
+    assert {**FREED, "holds": {}} == changed(during, remove_dead(during, NOW + 2, {"me"}))
+
+    before = replace(CLAIMED, claimed_at=NOW + 5, holds={"me#1": replace(LEASED, since=NOW - 1)})
+    ahead = changed(before, unhold(before, NOW + 2, "me#1"))
+    assert ahead["held_back_by"].startswith("they on me (why)"), "it was claimed ahead, and its run waits for the end"
+
+
 def test_it_tells_who_held_it_last() -> None:
     both = replace(FREE, holds={"you#1": PAUSE, "me#1": LEASED}, held_back_by="x")
     one = unhold(both, NOW, "me#1")
