@@ -37,6 +37,27 @@ async def test_what_is_stopped_runs_again_elsewhere(made: Made) -> None:
     assert found == [("LOST", "shutdown", 0.0, 1, 1), ("SUCCEEDED", None, 0.0, 1, 2)]
 
 
+async def test_a_lost_run_is_repeated_although_a_pause_began_and_ended_during_it(made: Made) -> None:
+    """After a hold, a tick that is older than half a gap is skipped. This hold kept nothing back."""
+    journal = Journal(50)
+    a, b = made(), made()
+    task = share(a, journal.body("a"), 60)
+    share(b, journal.body("b"), 60)
+    async with a:
+        await asyncio.sleep(1)
+        await b.start()
+        await asyncio.sleep(1)
+        await task.pause("a look")
+        await asyncio.sleep(3)
+        await task.resume()
+        await asyncio.sleep(35)
+    await asyncio.sleep(55)
+    found = told(await b.history("job"))
+    await b.stop()
+
+    assert found[:2] == [("LOST", "shutdown", 0.0, 1, 1), ("SUCCEEDED", None, 0.0, 1, 2)]
+
+
 async def test_what_is_stopped_is_not_repeated_if_nobody_wants_that(made: Made) -> None:
     journal = Journal(8)
     a, b = made(), made()
