@@ -1191,7 +1191,7 @@ async def test_a_clock_set_without_any_calendar_is_told_to_be_of_no_effect(
         await asyncio.sleep(HOUR)
 
     (line,) = warnings(caplog)
-    assert "the wall clock was set back by 1 day, 0:00:00 (intervals are not affected)" in line
+    assert "the wall clock was set back by 1 day, 0:00:00 (intervals of local tasks are not affected)" in line
 
 
 async def test_a_clock_that_is_slewed_is_not_worth_a_line(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:

@@ -187,7 +187,7 @@ class ClockMonitor:
         self.stalled_until = self._steady()
         text = f"the wall clock was set {'forward' if step > 0 else 'back'} by {_length(abs(step))}"
         if not tasks:
-            text += " (intervals are not affected)"
+            text += " (intervals of local tasks are not affected)"
         elif replanned:
             text += f", more than 3 hours ({tasks} task(s) with a trigger are planned anew, from {utc(wall)})"
         elif step < 0:

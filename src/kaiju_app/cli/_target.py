@@ -40,6 +40,9 @@ def import_target(target: str, parser: argparse.ArgumentParser) -> object:
 
 def _import(module: str, parser: argparse.ArgumentParser) -> ModuleType:
     """Import *module*; if that would run its program, say so."""
+    here = os.getcwd()
+    if not sys.flags.safe_path and not {"", here} & set(sys.path):
+        sys.path.insert(0, here)  # As `python -m` has done already; an installed script has its own directory there.
     with only_importing(parser.prog) as importing:
         try:
             imported = importlib.import_module(module)

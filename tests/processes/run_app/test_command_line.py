@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +43,28 @@ def test_an_application_is_run_from_the_command_line(launch, tmp_path, file, tex
     assert re.search(r"'shop' is READY after \d\.\d{3} s, services: 1, tasks: 1", program.errors())
     assert "SIGTERM, stopping" in program.errors()
     assert "is CLOSED" in program.errors()
+
+
+SCHEDULER = """
+from kaiju_app.scheduler import Scheduler
+
+scheduler = Scheduler()
+scheduler.schedule_task(print, interval_s=60, name="prices")
+"""
+
+
+@pytest.mark.parametrize("safe", ["", "1"])
+def test_the_installed_script_finds_a_module_in_the_working_directory(tmp_path, safe):
+    script = Path(sys.executable).parent / "kaiju"
+    assert script.exists(), "the tests run where the project is installed"
+    (tmp_path / "shop.py").write_text(SCHEDULER)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONSAFEPATH": safe}
+    done = subprocess.run(
+        [script, "lint", "shop:scheduler"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30
+    )
+
+    assert ("there is no module 'shop' in this directory" in done.stderr) == bool(safe), done.stderr
+    assert ("prices" in done.stdout) == (not safe), done.stdout
 
 
 def test_the_logging_of_the_program_is_left_alone(launch, tmp_path):
