@@ -559,3 +559,31 @@ def test_the_store_of_an_instance_can_be_asked_directly() -> None:
     with Cluster(make_app, 1, network=Network(lost=1, impatient=1)) as cluster:
         cluster.advance(29)
     assert len(heard) == 1
+
+
+def test_a_factory_without_a_repr_leaves_no_clock_behind() -> None:
+    class Factory:
+        def __call__(self, instance: Instance) -> Scheduler:
+            return minutely()(instance)
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    before = time.sleep, threading.Thread.start
+    with pytest.raises(AssertionError, match="as if") as caught, Cluster(Factory(), 1):
+        raise AssertionError("as if")
+
+    assert (time.sleep, threading.Thread.start) == before
+    assert "with Cluster(make_app, instances=1, seed=0)" in caught.value.__notes__[0]
+
+
+def test_a_note_that_cannot_be_made_leaves_no_clock_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> str:
+        raise RuntimeError("no script")
+
+    before = time.sleep, threading.Thread.start
+    monkeypatch.setattr("kaiju_app.testing._cluster.script.Script.__str__", fail)
+    with pytest.raises(RuntimeError, match="no script"), Cluster(minutely(), 1):
+        raise AssertionError("as if")
+
+    assert (time.sleep, threading.Thread.start) == before

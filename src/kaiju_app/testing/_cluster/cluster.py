@@ -109,9 +109,11 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if exc is not None:
-            exc.add_note(f"{self!r}: these calls led here, {self.now()}:\n\n{self._script}")
-        self._close()
+        try:
+            if exc is not None:
+                exc.add_note(f"{self!r}: these calls led here, {self.now()}:\n\n{self._script}")
+        finally:
+            self._close()
 
     # --- what there is ---
 
