@@ -587,3 +587,13 @@ def test_a_note_that_cannot_be_made_leaves_no_clock_behind(monkeypatch: pytest.M
         raise AssertionError("as if")
 
     assert (time.sleep, threading.Thread.start) == before
+
+
+def test_the_history_is_complete_after_a_month_by_the_clock_of_the_store() -> None:
+    with Cluster(minutely(), network=CALM) as cluster:
+        cluster.advance(200)
+        cluster.jump_store_clock(31 * 86_400)
+        cluster.advance(3_700)
+
+        history = cluster.task("report").history()
+        assert [run.scheduled_at for run in history][:3] == minutes(1, 2, 3)
