@@ -21,7 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 
 import kaiju_app
-from kaiju_app import Application, Scheduler
+from kaiju_app import Application, ScheduledTask, Scheduler
 from kaiju_app.errors import InvalidArgument, StoreUnavailable, UnknownTask, WrongState
 from kaiju_app.scheduler import Clock, Outcome, Reason, Scope
 from kaiju_app.testing import Cluster, Instance, Network, VirtualClock, VirtualTimeError, ledger, ran
@@ -597,3 +597,41 @@ def test_the_history_is_complete_after_a_month_by_the_clock_of_the_store() -> No
 
         history = cluster.task("report").history()
         assert [run.scheduled_at for run in history][:3] == minutes(1, 2, 3)
+
+
+class Ended(BaseException):
+    """What pytest.skip() and pytest.fail() raise is no Exception either."""
+
+
+@pytest.mark.parametrize("kind", [Ended, asyncio.CancelledError, LookupError])
+@pytest.mark.parametrize("step", ["made", "started", "stopped"])
+def test_what_an_app_raises_is_raised_in_the_test_whatever_it_is(step: str, kind: type[BaseException]) -> None:
+    class Fails(Scheduler):
+        async def start(self) -> None:
+            if step == "started":
+                raise kind(step)
+            await super().start()
+
+        async def stop(self, timeout_s: float | timedelta | None = None) -> list[ScheduledTask[Any]]:
+            await super().stop(timeout_s)
+            raise kind(step)
+
+    def make_app(instance: Instance) -> Scheduler:
+        if step == "made":
+            raise kind(step)
+        return Fails(instance.store)
+
+    with pytest.raises(kind, match=step) as caught, Cluster(make_app, 1, network=CALM) as cluster:
+        cluster.restart(0)
+    assert "This was raised in instance 0 of the cluster." in caught.value.__notes__
+
+
+def test_an_instance_that_is_killed_while_it_starts_has_raised_nothing() -> None:
+    class Slow(Scheduler):
+        async def start(self) -> None:
+            await asyncio.sleep(1_000)
+
+    with Cluster(lambda instance: Slow(instance.store), 1, network=CALM) as cluster:
+        cluster.advance(1)
+        cluster.kill(0)
+    assert cluster._stage._hosts.failures == []

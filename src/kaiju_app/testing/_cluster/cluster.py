@@ -150,7 +150,7 @@ class Cluster:
         Raises:
             InvalidArgument: *seconds* is negative.
             VirtualTimeError: An instance has started a thread, or has slept in real time.
-            Exception: What the application of an instance raised when it was made, started or stopped.
+            BaseException: What the application of an instance raised when it was made, started or stopped.
         """
         self._check("advance")
         passed = duration_us("seconds", seconds)
