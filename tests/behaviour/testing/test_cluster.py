@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 import kaiju_app
 from kaiju_app import Application, ScheduledTask, Scheduler
 from kaiju_app.errors import InvalidArgument, StoreUnavailable, UnknownTask, WrongState
-from kaiju_app.scheduler import Clock, Outcome, Reason, Scope
+from kaiju_app.scheduler import Clock, ExecPolicy, Outcome, Reason, Scope
 from kaiju_app.testing import Cluster, Instance, Network, VirtualClock, VirtualTimeError, ledger, ran
 
 from . import shop
@@ -635,3 +635,31 @@ def test_an_instance_that_is_killed_while_it_starts_has_raised_nothing() -> None
         cluster.advance(1)
         cluster.kill(0)
     assert cluster._stage._hosts.failures == []
+
+
+def test_an_instance_that_does_not_stop_within_a_minute_is_killed() -> None:
+    factory = minutely(body_s=100, policy=ExecPolicy.SHIELD, overlap_on_loss=True)
+    with Cluster(factory, 1, network=CALM) as cluster:
+        cluster.advance(65)
+        cluster.restart(0)
+
+        assert cluster.now() >= START + timedelta(seconds=125)
+        ends = [line.split()[1:] for line in cluster.journal if "stop" in line or "crash" in line]
+        assert ends == [["a1", "crash"]]
+
+
+def test_an_instance_that_does_not_start_within_a_minute_is_an_error() -> None:
+    class Slow(Scheduler):
+        async def start(self) -> None:
+            await asyncio.sleep(70)
+            await super().start()
+
+    def make_app(instance: Instance) -> Scheduler:
+        return Slow(instance.store) if instance.version else minutely()(instance)
+
+    with Cluster(make_app, 1, network=CALM) as cluster:
+        match = "instance 0 has not started within 60 s"
+        with pytest.raises(VirtualTimeError, match=match):
+            cluster.deploy(1)
+        with pytest.raises(VirtualTimeError, match=match):
+            cluster.restart(0)

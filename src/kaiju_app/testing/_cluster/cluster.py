@@ -179,7 +179,14 @@ class Cluster:
         self._stage.kill(self._place("kill", instance, must_live=True))
 
     def restart(self, instance: int) -> None:
-        """Start *instance* again. One that is alive is first stopped in order. Time passes until it has started."""
+        """Start *instance* again. One that is alive is first stopped in order. Time passes until it has started.
+
+        One that needs more than 60 s to stop is killed, as a supervisor would do it: the journal says "crash".
+
+        Raises:
+            VirtualTimeError: It has not started within 60 s.
+            BaseException: What the application raised when it was made, started or stopped.
+        """
         place = self._place("restart", instance)
         self._stage.note(f"restart({place})", place)
         self._stage.restart(place)
@@ -212,6 +219,10 @@ class Cluster:
 
         Time passes: each is stopped in order and has started with *version* before the next one is stopped. One that
         needs more than 60 s to stop is killed.
+
+        Raises:
+            VirtualTimeError: An instance has not started within 60 s.
+            BaseException: What the application of an instance raised when it was made, started or stopped.
         """
         self._check("deploy")
         self._stage.note(f"deploy({version!r})")
