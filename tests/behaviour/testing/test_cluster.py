@@ -663,3 +663,19 @@ def test_an_instance_that_does_not_start_within_a_minute_is_an_error() -> None:
             cluster.deploy(1)
         with pytest.raises(VirtualTimeError, match=match):
             cluster.restart(0)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_body_that_exits_ends_its_instance(kind: type[BaseException]) -> None:
+    async def exits() -> None:
+        raise kind
+
+    with Cluster(with_body(exits), 1, network=CALM) as cluster:
+        with pytest.raises(kind):
+            cluster.advance(60)
+        assert [line.split()[1:] for line in cluster.journal if "crash" in line] == [["a1", "crash"]]
+        with pytest.raises(WrongState, match="the instance is not running"):
+            cluster.kill(0)
+        cluster.restart(0)
+        with pytest.raises(kind):  # The next instance works, and takes the tick over.
+            cluster.advance(120)

@@ -151,6 +151,7 @@ class Cluster:
             InvalidArgument: *seconds* is negative.
             VirtualTimeError: An instance has started a thread, or has slept in real time.
             BaseException: What the application of an instance raised when it was made, started or stopped.
+            SystemExit: A body has called ``sys.exit()``. Its instance has ended.
         """
         self._check("advance")
         passed = duration_us("seconds", seconds)
