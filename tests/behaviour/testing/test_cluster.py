@@ -452,6 +452,7 @@ def test_a_body_that_never_awaits_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
         [run] = cluster.task("task").history()
         assert run.outcome is Outcome.FAILED
         assert "never awaits" in (run.error or "")
+        assert "patience_s" not in (run.error or "")
 
 
 def test_two_clusters_and_a_cluster_beside_a_clock_are_refused() -> None:

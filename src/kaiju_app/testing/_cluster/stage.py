@@ -28,7 +28,7 @@ class Stage:
     def reach(self, until: int, is_over: Callable[[], object] = bool) -> None:
         """Let time pass until *until*, or until *is_over*; raise what went wrong in an instance."""
         failures, world = self._hosts.failures, self._world
-        with Watchdog(lambda: world.steps, PATIENCE_S):
+        with Watchdog(lambda: world.steps, PATIENCE_S, "Let it await, or do less between two awaits"):
             world.reach(until, lambda: failures or is_over())
         if failures:
             raise failures.pop(0)
