@@ -807,3 +807,16 @@ def test_a_violation_is_shown_with_its_lines() -> None:
         "       20.000000 b1    begin task fence 6 tick -16.000 s, take 1",
         "       20.000000 <<<<<",
     ]
+
+
+def test_what_decides_the_fate_of_messages_is_forgotten_when_it_has_been_decided() -> None:
+    async def asking(instance: Process) -> None:
+        for _ in range(100):
+            await instance.store.scan()
+            await asyncio.sleep(1)
+
+    with Simulation(Plan(), 1, 1, asking) as simulation:
+        simulation.run()
+
+        assert simulation.lives[0].store.calls == 100
+        assert len(simulation.lives[0].store._drawn) == 1

@@ -20,7 +20,7 @@ def put_in_place(clock: Clock) -> None:
     Raises:
         VirtualTimeError: Another clock is in place, or a scheduler is running already.
     """
-    global _sleep
+    global _sleep, _start
     if substituted() is not None:
         raise VirtualTimeError(
             f"there are two clocks: {substituted()!r} is in use already. A test has one clock: use that one, or "
@@ -33,7 +33,8 @@ def put_in_place(clock: Clock) -> None:
             "and start it inside `with clock:`, or in a test that has the fixture `clock`"
         )
     _sleep, time.sleep = time.sleep, _sleep_outside  # type: ignore[assignment]
-    threading.Thread.start = _start_outside  # type: ignore[method-assign,assignment]
+    # Not what they were at the import: another library may have replaced them since.
+    _start, threading.Thread.start = threading.Thread.start, _start_outside  # type: ignore[method-assign,assignment]
     substitute(clock)
 
 

@@ -88,7 +88,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             super().run_forever()
             return
         idle = self._idle
-        with Watchdog(lambda: None if idle.waiting else idle.turn, self.virtual_clock.patience_s):
+        advice = "Let it await, or give the clock a larger patience_s"
+        with Watchdog(lambda: None if idle.waiting else idle.turn, self.virtual_clock.patience_s, advice):
             super().run_forever()
 
     async def reach(self, target: int) -> None:

@@ -20,11 +20,13 @@ class Watchdog:
     Args:
         turn: Returns the number of the loop's turn; None while the loop waits in real time.
         patience_s: Real seconds after which a turn is ended, at the latest after twice as many.
+        advice: What the code, or the test, is to do instead.
     """
 
-    def __init__(self, turn: Callable[[], int | None], patience_s: float) -> None:
+    def __init__(self, turn: Callable[[], int | None], patience_s: float, advice: str) -> None:
         self._turn = turn
         self._patience_s = patience_s
+        self._advice = advice
         self._over = threading.Event()
         self._thread = threading.Thread(
             target=self._watch, args=(threading.get_ident(),), name="kaiju_app: virtual time", daemon=True
@@ -42,19 +44,16 @@ class Watchdog:
         while not self._over.wait(self._patience_s):
             turn = self._turn()
             if turn is not None and turn == seen:
-                interrupt(ident, self._patience_s)
+                interrupt(ident, self._patience_s, self._advice)
             seen = turn
 
 
-def interrupt(ident: int, patience_s: float) -> None:
+def interrupt(ident: int, patience_s: float, advice: str) -> None:
     """Raise VirtualTimeError in the thread *ident*, in the code that it is executing."""
     frame = sys._current_frames().get(ident)
     if frame is None or _is_debugged(frame):
         return
-    text = (
-        f"the loop has been blocked for {patience_s:g} s: the code at {code_in(frame)} never awaits. Let it await, or "
-        "give the clock a larger patience_s"
-    )
+    text = f"the loop has been blocked for {patience_s:g} s: the code at {code_in(frame)} never awaits. {advice}"
 
     class NeverAwaits(VirtualTimeError):
         """Python calls it without arguments."""

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import example, given, settings
 
 import kaiju_app
-from kaiju_app import Application, Scheduler
+from kaiju_app import Application, ScheduledTask, Scheduler
 from kaiju_app.errors import InvalidArgument, StoreUnavailable, UnknownTask, WrongState
-from kaiju_app.scheduler import Clock, Outcome, Reason, Scope
+from kaiju_app.scheduler import Clock, ExecPolicy, Outcome, Reason, Scope
 from kaiju_app.testing import Cluster, Instance, Network, VirtualClock, VirtualTimeError, ledger, ran
 
 from . import shop
@@ -452,6 +452,7 @@ def test_a_body_that_never_awaits_is_ended(monkeypatch: pytest.MonkeyPatch) -> N
         [run] = cluster.task("task").history()
         assert run.outcome is Outcome.FAILED
         assert "never awaits" in (run.error or "")
+        assert "patience_s" not in (run.error or "")
 
 
 def test_two_clusters_and_a_cluster_beside_a_clock_are_refused() -> None:
@@ -559,3 +560,123 @@ def test_the_store_of_an_instance_can_be_asked_directly() -> None:
     with Cluster(make_app, 1, network=Network(lost=1, impatient=1)) as cluster:
         cluster.advance(29)
     assert len(heard) == 1
+
+
+def test_a_factory_without_a_repr_leaves_no_clock_behind() -> None:
+    class Factory:
+        def __call__(self, instance: Instance) -> Scheduler:
+            return minutely()(instance)
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    before = time.sleep, threading.Thread.start
+    with pytest.raises(AssertionError, match="as if") as caught, Cluster(Factory(), 1):
+        raise AssertionError("as if")
+
+    assert (time.sleep, threading.Thread.start) == before
+    assert "with Cluster(make_app, instances=1, seed=0)" in caught.value.__notes__[0]
+
+
+def test_a_note_that_cannot_be_made_leaves_no_clock_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> str:
+        raise RuntimeError("no script")
+
+    before = time.sleep, threading.Thread.start
+    monkeypatch.setattr("kaiju_app.testing._cluster.script.Script.__str__", fail)
+    with pytest.raises(RuntimeError, match="no script"), Cluster(minutely(), 1):
+        raise AssertionError("as if")
+
+    assert (time.sleep, threading.Thread.start) == before
+
+
+def test_the_history_is_complete_after_a_month_by_the_clock_of_the_store() -> None:
+    with Cluster(minutely(), network=CALM) as cluster:
+        cluster.advance(200)
+        cluster.jump_store_clock(31 * 86_400)
+        cluster.advance(3_700)
+
+        history = cluster.task("report").history()
+        assert [run.scheduled_at for run in history][:3] == minutes(1, 2, 3)
+
+
+class Ended(BaseException):
+    """What pytest.skip() and pytest.fail() raise is no Exception either."""
+
+
+@pytest.mark.parametrize("kind", [Ended, asyncio.CancelledError, LookupError])
+@pytest.mark.parametrize("step", ["made", "started", "stopped"])
+def test_what_an_app_raises_is_raised_in_the_test_whatever_it_is(step: str, kind: type[BaseException]) -> None:
+    class Fails(Scheduler):
+        async def start(self) -> None:
+            if step == "started":
+                raise kind(step)
+            await super().start()
+
+        async def stop(self, timeout_s: float | timedelta | None = None) -> list[ScheduledTask[Any]]:
+            await super().stop(timeout_s)
+            raise kind(step)
+
+    def make_app(instance: Instance) -> Scheduler:
+        if step == "made":
+            raise kind(step)
+        return Fails(instance.store)
+
+    with pytest.raises(kind, match=step) as caught, Cluster(make_app, 1, network=CALM) as cluster:
+        cluster.restart(0)
+    assert "This was raised in instance 0 of the cluster." in caught.value.__notes__
+
+
+def test_an_instance_that_is_killed_while_it_starts_has_raised_nothing() -> None:
+    class Slow(Scheduler):
+        async def start(self) -> None:
+            await asyncio.sleep(1_000)
+
+    with Cluster(lambda instance: Slow(instance.store), 1, network=CALM) as cluster:
+        cluster.advance(1)
+        cluster.kill(0)
+    assert cluster._stage._hosts.failures == []
+
+
+def test_an_instance_that_does_not_stop_within_a_minute_is_killed() -> None:
+    factory = minutely(body_s=100, policy=ExecPolicy.SHIELD, overlap_on_loss=True)
+    with Cluster(factory, 1, network=CALM) as cluster:
+        cluster.advance(65)
+        cluster.restart(0)
+
+        assert cluster.now() >= START + timedelta(seconds=125)
+        ends = [line.split()[1:] for line in cluster.journal if "stop" in line or "crash" in line]
+        assert ends == [["a1", "crash"]]
+
+
+def test_an_instance_that_does_not_start_within_a_minute_is_an_error() -> None:
+    class Slow(Scheduler):
+        async def start(self) -> None:
+            await asyncio.sleep(70)
+            await super().start()
+
+    def make_app(instance: Instance) -> Scheduler:
+        return Slow(instance.store) if instance.version else minutely()(instance)
+
+    with Cluster(make_app, 1, network=CALM) as cluster:
+        match = "instance 0 has not started within 60 s"
+        with pytest.raises(VirtualTimeError, match=match):
+            cluster.deploy(1)
+        with pytest.raises(VirtualTimeError, match=match):
+            cluster.restart(0)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_body_that_exits_ends_its_instance(kind: type[BaseException]) -> None:
+    async def exits() -> None:
+        raise kind
+
+    with Cluster(with_body(exits), 1, network=CALM) as cluster:
+        with pytest.raises(kind):
+            cluster.advance(60)
+        assert [line.split()[1:] for line in cluster.journal if "crash" in line] == [["a1", "crash"]]
+        with pytest.raises(WrongState, match="the instance is not running"):
+            cluster.kill(0)
+        cluster.restart(0)
+        with pytest.raises(kind):  # The next instance works, and takes the tick over.
+            cluster.advance(120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -126,3 +127,21 @@ def test_moments_are_aware_and_until_goes_forward(clock: VirtualClock) -> None:
         clock.set_wall(naive)
     with pytest.raises(InvalidArgument, match=r"^start "):
         VirtualClock(naive)
+
+
+def test_threads_start_as_another_library_has_them_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+    original = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread)
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with VirtualClock():
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+
+    assert thread in started
+    assert threading.Thread.start is start

@@ -109,9 +109,11 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if exc is not None:
-            exc.add_note(f"{self!r}: these calls led here, {self.now()}:\n\n{self._script}")
-        self._close()
+        try:
+            if exc is not None:
+                exc.add_note(f"{self!r}: these calls led here, {self.now()}:\n\n{self._script}")
+        finally:
+            self._close()
 
     # --- what there is ---
 
@@ -148,7 +150,8 @@ class Cluster:
         Raises:
             InvalidArgument: *seconds* is negative.
             VirtualTimeError: An instance has started a thread, or has slept in real time.
-            Exception: What the application of an instance raised when it was made, started or stopped.
+            BaseException: What the application of an instance raised when it was made, started or stopped.
+            SystemExit: A body has called ``sys.exit()``. Its instance has ended.
         """
         self._check("advance")
         passed = duration_us("seconds", seconds)
@@ -177,7 +180,14 @@ class Cluster:
         self._stage.kill(self._place("kill", instance, must_live=True))
 
     def restart(self, instance: int) -> None:
-        """Start *instance* again. One that is alive is first stopped in order. Time passes until it has started."""
+        """Start *instance* again. One that is alive is first stopped in order. Time passes until it has started.
+
+        One that needs more than 60 s to stop is killed, as a supervisor would do it: the journal says "crash".
+
+        Raises:
+            VirtualTimeError: It has not started within 60 s.
+            BaseException: What the application raised when it was made, started or stopped.
+        """
         place = self._place("restart", instance)
         self._stage.note(f"restart({place})", place)
         self._stage.restart(place)
@@ -210,6 +220,10 @@ class Cluster:
 
         Time passes: each is stopped in order and has started with *version* before the next one is stopped. One that
         needs more than 60 s to stop is killed.
+
+        Raises:
+            VirtualTimeError: An instance has not started within 60 s.
+            BaseException: What the application of an instance raised when it was made, started or stopped.
         """
         self._check("deploy")
         self._stage.note(f"deploy({version!r})")

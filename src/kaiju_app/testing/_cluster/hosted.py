@@ -49,7 +49,7 @@ class Hosts:
         self.versions: list[Version] = [0] * instances
         self.started: set[Process] = set()
         self.stopped: set[Process] = set()
-        self.failures: list[Exception] = []
+        self.failures: list[BaseException] = []
         self._factory = factory
         self._apps: dict[Process, Application | Scheduler] = {}
 
@@ -62,7 +62,9 @@ class Hosts:
             self._apps[process] = app
             _scheduler_of(app).subscribe(lambda run: _tell(process, run))
             await app.start()
-        except Exception as exc:
+        except GeneratorExit:  # It was killed while it started, and is discarded now.
+            raise
+        except BaseException as exc:  # What pytest.skip() raises is no Exception.
             self._fail(process, exc)
         self.started.add(process)
 
@@ -71,11 +73,13 @@ class Hosts:
         try:
             if process in self._apps:
                 await self._apps[process].stop()
-        except Exception as exc:
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
             self._fail(process, exc)
         self.stopped.add(process)
 
-    def _fail(self, process: Process, exc: Exception) -> None:
+    def _fail(self, process: Process, exc: BaseException) -> None:
         exc.add_note(f"This was raised in instance {process.place} of the cluster.")
         if exc not in self.failures:
             self.failures.append(exc)

@@ -55,7 +55,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 1e-6
         self.slow_callback_duration = math.inf
         self.is_dead = False
-        self.refusals: list[Exception] = []
+        self.refusals: list[BaseException] = []
         # From Python 3.12 on, runs of a scheduler would start eagerly, and the journal would differ from that of 3.11.
         self.set_task_factory(_plain_task)
 

@@ -174,6 +174,9 @@ class Process:
         substitute(self.clock)
         try:
             self.loop.step()
+        except BaseException:  # What leaves a loop, as SystemExit does, ends its process.
+            self.world.end(self.place)
+            raise
         finally:
             substitute(before)
         self._turns = self._turns + 1 if now == self._turned_at else 1

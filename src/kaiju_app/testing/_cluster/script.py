@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from kaiju_app.errors import safe_repr
+
 MOST_LINES = 20  # With what stands around them, the script stays below thirty.
 WIDTH = 100
 
@@ -81,7 +83,7 @@ def _names(arguments: Sequence[str], name: str) -> bool:
 
 def _import_of(factory: Callable[..., object]) -> tuple[str, str]:
     """Return the name of *factory*, and the line that imports it; a comment if nothing can import it."""
-    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", repr(factory))
+    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None) or safe_repr(factory)
     if module is not None and name.isidentifier():
         return name, f"from {module} import {name}"
     short = name.rpartition(".")[2].strip("<>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kaiju_app.errors import VirtualTimeError
 from kaiju_app.testing._watchdog import Watchdog
 
 from .hosted import Hosts, Version
@@ -27,7 +28,7 @@ class Stage:
     def reach(self, until: int, is_over: Callable[[], object] = bool) -> None:
         """Let time pass until *until*, or until *is_over*; raise what went wrong in an instance."""
         failures, world = self._hosts.failures, self._world
-        with Watchdog(lambda: world.steps, PATIENCE_S):
+        with Watchdog(lambda: world.steps, PATIENCE_S, "Let it await, or do less between two awaits"):
             world.reach(until, lambda: failures or is_over())
         if failures:
             raise failures.pop(0)
@@ -73,8 +74,13 @@ class Stage:
         if old is not None:
             old.spawn(lambda: hosts.stop(old))
             self.reach(world.now + LIMIT, lambda: old in hosts.stopped)
-            world.end(place, "stop")
+            world.end(place, "stop" if old in hosts.stopped else "crash")
         if version is not None:
             hosts.versions[place] = version
         new = world.begin(place, us(LIFE_S))
         self.reach(world.now + LIMIT, lambda: new in hosts.started)
+        if new not in hosts.started:
+            raise VirtualTimeError(
+                f"instance {place} has not started within {in_seconds(LIMIT)} s: is it paused, or does its app wait "
+                "for something at the start? To restart it during a long pause, call advance() until the pause is over"
+            )

@@ -41,6 +41,7 @@ class Wire(Store):
         self._instance = instance
         self._shared = shared
         self._drawn: Counter[tuple[str, int]] = Counter()
+        self._drawn_at = 0
         self._waiting: set[asyncio.Future[None]] = set()
         self._hinted = False
         self.calls = 0
@@ -219,6 +220,9 @@ class Wire(Store):
         two at the same instant is sent first may differ from one version of Python to another.
         """
         now, world = self._instance.now(), self._instance.world
+        if world.now > self._drawn_at:  # No later message has the time of an earlier one: forget those.
+            self._drawn_at = world.now
+            self._drawn = Counter({key: count for key, count in self._drawn.items() if key[1] >= world.now})
         self._drawn[kind, now] += 1
         return Random(f"{world.seed} {self._instance.id} {kind} {now} {self._drawn[kind, now]}")
 
