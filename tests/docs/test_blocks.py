@@ -25,6 +25,7 @@ LANGUAGES = {"python", "text", "console", "json", "toml", "yaml", "sql", "nginx"
 def test_the_blocks_of_a_page_run_as_they_are_printed(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SCHEDULER_STORE", "memory://")  # As the deployment of a page sets it.
     with stage(tmp_path, monkeypatch) as blocks:
         for block in BLOCKS[page]:
             if not block.is_test and not block.needs_postgresql:  # These are run by the test below and by test_readme.

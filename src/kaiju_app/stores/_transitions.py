@@ -300,9 +300,8 @@ def _held_back_by(old: TaskRecord, now: int, holds: Mapping[str, StoredHold]) ->
 
 def _began_during_run(old: TaskRecord, held: StoredHold) -> bool:
     """Return whether the run of the due tick began before the hold: then it is not the hold that delays the tick."""
-    if old.owner is None or old.manual or old.claimed_at is None or held.since is None:
-        return False
-    return old.claimed_at <= held.since
+    is_running = old.owner is not None and not old.manual and old.claimed_at is not None
+    return is_running and held.since is not None and (old.claimed_at or 0) <= held.since
 
 
 def challenge_hold(old: TaskRecord, now: int, key: str, grace: int) -> TaskRecord | None:

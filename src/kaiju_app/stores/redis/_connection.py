@@ -164,10 +164,13 @@ class Connection:
             turn.release()
 
     async def _execute(self, client: Client, what: Script, argument: str) -> Any:
+        # Two keys, neither of which exists: while their slot moves, a node of a cluster then answers TRYAGAIN. With one
+        # key the node that the slot moves to would execute the script, without the records that have not moved yet.
+        keys = self.base, f"{self.base}absent"
         try:
-            said = await client.evalsha(what.digest, 1, self.base, argument)
+            said = await client.evalsha(what.digest, 2, *keys, argument)
         except NoScriptError:  # Nothing was executed. The server keeps the script from now on.
-            said = await client.eval(what.text, 1, self.base, argument)
+            said = await client.eval(what.text, 2, *keys, argument)
         return json.loads(said)
 
     async def _ready(self) -> Client:

@@ -47,11 +47,12 @@ class RedisStore(Store):
     1. The server's clock is the only one that decides.
     2. Claim, renewal and finish are one script each, which the server executes as a whole. A change is a read, and a
        script that replaces the record if it is unchanged.
-    3. Claims are as durable as the server makes them: with ``appendonly yes`` and ``appendfsync always`` nothing is
-       lost, with ``everysec`` the last second at a crash, with ``appendonly no`` all since the last snapshot.
-       ``maxmemory-policy`` must be ``noeviction``. A warning at the start tells of settings that lose records.
+    3. Claims are as durable as the server makes them: with ``appendonly yes`` and ``appendfsync always`` a
+       restart loses nothing, with ``everysec`` about the last second, with ``appendonly no`` all since the last
+       snapshot. A warning at the start tells of ``appendonly no``, and of a policy that evicts any key.
     4. Replicas are asynchronous. After a failover to one that lacks the last claims, a tick may run twice, and two runs
-       may overlap until the next renewal. Fencing tokens grow all the same, as long as an instance lives that knows the
+       may overlap: until the old primary is demoted, if a cut network lets both answer. Fencing tokens grow all the
+       same, as long as an instance lives that knows the
        last one, or the clock of the new server is not behind by more than the failover took. That holds for a FLUSHALL
        and for a restart without a file, too.
     5. Server memory holds the ledger, so no task ever has more rows than *history*.

@@ -5,6 +5,7 @@ if given.only_looks or schema ~= '' and tonumber(schema) > given.schema then
     return answer(schema)
 end
 local scratch = base .. 'scratch'
+call('DEL', scratch) -- A check that failed in the middle leaves another type there.
 call('HSET', scratch, 'a', '1', 'b', '2')
 call('HSETNX', scratch, 'a', '1')
 call('HINCRBY', scratch, 'a', 1)
